@@ -1,0 +1,44 @@
+# A fresh machine with Python >= 3.11 needs nothing else:
+#   make figures/fig4.pdf    installs what is pinned in requirements.lock into .venv, makes the figure
+#   make test                the test suite
+#   make check               formatters, linters and types
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: all test check format lock clean FORCE
+
+all: $(INSTALLED)
+	$(BIN)/snakemake
+
+figures/%.pdf: $(INSTALLED) FORCE
+	$(BIN)/snakemake $@
+
+test: $(INSTALLED)
+	$(BIN)/pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Pins what is installed now. The local version label of torch ("+cpu") depends on the machine.
+lock:
+	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//' > requirements.lock
+
+clean:
+	rm -rf results logs benchmarks figures/*.pdf .snakemake

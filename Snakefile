@@ -1,0 +1,25 @@
+# Regenerates the figures of "A unified theory of feature learning in RNNs and DNNs".
+#   snakemake figures/fig4.pdf     one figure
+#   snakemake                      all of them
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/tasks.smk"
+include: "workflow/rules/theory.smk"
+include: "workflow/rules/sampling.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "figures/fig4.pdf",

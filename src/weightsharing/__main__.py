@@ -1,0 +1,7 @@
+"""``python -m weightsharing``."""
+
+import sys
+
+from weightsharing.cli import main
+
+sys.exit(main())

@@ -1,0 +1,26 @@
+"""fig4: draw figure 4."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from weightsharing.plotting.fig4 import draw
+from weightsharing.plotting.style import save
+from weightsharing.storage import read_dataset
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("output", type=Path, help="figure; its ending names the format")
+    parser.add_argument("--transitions", type=Path, nargs="+", required=True, help="NetCDF files")
+    parser.add_argument("--measures", type=Path, nargs="+", required=True, help="NetCDF files")
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Read the measures and draw them."""
+    figure = draw(
+        [read_dataset(path, "transition") for path in options.transitions],
+        [read_dataset(path, "measures") for path in options.measures],
+    )
+    save(figure, options.output)

@@ -1,0 +1,176 @@
+"""The configuration file: what it may say, and the runs that follow from it.
+
+``config.yaml``, with a preset laid over it, is validated here before anything runs. Each figure's
+section is turned into runs with readable names, the records that all later steps read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from weightsharing.errors import ConfigError, FileError
+from weightsharing.records import (
+    Architecture,
+    Count,
+    EndpointTask,
+    NonNegative,
+    Positive,
+    Prior,
+    Record,
+    Run,
+    Sampler,
+    Transition,
+)
+from weightsharing.storage import explain
+from weightsharing.theory.transition import critical_signal
+
+Depth = Annotated[int, Field(ge=3)]
+
+
+class SamplerConfig(Record):
+    """The ``sampler`` section of a figure; see ``records.Sampler`` for the meaning of each key."""
+
+    method: Literal["sgld"]
+    width: Count
+    step_size: Positive
+    burn_in: NonNegative
+    duration: Positive
+    draws: Annotated[int, Field(ge=4)]
+    chains: Annotated[int, Field(ge=2)]
+    precision: Literal["float32", "float64"]
+    start: Literal["prior", "lowest", "disordered"]
+
+
+class Figure4(Record):
+    """Order parameter against signal strength of linear RNNs, and the Landau curve.
+
+    kappa, prior: the posterior. depths: T of the theory curves. largest_signal, curve_points: where
+    the curves end and their number of points. landau_ratios: lambda / lambda_c of panel b.
+    sampled_depth: T of the trained networks. lambdas: where they are trained.
+    """
+
+    kappa: Positive
+    prior: Prior
+    depths: Annotated[tuple[Depth, ...], Field(min_length=1)]
+    largest_signal: Positive
+    curve_points: Annotated[int, Field(ge=5)]
+    landau_ratios: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    sampled_depth: Depth
+    lambdas: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    sampler: SamplerConfig
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Figure4:
+        if self.sampled_depth not in self.depths:
+            raise ValueError(
+                f"sampled_depth: got {self.sampled_depth}, must be one of depths {list(self.depths)}"
+            )
+        critical = max(critical_signal(depth, self.prior, self.kappa) for depth in self.depths)
+        if self.largest_signal <= 1.1 * critical:
+            raise ValueError(
+                f"largest_signal: got {self.largest_signal:g}, must exceed 1.1 times the largest "
+                f"lambda_c of the depths, {critical:.4g}"
+            )
+        for name in ("depths", "lambdas", "landau_ratios"):
+            values = getattr(self, name)
+            if len({f"{value:g}" for value in values}) < len(values):
+                raise ValueError(f"{name}: got {list(values)}, the values must differ")
+        return self
+
+
+class Config(Record):
+    """The whole configuration."""
+
+    preset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    device: Literal["auto", "cpu", "cuda"]
+    fig4: Figure4
+
+
+def validate(settings: dict[str, Any]) -> Config:
+    """The configuration, if it is valid, and so are all its runs.
+
+    Raises ConfigError with one line for each fault: the key, what it got, what is allowed.
+    """
+    try:
+        config = Config.model_validate_json(json.dumps(settings))
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(error))) from error
+    runs(config)
+    return config
+
+
+def load(paths: list[Path]) -> Config:
+    """The configuration in files, each laid over the ones before it. Raises FileError, ConfigError."""
+    settings: dict[str, Any] = {}
+    for path in paths:
+        try:
+            found = yaml.safe_load(path.read_text())
+        except OSError as error:
+            raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(found, dict):
+            raise ConfigError(f"{path}: got {found!r}, want a mapping of keys to values")
+        settings = overlay(settings, found)
+    return validate(settings)
+
+
+def overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    """``top`` laid over ``base``: mappings are merged key by key, everything else is replaced."""
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = overlay(merged[key], value) if both else value
+    return merged
+
+
+def runs(config: Config) -> dict[str, Run | Transition]:
+    """All runs of all figures by their ids. Raises ConfigError naming the key behind a bad run."""
+    return {run.id: run for run in figure4_runs(config)}
+
+
+def figure4_runs(config: Config) -> list[Run | Transition]:
+    """Figure 4: one theory scan for each depth, one training run for each lambda."""
+    figure = config.fig4
+    scans: list[Run | Transition] = [
+        Transition(
+            id=f"fig4/depth{depth}",
+            architecture=Architecture(kind="rnn", steps=depth, prior=figure.prior),
+            kappa=figure.kappa,
+            largest_signal=figure.largest_signal,
+            points=figure.curve_points,
+            landau_ratios=figure.landau_ratios if depth == figure.sampled_depth else (),
+            width=figure.sampler.width if depth == figure.sampled_depth else None,
+        )
+        for depth in figure.depths
+    ]
+    return scans + [_figure4_run(config, strength) for strength in figure.lambdas]
+
+
+def _figure4_run(config: Config, strength: float) -> Run:
+    figure = config.fig4
+    name = f"fig4/depth{figure.sampled_depth}-lambda{strength:g}"
+    try:
+        return Run(
+            id=name,
+            seed=run_seed(config.seed, name),
+            architecture=Architecture(kind="rnn", steps=figure.sampled_depth, prior=figure.prior),
+            kappa=figure.kappa,
+            task=EndpointTask(labels=(strength**0.5,)),
+            sampler=Sampler(**figure.sampler.model_dump(), device=config.device),
+        )
+    except ValidationError as error:
+        lines = [line.removeprefix("sampler.") for line in explain(error)]
+        raise ConfigError("\n".join(f"fig4.sampler.{line}" for line in lines)) from error
+
+
+def run_seed(root: int, name: str) -> int:
+    """The seed of a run, from the root seed and its id: runs are independent of each other."""
+    return int.from_bytes(hashlib.sha256(f"{root} {name}".encode()).digest()[:7], "big")

@@ -1,0 +1,25 @@
+"""Errors a user can cause or mend. The command line prints each as one line and exits with 1."""
+
+
+class UserError(Exception):
+    """Base class: the message says what is wrong, what was found and what to do."""
+
+
+class ConfigError(UserError):
+    """A key of the configuration is unknown, of the wrong type, out of range or inconsistent."""
+
+
+class FileError(UserError):
+    """A file is missing, damaged, or of another kind than expected."""
+
+
+class DeviceError(UserError):
+    """The requested device is not available."""
+
+
+class StepSizeError(UserError):
+    """The step size is too large for the curvature of the energy."""
+
+
+class DivergenceError(UserError):
+    """A chain left the finite numbers."""

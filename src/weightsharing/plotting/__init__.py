@@ -1,0 +1,1 @@
+"""Drawing: reads measures, computes nothing."""

@@ -1,0 +1,185 @@
+"""Figure 4: the phase transition of linear RNNs. Reads measures, draws, computes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from weightsharing.plotting.style import COLOURS, page_figure, panel_letter
+
+SAMPLER_NAMES = {"sgld": "SGLD"}
+
+
+def draw(transitions: Sequence[xr.Dataset], measures: Sequence[xr.Dataset]) -> Figure:
+    """Panels a (order parameter against lambda) and b (Landau curve) with a line of conditions.
+
+    transitions: theory scans, one for each depth. measures: theory against experiment, one for each
+    lambda. Runs that did not converge are drawn hollow and named below the panels.
+    """
+    figure = page_figure(height=3.6)
+    grid = figure.add_gridspec(1, 2, width_ratios=[1.65, 1.0])
+    left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
+    by_depth = sorted(transitions, key=lambda scan: int(scan.attrs["steps"]))
+    colours = {
+        int(scan.attrs["steps"]): colour for scan, colour in zip(by_depth, COLOURS, strict=False)
+    }
+    _order_parameter(left, by_depth, measures, colours)
+    sampled = next(scan for scan in by_depth if "landau_action" in scan)
+    _landau(right, sampled)
+    figure.supxlabel(conditions(measures), fontsize=6.5, color="0.25")
+    return figure
+
+
+def conditions(measures: Sequence[xr.Dataset]) -> str:
+    """N, chains, sampler and what did not converge: the line below the panels."""
+    run = json.loads(measures[0].attrs["run"])
+    sampler = run["sampler"]
+    text = (
+        f"{SAMPLER_NAMES[sampler['method']]}: $N = {sampler['width']}$, {sampler['chains']} chains, "
+        rf"$\eta = {sampler['step_size']:g}$, $\eta\times$steps $= {sampler['burn_in']:g}$ (burn-in) "
+        rf"+ {sampler['duration']:g}; $\kappa = {run['kappa']:g}$; "
+        "diamonds on the branch $m > 0$; error bars: fluctuation at equilibrium"
+    )
+    failed = [data for data in measures if data.attrs["converged"] != "yes"]
+    if not failed:
+        rhat = max(float(data.attrs["largest_rhat"]) for data in measures)
+        size = min(float(data.attrs["smallest_effective_size"]) for data in measures)
+        return (
+            text
+            + f"\nall runs converged: $\\hat R \\leq {rhat:.3f}$, effective sample size $\\geq {size:.0f}$"
+        )
+    named = ", ".join(f"{data.attrs['signal']:.3g}" for data in failed)
+    return text + f"\nNOT CONVERGED (hollow): $\\lambda$ = {named}"
+
+
+def _order_parameter(
+    axes: Axes,
+    scans: Sequence[xr.Dataset],
+    measures: Sequence[xr.Dataset],
+    colours: dict[int, Any],
+) -> None:
+    inset = axes.inset_axes((0.1, 0.56, 0.33, 0.36), zorder=5)
+    largest_signal = max(float(scan["ordered_signal"].max()) for scan in scans)
+    for scan in scans:
+        steps = int(scan.attrs["steps"])
+        colour, critical = colours[steps], float(scan.attrs["critical_signal"])
+        stable = scan["ordered_curvature"].to_numpy() > 0
+        signal = scan["ordered_signal"].to_numpy()
+        m = scan["ordered_order_parameter"].to_numpy()
+        kind = "2nd" if scan.attrs["order"] == "second" else "1st"
+        axes.plot(
+            np.where(stable, signal, np.nan), m, color=colour, label=f"$T = {steps}$ ({kind} order)"
+        )
+        axes.plot(np.where(stable, np.nan, signal), m, color=colour, linestyle=":", linewidth=1.2)
+        axes.axvline(critical, color=colour, linewidth=0.6, linestyle=(0, (4, 3)), zorder=0)
+        if scan.attrs["order"] == "second":
+            distance = signal / critical - 1.0
+            inset.plot(distance, m, color=colour)
+        if "finite_width_mean" in scan:
+            axes.plot(
+                scan["signal"],
+                scan["finite_width_mean"],
+                color=colour,
+                linewidth=0.9,
+                linestyle=(0, (1, 1)),
+                label=rf"$T = {steps}$, $\langle |m| \rangle$ at $N = {scan.attrs['width']}$",
+            )
+        if any(_depth(data) == steps for data in measures):
+            _diamonds(axes, inset, measures, colour, critical)
+    first = min(float(scan.attrs["critical_signal"]) for scan in scans)
+    axes.plot([0.25 * first, first], [0, 0], color="0.3", label="DNN, and RNN below $\\lambda_c$")
+    axes.plot([first, largest_signal], [0, 0], color="0.3", linestyle=":", linewidth=1.2)
+
+    sampled = [
+        float(data["order_parameter"] + data["order_parameter_deviation"]) for data in measures
+    ]
+    axes.set_xscale("log")
+    ticks = [0.5, 1, 2, 5, 10, 20]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlim(0.25 * first, largest_signal)
+    axes.set_ylim(-0.03 * max(sampled), 1.45 * max(sampled))
+    axes.set_xlabel(r"signal strength $\lambda = \sum_p y_p^2$")
+    axes.set_ylabel(r"order parameter $m = \mathbb{H}^{T-1,T-2}$")
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, handlelength=1.6, labelspacing=0.3
+    )
+    panel_letter(axes, "a")
+    _slope_guide(inset, scans)
+
+
+def _diamonds(
+    axes: Axes, inset: Axes, measures: Sequence[xr.Dataset], colour: Any, critical: float
+) -> None:
+    for data in measures:
+        signal, m = float(data.attrs["signal"]), float(data["order_parameter"])
+        converged = data.attrs["converged"] == "yes"
+        style = {
+            "marker": "D",
+            "markersize": 4.5,
+            "color": colour,
+            "markeredgecolor": "black",
+            "markerfacecolor": colour if converged else "white",
+            "markeredgewidth": 0.6,
+            "linestyle": "none",
+        }
+        axes.errorbar(signal, m, yerr=float(data["order_parameter_deviation"]), zorder=3, **style)
+        if signal > critical:
+            inset.plot(signal / critical - 1.0, m, **style | {"markersize": 3})
+    run = json.loads(measures[0].attrs["run"])
+    label = f"{SAMPLER_NAMES[run['sampler']['method']]}, $T = {_depth(measures[0])}$"
+    axes.plot([], [], "D", markersize=4.5, color=colour, markeredgecolor="black", label=label)
+
+
+def _slope_guide(inset: Axes, scans: Sequence[xr.Dataset]) -> None:
+    second = [scan for scan in scans if scan.attrs["order"] == "second"]
+    inset.set_xscale("log")
+    inset.set_yscale("log")
+    inset.set_xlim(1e-3, 3)
+    inset.set_ylim(0.05, 40)
+    guide = np.array([2e-3, 6e-2])
+    inset.plot(guide, 4.0 * guide**0.5 * 2.5, color="black", linewidth=0.8)
+    inset.text(4e-3, 2.2, "slope 1/2", fontsize=6)
+    inset.tick_params(labelsize=5.5, pad=1, length=2)
+    inset.minorticks_off()
+    inset.set_xlabel(r"$(\lambda - \lambda_c)/\lambda_c$", fontsize=6.5, labelpad=0)
+    inset.set_ylabel("$m$", fontsize=6.5, labelpad=0)
+    fitted = ", ".join(
+        f"$T={int(scan.attrs['steps'])}$: {scan.attrs['critical_exponent']:.3f}" for scan in second
+    )
+    inset.set_title(f"fitted exponent {fitted}", fontsize=5.5, pad=2)
+
+
+def _landau(axes: Axes, scan: xr.Dataset) -> None:
+    m = scan["landau_order_parameter"].to_numpy()
+    lowest = 0.0
+    for ratio, colour in zip(scan["landau"].to_numpy(), ("0.6", "0.35", "black"), strict=False):
+        free = scan["landau_action"].sel(landau=ratio).to_numpy()
+        gain = free - free[0]
+        lowest = min(lowest, float(gain.min()))
+        axes.plot(
+            np.concatenate([-m[::-1], m]),
+            np.concatenate([gain[::-1], gain]),
+            color=colour,
+            label=rf"$\lambda = {ratio:g}\,\lambda_c$",
+        )
+    axes.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)
+    axes.set_ylim(1.4 * lowest, -2.2 * lowest) if lowest < 0 else None
+    axes.set_xlim(-m[-1], m[-1])
+    axes.set_xlabel(r"order parameter $m = \mathbb{H}^{T-1,T-2}$")
+    axes.set_ylabel(r"$F(m) - F(0)$, per unit")
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.2), handlelength=1.4, labelspacing=0.3, ncols=3
+    )
+    axes.set_title(f"$T = {int(scan.attrs['steps'])}$", loc="right")
+    panel_letter(axes, "b")
+
+
+def _depth(data: xr.Dataset) -> int:
+    return int(json.loads(data.attrs["run"])["architecture"]["steps"])

@@ -1,0 +1,226 @@
+"""The data contract: frozen records that say what a run is, and the names of the axes.
+
+A ``Run`` is one (task, network, width, sampler, seed) condition and a ``Transition`` is one theory
+scan over the signal strength. Both are read from a resolved YAML file, the only file that carries
+parameters. Unknown keys are refused and every value is checked when the record is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Array = NDArray[np.floating[Any]]
+
+# Axis names of every file. A trailing underscore marks the second index of a kernel.
+KERNEL_AXES = ("pattern", "pattern_", "time", "time_")
+OUTPUT_AXES = ("pattern", "output_time")
+DRAW_AXES = ("chain", "draw")
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Record(BaseModel):
+    """Base of all parameter records: frozen, strict about types, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Prior(Record):
+    """Prior variances: W_ij ~ N(0, w/N), U_ia ~ N(0, u), v_i ~ N(0, v) (THEORY 1)."""
+
+    w: Positive = 1.0
+    u: Positive = 1.0
+    v: Positive = 1.0
+
+
+class Architecture(Record):
+    """A network unrolled over ``steps`` hidden steps t = 0..T-1 (THEORY 1).
+
+    kind: "rnn" shares one recurrent matrix W over all steps, "dnn" has an independent one for each.
+    activation: "linear" is the identity, "erf" is erf(sqrt(pi)/2 x), of slope 1 at 0.
+    """
+
+    kind: Literal["rnn", "dnn"]
+    activation: Literal["linear", "erf"] = "linear"
+    steps: Annotated[int, Field(ge=2)]
+    prior: Prior = Prior()
+
+    @property
+    def weight_matrices(self) -> int:
+        """Number of independent recurrent matrices: 1 (RNN) or T - 1 (DNN)."""
+        return 1 if self.kind == "rnn" else self.steps - 1
+
+
+class EndpointTask(Record):
+    """Orthonormal inputs at t = 0, one label per input at output time T (THEORY 5 and 8)."""
+
+    kind: Literal["endpoint"] = "endpoint"
+    labels: Annotated[tuple[Finite, ...], Field(min_length=1)]
+
+
+class Sampler(Record):
+    """How a chain is run. Times are Langevin times, eta x steps, which do not depend on N.
+
+    step_size: eta of THEORY 2. burn_in: time discarded. duration: time sampled after it.
+    draws: kept draws per chain, evenly spaced over ``duration``. chains: independent chains, run as
+    one batch. start: "prior", or the stationary point of the theory whose kernel the first
+    activities are drawn from ("lowest" is the one of lowest action, "disordered" the one without
+    temporal coherence).
+    """
+
+    method: Literal["sgld"] = "sgld"
+    width: Count
+    step_size: Positive
+    burn_in: NonNegative
+    duration: Positive
+    draws: Annotated[int, Field(ge=4)]
+    chains: Annotated[int, Field(ge=2)]
+    precision: Literal["float32", "float64"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    start: Literal["prior", "lowest", "disordered"] = "prior"
+
+    @property
+    def burn_in_steps(self) -> int:
+        """Steps discarded at the beginning of each chain."""
+        return round(self.burn_in / self.step_size)
+
+    @property
+    def thinning(self) -> int:
+        """Steps between kept draws."""
+        return max(1, round(self.duration / self.step_size / self.draws))
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of a whole chain."""
+        return self.burn_in_steps + self.thinning * self.draws
+
+    @model_validator(mode="after")
+    def _steps_suffice(self) -> Sampler:
+        if self.duration / self.step_size < self.draws:
+            raise ValueError(
+                f"draws: {self.draws} is more than the {int(self.duration / self.step_size)} steps "
+                "of step_size within duration; ask for fewer draws or a longer duration"
+            )
+        return self
+
+
+class Run(Record):
+    """One condition: a task learned by one network, and the sampler that trains it.
+
+    kappa: the temperature of the posterior is kappa / N. seed: root seed of all random streams.
+    """
+
+    kind: Literal["run"] = "run"
+    id: str
+    seed: Annotated[int, Field(ge=0)]
+    architecture: Architecture
+    kappa: Positive
+    task: EndpointTask
+    sampler: Sampler
+
+    @model_validator(mode="after")
+    def _step_size_is_stable(self) -> Run:
+        limit = 2.0 / prior_curvature(self.architecture, self.kappa)
+        if self.sampler.step_size >= limit:
+            raise ValueError(
+                f"sampler.step_size: {self.sampler.step_size:g} is beyond the stability limit "
+                f"{limit:.3g} of the untrained network; a tenth of it or less is sensible"
+            )
+        return self
+
+
+class Transition(Record):
+    """A theory scan over lambda for one depth of the linear RNN (THEORY 5, figure 4).
+
+    largest_signal: the branches are followed up to this lambda, on ``points`` values.
+    landau_ratios: lambda / lambda_c of the curves F(m). width: where given, the mean of |m| in
+    networks of this width is predicted as well.
+    """
+
+    kind: Literal["transition"] = "transition"
+    id: str
+    architecture: Architecture
+    kappa: Positive
+    largest_signal: Positive
+    points: Annotated[int, Field(ge=5)]
+    landau_ratios: tuple[Positive, ...] = ()
+    width: Count | None = None
+
+
+def prior_curvature(architecture: Architecture, kappa: float) -> float:
+    """Largest curvature of the energy at the prior, in units of the prior variances.
+
+    1 + (T + 1) v u w^(T-1) / kappa for one unit input at t = 0 read out at T: each of U, v and the
+    T - 1 factors W adds v u w^(T-1) / kappa, and 1 is weight decay (THEORY 2). Training raises the
+    kernel and with it the curvature, so this bounds the step size from above only.
+    """
+    prior, steps = architecture.prior, architecture.steps
+    return 1.0 + (steps + 1) * prior.v * prior.u * prior.w ** (steps - 1) / kappa
+
+
+@dataclass(frozen=True)
+class Task:
+    """Inputs and targets.
+
+    inputs: x_p^t, shape (pattern, time, feature), hidden times 0..T-1.
+    targets: y_p^t, shape (pattern, output_time), output times 1..T; NaN where there is none. Output
+        time t reads hidden step t - 1, so column k of ``targets`` belongs to column k of ``inputs``.
+    supervised: which targets are trained on, same shape as ``targets``.
+    """
+
+    inputs: Array
+    targets: Array
+    supervised: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if self.inputs.ndim != 3:
+            raise ValueError(
+                f"task inputs: shape {self.inputs.shape}, want (pattern, time, feature)"
+            )
+        for name, array in (("targets", self.targets), ("supervised", self.supervised)):
+            if array.shape != self.inputs.shape[:2]:
+                raise ValueError(
+                    f"task {name}: shape {array.shape}, want {self.inputs.shape[:2]} as the inputs have"
+                )
+        if not np.isfinite(self.inputs).all():
+            raise ValueError("task inputs: not all finite")
+        if not np.isfinite(self.targets[self.supervised]).all():
+            raise ValueError("task targets: NaN or infinite at a supervised time")
+
+    @property
+    def patterns(self) -> int:
+        """Number of patterns P."""
+        return int(self.inputs.shape[0])
+
+    @property
+    def steps(self) -> int:
+        """Number of hidden steps T."""
+        return int(self.inputs.shape[1])
+
+
+def time_major(values: NDArray[Any]) -> NDArray[Any]:
+    """(pattern, time) array as the vector of index t P + p that the theory uses."""
+    return np.ascontiguousarray(values.T).reshape(-1)
+
+
+def kernel_axes(matrix: Array, patterns: int, steps: int) -> Array:
+    """(T P, T P) matrix of index t P + p, reordered to the axes (pattern, pattern_, time, time_)."""
+    return np.ascontiguousarray(
+        matrix.reshape(steps, patterns, steps, patterns).transpose(1, 3, 0, 2)
+    )
+
+
+def kernel_matrix(kernel: Array) -> Array:
+    """The inverse of ``kernel_axes``: (pattern, pattern_, time, time_) to a (T P, T P) matrix."""
+    patterns, _, steps, _ = kernel.shape
+    return np.ascontiguousarray(kernel.transpose(2, 0, 3, 1)).reshape(
+        steps * patterns, steps * patterns
+    )

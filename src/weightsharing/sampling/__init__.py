@@ -1,0 +1,1 @@
+"""Sampling networks at finite width; never imports the theory side."""

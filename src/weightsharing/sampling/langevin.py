@@ -1,0 +1,184 @@
+"""Stochastic gradient Langevin dynamics (SGLD) of the weights (THEORY 2).
+
+Citation: Welling & Teh, "Bayesian learning via stochastic gradient Langevin dynamics", ICML 2011
+(here with the full gradient). With s^2 the prior variance of a block (w/N, u, v), one step is
+
+    Theta <- Theta - eta s^2 grad E + sqrt(2 eta s^2) xi,   xi ~ N(0, 1)
+    E = N/(2w) |W|^2 + 1/(2u) |U|^2 + 1/(2v) |v|^2 + N/(2 kappa) sum_S (y - f)^2
+
+and targets p(Theta | y) proportional to exp(-E) up to a bias of order eta. In these units weight
+decay has curvature 1 and a direction of curvature k has the stationary variance
+1/(k (1 - eta k/2)): it is unstable for eta k >= 2. The gradient of the loss in W is a sum of
+(T - 1) P outer products and is never formed apart from W.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from weightsharing.networks import (
+    Activities,
+    Weights,
+    activation_slope,
+    forward,
+    matrix_index,
+    outputs,
+)
+from weightsharing.records import Architecture, Task
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the energy depends on besides the weights, as tensors on the device.
+
+    inputs: (time, pattern, feature). targets: (time, pattern), 0 where not supervised. supervised:
+    (time, pattern), 0 or 1.
+    """
+
+    architecture: Architecture
+    kappa: float
+    inputs: Tensor
+    targets: Tensor
+    supervised: Tensor
+
+
+class LossGradient(NamedTuple):
+    """The gradient of N/(2 kappa) sum_S (y - f)^2, in factors.
+
+    activities: h and phi(h). error: y - f on S, 0 elsewhere, (chain, time, pattern). delta: the
+    derivative by h, (chain, time, pattern, unit); that by W^(t) is sum_p delta^t phi(h^(t-1))^T.
+    """
+
+    activities: Activities
+    error: Tensor
+    delta: Tensor
+
+
+def build(
+    task: Task, architecture: Architecture, kappa: float, device: torch.device, dtype: torch.dtype
+) -> Posterior:
+    """The posterior of a task as tensors."""
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(array), dtype=dtype, device=device)
+
+    return Posterior(
+        architecture=architecture,
+        kappa=kappa,
+        inputs=tensor(task.inputs.transpose(1, 0, 2)),
+        targets=tensor(np.where(task.supervised, task.targets, 0.0).T),
+        supervised=tensor(task.supervised.T),
+    )
+
+
+def energy(weights: Weights, posterior: Posterior) -> Tensor:
+    """E(Theta), (chain,)."""
+    prior, width = posterior.architecture.prior, weights.readout.shape[-1]
+    activities = forward(weights, posterior.inputs, posterior.architecture)
+    error = posterior.supervised * (posterior.targets - outputs(weights, activities))
+    return (
+        0.5 * width / prior.w * weights.recurrent.square().sum((1, 2, 3))
+        + 0.5 / prior.u * weights.input.square().sum((1, 2))
+        + 0.5 / prior.v * weights.readout.square().sum(1)
+        + 0.5 * width / posterior.kappa * error.square().sum((1, 2))
+    )
+
+
+def loss_gradient(weights: Weights, posterior: Posterior) -> LossGradient:
+    """Forward and backward pass."""
+    architecture = posterior.architecture
+    activities = forward(weights, posterior.inputs, architecture)
+    error = posterior.supervised * (posterior.targets - outputs(weights, activities))
+    # dE/df = -(N / kappa) (y - f) and df/dphi = v / N.
+    direct = -error[..., None] * weights.readout[:, None, None, :] / posterior.kappa
+    delta = backward(weights, activities, direct, architecture)
+    return LossGradient(activities, error, delta)
+
+
+def backward(
+    weights: Weights, activities: Activities, direct: Tensor, architecture: Architecture
+) -> Tensor:
+    """Derivative by h^t, given the one by phi(h^t) at fixed later h; all (chain, time, pattern, unit)."""
+    linear = architecture.activation == "linear"
+    delta = [direct[:, -1]]
+    if not linear:
+        delta[0] = delta[0] * activation_slope(architecture.activation, activities.pre[:, -1])
+    for time in range(architecture.steps - 1, 0, -1):
+        matrix = weights.recurrent[:, matrix_index(architecture, time)]
+        arriving = torch.baddbmm(direct[:, time - 1], delta[-1], matrix)
+        if not linear:
+            slope = activation_slope(architecture.activation, activities.pre[:, time - 1])
+            arriving = arriving * slope
+        delta.append(arriving)
+    return torch.stack(delta[::-1], dim=1)
+
+
+def step(weights: Weights, noise: Weights, posterior: Posterior, step_size: float) -> None:
+    """One SGLD step, in place; ``noise`` holds standard normal deviates of the weights' shapes."""
+    architecture, width = posterior.architecture, weights.readout.shape[-1]
+    prior = architecture.prior
+    grad = loss_gradient(weights, posterior)
+    decay = 1.0 - step_size
+    pull = -step_size * prior.w / width
+
+    arriving, leaving = grad.delta[:, 1:], grad.activities.post[:, :-1]
+    if architecture.kind == "rnn":
+        weights.recurrent[:, 0].baddbmm_(
+            arriving.flatten(1, 2).mT, leaving.flatten(1, 2), beta=decay, alpha=pull
+        )
+    else:
+        flat = weights.recurrent.flatten(0, 1)
+        flat.baddbmm_(arriving.flatten(0, 1).mT, leaving.flatten(0, 1), beta=decay, alpha=pull)
+    weights.recurrent.add_(noise.recurrent, alpha=math.sqrt(2.0 * step_size * prior.w / width))
+
+    by_input = torch.matmul(grad.delta.flatten(1, 2).mT, posterior.inputs.flatten(0, 1))
+    weights.input.mul_(decay).add_(by_input, alpha=-step_size * prior.u)
+    weights.input.add_(noise.input, alpha=math.sqrt(2.0 * step_size * prior.u))
+
+    by_readout = (grad.error.flatten(1)[:, None] @ grad.activities.post.flatten(1, 2))[:, 0]
+    weights.readout.mul_(decay).add_(by_readout, alpha=step_size * prior.v / posterior.kappa)
+    weights.readout.add_(noise.readout, alpha=math.sqrt(2.0 * step_size * prior.v))
+
+
+def curvature(weights: Weights, posterior: Posterior) -> Tensor:
+    """Largest curvature of E in units of the prior variances, (chain,), for the step-size check.
+
+    1 + the largest eigenvalue of (N / kappa) J s^2 J^T, with J the derivative of the supervised
+    outputs by the weights (the Gauss-Newton matrix; what it leaves out vanishes with y - f).
+    """
+    architecture, width = posterior.architecture, weights.readout.shape[-1]
+    prior = architecture.prior
+    activities = forward(weights, posterior.inputs, architecture)
+    times, patterns = torch.nonzero(posterior.supervised, as_tuple=True)
+    if times.numel() == 0:
+        return torch.ones_like(weights.readout[:, 0])
+    chains, count = weights.readout.shape[0], times.numel()
+
+    # One backward pass for each supervised output, on its own pattern: g = N df/dh, (c, t, s, i).
+    pre, post = activities.pre[:, :, patterns], activities.post[:, :, patterns]
+    direct = torch.zeros_like(post)
+    direct[:, times, torch.arange(count)] = weights.readout[:, None, :]
+    g = backward(weights, Activities(pre, post), direct, architecture)
+    chosen = posterior.inputs[:, patterns]
+
+    by_readout = post[:, times, torch.arange(count)]
+    total = prior.v / width * by_readout @ by_readout.mT
+    if architecture.kind == "rnn":
+        gg = torch.einsum("ctsi,curi->ctusr", g[:, 1:], g[:, 1:])
+        pp = torch.einsum("ctsi,curi->ctusr", post[:, :-1], post[:, :-1])
+        total = total + prior.w / width**2 * (gg * pp).sum((1, 2))
+    else:
+        gg = torch.einsum("ctsi,ctri->ctsr", g[:, 1:], g[:, 1:])
+        pp = torch.einsum("ctsi,ctri->ctsr", post[:, :-1], post[:, :-1])
+        total = total + prior.w / width**2 * (gg * pp).sum(1)
+    gg = torch.einsum("ctsi,curi->ctusr", g, g)
+    xx = torch.einsum("tsa,ura->tusr", chosen, chosen)
+    total = total + prior.u / width * (gg * xx).sum((1, 2))
+    largest: Tensor = torch.linalg.eigvalsh(total.reshape(chains, count, count).double())[:, -1]
+    return 1.0 + largest / posterior.kappa

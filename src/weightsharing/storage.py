@@ -1,0 +1,147 @@
+"""Reading and writing NetCDF and YAML files: atomic, attributed, with damage named.
+
+Files are written under a temporary name and renamed, so a killed job leaves no half file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import xarray as xr
+import yaml
+from pydantic import ValidationError
+
+from weightsharing import __version__
+from weightsharing.errors import ConfigError, FileError
+from weightsharing.records import OUTPUT_AXES, Record, Task
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends without error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
+    """A record from a resolved YAML file. Raises FileError or ConfigError, naming the file."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        return kind.model_validate_json(json.dumps(yaml.safe_load(text)))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FileError(f"{path}: not YAML: {str(error).splitlines()[0]}") from error
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error))) from error
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record as YAML."""
+    with replacing(path) as temporary:
+        temporary.write_text(yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False))
+
+
+def explain(error: ValidationError) -> list[str]:
+    """One line for each fault: the key, what it got and what is allowed."""
+    lines = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "value_error":
+            # The record's own checks name the key and the value themselves.
+            lines.append(f"{key}.{message}" if key else message)
+        elif fault["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key")
+        elif fault["type"] == "missing":
+            lines.append(f"{key}: missing")
+        else:
+            got = json.dumps(fault["input"], default=str)
+            got = got if len(got) <= 60 else got[:57] + "..."
+            lines.append(f"{key}: got {got}; {message[0].lower()}{message[1:]}")
+    return lines
+
+
+def write_dataset(dataset: xr.Dataset, path: Path, content: str, record: Record) -> None:
+    """Write NetCDF with its provenance: content, resolved run, package version, git commit."""
+    attributes = {
+        "content": content,
+        "run": record.model_dump_json(),
+        "weightsharing_version": __version__,
+        "git_commit": git_commit(),
+    }
+    with replacing(path) as temporary:
+        dataset.assign_attrs(dataset.attrs | attributes).to_netcdf(temporary, engine="h5netcdf")
+
+
+def read_dataset(path: Path, content: str) -> xr.Dataset:
+    """Read NetCDF into memory. Raises FileError if it is missing, damaged or of another content."""
+    if not path.exists():
+        raise FileError(f"{path}: no such file")
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            dataset = opened.load()
+    except Exception as error:  # HDF5 reports damage by many exception types
+        raise FileError(f"{path}: damaged or not NetCDF; delete it and run again") from error
+    found = dataset.attrs.get("content", "nothing known")
+    if found != content:
+        raise FileError(f"{path}: holds {found}, not {content}")
+    return dataset
+
+
+def task_dataset(task: Task) -> xr.Dataset:
+    """A task as a dataset of named axes."""
+    steps = task.steps
+    return xr.Dataset(
+        {
+            "inputs": (("pattern", "time", "feature"), task.inputs),
+            "targets": (OUTPUT_AXES, task.targets),
+            "supervised": (OUTPUT_AXES, task.supervised.astype(np.int8)),
+        },
+        coords={"time": np.arange(steps), "output_time": np.arange(1, steps + 1)},
+    )
+
+
+def read_task(path: Path) -> Task:
+    """The task in a file. Raises FileError if the file is damaged or its content inconsistent."""
+    dataset = read_dataset(path, "task")
+    try:
+        return Task(
+            inputs=dataset["inputs"].to_numpy(),
+            targets=dataset["targets"].to_numpy(),
+            supervised=dataset["supervised"].to_numpy().astype(bool),
+        )
+    except (KeyError, ValueError) as error:
+        raise FileError(f"{path}: {error}") from error
+
+
+def git_commit() -> str:
+    """The commit of the source tree, with a + if it has changes, or "unknown"."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return described.stdout.strip()

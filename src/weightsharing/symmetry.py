@@ -1,0 +1,57 @@
+"""The sign symmetry W -> -W, the order parameter, and the branch that is compared (THEORY 4)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightsharing.records import Array, Task
+
+
+def is_sign_symmetric(task: Task) -> bool:
+    """Whether W -> -W leaves the posterior of ``task`` invariant (RNN, odd activation).
+
+    W -> -W maps h^t to (-1)^t h^t if all inputs come at times of one parity (up to a sign of U), and
+    the readout then keeps its law if all supervised times are of one parity (up to a sign of v).
+    """
+    input_times = np.flatnonzero(np.any(task.inputs != 0.0, axis=(0, 2)))
+    output_times = np.flatnonzero(task.supervised.any(axis=0))
+    return all(len(set(times % 2)) <= 1 for times in (input_times, output_times))
+
+
+def label_direction(task: Task) -> Array:
+    """Unit vector over patterns along the labels of the last supervised time, shape (pattern,).
+
+    Uniform if there are no labels or they vanish. The order parameter is the kernel along it.
+    """
+    times = np.flatnonzero(task.supervised.any(axis=0))
+    labels = np.zeros(task.patterns)
+    if times.size:
+        column = task.targets[:, times[-1]]
+        labels = np.where(task.supervised[:, times[-1]], column, 0.0)
+    norm = np.linalg.norm(labels)
+    return labels / norm if norm > 0 else np.full(task.patterns, task.patterns**-0.5)
+
+
+def order_parameter(kernel: NDArray[np.floating], direction: Array) -> Array:
+    """M = sum_pp' e_p H^(T-1,T-2)_pp' e_p', temporal coherence along the labels (THEORY 5).
+
+    kernel: (..., pattern, pattern_, time, time_), direction e: (pattern,). Returns shape (...). For
+    one pattern it is H^(T-1,T-2) itself.
+    """
+    return np.asarray(
+        np.einsum("p,...pq,q->...", direction, kernel[..., -1, -2], direction), dtype=np.float64
+    )
+
+
+def to_positive_branch(kernel: NDArray[np.floating], direction: Array) -> NDArray[np.floating]:
+    """Apply H^(tt') -> (-1)^(t-t') H^(tt') wherever that makes the order parameter positive.
+
+    kernel: (..., pattern, pattern_, time, time_). For a task with the sign symmetry each kernel and
+    its image are equally probable, so the result is a draw of the posterior restricted to m > 0.
+    """
+    sign = np.where(order_parameter(kernel, direction) < 0, -1.0, 1.0)
+    parity = (-1.0) ** np.arange(kernel.shape[-1])
+    checkerboard = np.multiply.outer(parity, parity)
+    flipped = kernel * checkerboard
+    return np.where(sign[..., None, None, None, None] < 0, flipped, kernel)

@@ -1,0 +1,1 @@
+"""Large-width theory of the kernels; never imports the sampling side."""

@@ -1,0 +1,310 @@
+"""The phase transition of the linear RNN: closed forms, ordered branch, Landau curve (THEORY 5).
+
+One input at t = 0 and one target at t = T; lambda = sum_p y_p^2. The disordered branch, without
+temporal coherence, is known in closed form and is the DNN's solution at every lambda. The ordered
+branch of the RNN is traced with its own order parameter m = H^(T-1,T-2) as the parameter, so that
+it is followed through folds: at fixed m, dS/dH = 0 is solved for the other entries of H and lambda.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, optimize
+
+from weightsharing.records import Architecture, Array, EndpointTask, Prior
+from weightsharing.tasks import make_task
+from weightsharing.theory.linear import (
+    LinearProblem,
+    action,
+    coordinates,
+    gradient,
+    hessian_matrix,
+    linear_problem,
+    lowest_curvature,
+    pack,
+    unpack,
+)
+
+# Newton's method at fixed m stops below this change, relative to the kernel.
+NEWTON_TOLERANCE = 1e-12
+
+
+def endpoint_signal(growth: float, steps: int, prior: Prior, kappa: float) -> float:
+    """lambda of the disordered branch at growth r, (kappa + v c)^2 (r - 1) / (v c), c = u w^(T-1) r^T."""
+    endpoint = prior.v * prior.u * prior.w ** (steps - 1) * growth**steps
+    return (kappa + endpoint) ** 2 * (growth - 1.0) / endpoint
+
+
+def diagonal_growth(signal: float, steps: int, prior: Prior, kappa: float) -> float:
+    """The growth r >= 1 of the disordered branch at lambda = ``signal``.
+
+    Solves ``endpoint_signal`` = lambda. Where kappa exceeds v c, lambda(r) need not be monotonic;
+    the smallest root is returned, the one that continues r = 1 at lambda = 0.
+    Raises ValueError if lambda < 0.
+    """
+    if signal < 0:
+        raise ValueError(f"lambda: got {signal}, must be >= 0")
+    if signal == 0:
+        return 1.0
+    upper = 1.0
+    excess = -signal
+    while excess < 0:
+        lower, upper = upper, 1.0 + 1.05 * (upper - 1.0) + 1e-4
+        excess = endpoint_signal(upper, steps, prior, kappa) - signal
+    return float(
+        optimize.brentq(
+            lambda growth: endpoint_signal(growth, steps, prior, kappa) - signal,
+            lower,
+            upper,
+            xtol=1e-15,
+            rtol=8.9e-16,
+        )
+    )
+
+
+def diagonal_kernel(growth: float, steps: int, prior: Prior) -> Array:
+    """H^(tt) = u w^t r^(t+1), the kernel of the disordered branch along the labels, shape (time,)."""
+    time = np.arange(steps)
+    return np.asarray(prior.u * prior.w**time * growth ** (time + 1.0))
+
+
+def critical_growth(steps: int) -> float:
+    """r_c = (T - 1) / (T - 2), where the disordered branch of the RNN loses stability.
+
+    Raises ValueError for T < 3, where there is no transition.
+    """
+    if steps < 3:
+        raise ValueError(f"steps: got {steps}, the transition exists for T >= 3 only")
+    return (steps - 1) / (steps - 2)
+
+
+def critical_signal(steps: int, prior: Prior, kappa: float) -> float:
+    """lambda_c = (kappa + v c)^2 (r_c - 1) / (v c) with c = u w^(T-1) r_c^T."""
+    return endpoint_signal(critical_growth(steps), steps, prior, kappa)
+
+
+def endpoint_problem(signal: float, architecture: Architecture, kappa: float) -> LinearProblem:
+    """S(H) for one pattern with label sqrt(lambda)."""
+    task = make_task(EndpointTask(labels=(float(np.sqrt(signal)),)), architecture.steps)
+    return linear_problem(task, architecture, kappa)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The ordered branch, parametrised by m. All arrays have the shape (point,) but the kernel.
+
+    order_parameter: m > 0. signal: lambda. action: S. curvature: lowest curvature of S. kernel:
+    (point, time, time_). stable: a minimum, i.e. positive curvature, equivalently d lambda/dm > 0.
+    """
+
+    order_parameter: Array
+    signal: Array
+    action: Array
+    curvature: Array
+    kernel: Array
+
+    @property
+    def stable(self) -> NDArray[np.bool_]:
+        """Where the branch is a minimum of S."""
+        return self.curvature > 0
+
+
+def ordered_branch(
+    architecture: Architecture, kappa: float, largest_signal: float, smallest: float = 1e-3
+) -> Branch:
+    """The branch with m > 0, from m = ``smallest`` x H^(T-1,T-1) at lambda_c up to ``largest_signal``.
+
+    m grows geometrically, by steps of at most 3 %. Raises RuntimeError if Newton's method fails.
+    """
+    steps, prior = architecture.steps, architecture.prior
+    critical = critical_signal(steps, prior, kappa)
+    diagonal = np.diag(diagonal_kernel(critical_growth(steps), steps, prior))
+    scale = float(diagonal[-1, -1])
+    # At lambda_c the branch leaves along the direction of vanishing curvature.
+    _, soft = lowest_curvature(endpoint_problem(critical, architecture, kappa), diagonal)
+    soft /= soft[-1, -2]
+
+    m = smallest * scale
+    kernel, signal = _stationary_at(architecture, kappa, m, diagonal + m * soft, critical)
+    points = [(0.0, critical, diagonal), (m, signal, kernel)]
+    while signal <= largest_signal:
+        (m_before, signal_before, before), (m, signal, kernel) = points[-2:]
+        m_next = min(1.03 * m, m + 0.02 * scale)
+        ahead = (m_next - m) / (m - m_before)
+        kernel, signal = _stationary_at(
+            architecture,
+            kappa,
+            m_next,
+            kernel + ahead * (kernel - before),
+            signal + ahead * (signal - signal_before),
+        )
+        points.append((m_next, signal, kernel))
+    points = points[1:]
+    kernels = np.stack([point[2] for point in points])
+    problems = [endpoint_problem(point[1], architecture, kappa) for point in points]
+    pairs = list(zip(problems, kernels, strict=True))
+    return Branch(
+        order_parameter=np.array([point[0] for point in points]),
+        signal=np.array([point[1] for point in points]),
+        action=np.array([action(problem, kernel) for problem, kernel in pairs]),
+        curvature=np.array([lowest_curvature(problem, kernel)[0] for problem, kernel in pairs]),
+        kernel=kernels,
+    )
+
+
+def critical_exponent(branch: Branch, critical: float, largest: float = 0.02) -> float:
+    """Slope of ln m against ln((lambda - lambda_c) / lambda_c) for m -> 0.
+
+    The slope and the first correction, ln m = beta ln e + const + const e, are fitted by least
+    squares to the points with 0 < e < ``largest``. Raises ValueError at a first-order transition,
+    where the branch starts below lambda_c.
+    """
+    distance = branch.signal / critical - 1.0
+    # Closer than 1e-6 to the transition, lambda - lambda_c has lost its digits.
+    chosen = (distance > 1e-6) & (distance < largest)
+    if distance[0] < 0 or np.count_nonzero(chosen) < 5:
+        raise ValueError("critical exponent: the branch does not leave lambda_c upwards")
+    log_distance = np.log(distance[chosen])
+    design = np.stack([log_distance, np.ones_like(log_distance), distance[chosen]], axis=1)
+    fit, *_ = np.linalg.lstsq(design, np.log(branch.order_parameter[chosen]), rcond=None)
+    return float(fit[0])
+
+
+def coexistence_signal(branch: Branch, architecture: Architecture, kappa: float) -> float | None:
+    """Lambda at which the stable ordered branch and the disordered one have equal action.
+
+    None for a second-order transition, where the two meet at lambda_c.
+    """
+    disordered = [disordered_action(signal, architecture, kappa) for signal in branch.signal]
+    stable = np.flatnonzero(branch.stable)
+    gain = (np.array(disordered) - branch.action)[stable]
+    crossing = np.flatnonzero((gain[:-1] < 0) & (gain[1:] >= 0))
+    if crossing.size == 0:
+        return None
+    k = stable[crossing[0]]
+    low, high = gain[crossing[0]], gain[crossing[0] + 1]
+    fraction = -low / (high - low)
+    return float(branch.signal[k] + fraction * (branch.signal[k + 1] - branch.signal[k]))
+
+
+def disordered_action(signal: float, architecture: Architecture, kappa: float) -> float:
+    """S of the disordered branch at lambda = ``signal``."""
+    growth = diagonal_growth(signal, architecture.steps, architecture.prior, kappa)
+    kernel = np.diag(diagonal_kernel(growth, architecture.steps, architecture.prior))
+    return action(endpoint_problem(signal, architecture, kappa), kernel)
+
+
+@dataclass(frozen=True)
+class LandauCurve:
+    """F(m) = min S at fixed H^(T-1,T-2) = m, for m >= 0; F(-m) = F(m).
+
+    order_parameter: m, (point,), starting at 0. action: F, (point,). kernel: the minimiser,
+    (point, time, time_). log_determinant: ln det of the Hessian of S in the entries of H other than
+    m, (point,), the Gaussian width of the fluctuations around the minimiser.
+    """
+
+    order_parameter: Array
+    action: Array
+    kernel: Array
+    log_determinant: Array
+
+
+def landau_curve(problem: LinearProblem, order_parameters: Sequence[float] | Array) -> LandauCurve:
+    """F(m) on increasing m >= 0, the first of them 0, by Newton's method continued in m.
+
+    ``problem`` must be an ``endpoint_problem``. Raises RuntimeError if Newton's method fails and
+    ValueError if the grid does not start at 0.
+    """
+    grid = np.asarray(order_parameters, dtype=np.float64)
+    if grid[0] != 0.0 or np.any(np.diff(grid) <= 0):
+        raise ValueError("order parameters: must start at 0 and increase")
+    others = _others(problem)
+    signal = float(problem.labels @ problem.labels)
+    prior = Prior(w=problem.w, u=float(problem.input_kernel[0, 0]), v=problem.v)
+    growth = diagonal_growth(signal, problem.steps, prior, problem.kappa)
+    kernel = np.diag(diagonal_kernel(growth, problem.steps, prior))
+    kernels, values, widths = [], [], []
+    for m in grid:
+        kernel = _constrained_minimum(problem, _rescaled(kernel, float(m)), others)
+        hessian = hessian_matrix(problem, kernel)[np.ix_(others, others)]
+        kernels.append(kernel)
+        values.append(action(problem, kernel))
+        widths.append(float(np.linalg.slogdet(hessian)[1]))
+    return LandauCurve(grid, np.array(values), np.stack(kernels), np.array(widths))
+
+
+def _others(problem: LinearProblem) -> NDArray[np.intp]:
+    """Coordinates of H other than the order parameter's."""
+    rows, columns = coordinates(problem)
+    last = problem.steps - 1
+    return np.flatnonzero(~((rows == last - 1) & (columns == last)))
+
+
+def _rescaled(kernel: Array, m: float) -> Array:
+    """A positive definite kernel near ``kernel`` with H^(T-1,T-2) = m."""
+    old = float(kernel[-1, -2])
+    if old > 0 and m > 0:
+        scale = np.ones(len(kernel))
+        scale[-2:] = np.sqrt(m / old)
+        return kernel * np.outer(scale, scale)
+    moved = kernel.copy()
+    moved[-1, -2] = moved[-2, -1] = m
+    return moved
+
+
+def _constrained_minimum(
+    problem: LinearProblem, start: Array, others: NDArray[np.intp], max_iterations: int = 100
+) -> Array:
+    """Minimum of S over the entries ``others`` by Newton's method with a halving line search."""
+    kernel, value = start, action(problem, start)
+    for _ in range(max_iterations):
+        slope = pack(problem, gradient(problem, kernel))[others]
+        hessian = hessian_matrix(problem, kernel)[np.ix_(others, others)]
+        values, vectors = linalg.eigh(hessian)
+        # Saddle-free Newton: the modulus of a negative curvature still points downhill.
+        move = -vectors @ ((vectors.T @ slope) / np.maximum(np.abs(values), 1e-8))
+        step = np.zeros(coordinates(problem)[0].size)
+        step[others] = move
+        change = unpack(problem, step)
+        if np.linalg.norm(change) < NEWTON_TOLERANCE * np.linalg.norm(kernel):
+            return kernel
+        fraction = 1.0
+        while (trial := action(problem, kernel + fraction * change)) > value + 1e-13 * abs(value):
+            fraction *= 0.5
+            if fraction < 1e-10:
+                if np.linalg.norm(slope) < 1e-8:
+                    return kernel
+                raise RuntimeError("Landau curve: no descent; use a finer grid of order parameters")
+        kernel, value = kernel + fraction * change, trial
+    raise RuntimeError("Landau curve: Newton's method did not converge; use a finer grid")
+
+
+def _stationary_at(
+    architecture: Architecture, kappa: float, m: float, kernel: Array, signal: float
+) -> tuple[Array, float]:
+    """Solve dS/dH = 0 at fixed m for the other entries of H and for lambda."""
+    for _ in range(50):
+        problem = endpoint_problem(signal, architecture, kappa)
+        others = _others(problem)
+        slope = pack(problem, gradient(problem, kernel))
+        # The labels enter as 1/2 lambda e^T R e, so d(slope)/d(lambda) = -v/2 E^T R e (E^T R e)^T.
+        endpoint = problem.v * kernel[-1, -1]
+        by_signal = np.zeros_like(kernel)
+        by_signal[-1, -1] = -0.5 * problem.v / (kappa + endpoint) ** 2
+        system = np.concatenate(
+            [hessian_matrix(problem, kernel)[:, others], pack(problem, by_signal)[:, None]], axis=1
+        )
+        step = np.linalg.solve(system, -slope)
+        change = np.zeros_like(slope)
+        change[others] = step[:-1]
+        kernel = kernel + unpack(problem, change)
+        signal = signal + float(step[-1])
+        if signal <= 0 or np.linalg.eigvalsh(kernel)[0] <= 0:
+            break
+        if np.linalg.norm(change) < NEWTON_TOLERANCE * np.linalg.norm(kernel):
+            return kernel, signal
+    raise RuntimeError(f"ordered branch: Newton's method failed at m = {m:.4g}")

@@ -1,0 +1,49 @@
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
+
+# The library is used from the source tree: no installation step stands between an edit and a run.
+ROOT = Path(os.path.relpath(workflow.basedir))
+SOURCE = ROOT / "src"
+sys.path[:0] = [str(SOURCE.resolve()), str((ROOT / "workflow").resolve())]
+
+from sources import sources_of
+from weightsharing.config import figure4_runs, runs, validate
+from weightsharing.errors import UserError
+from weightsharing.records import Transition
+
+try:
+    CONFIG = validate(config)
+except UserError as error:
+    raise WorkflowError(f"bad configuration:\n{error}")
+
+RESULTS = f"results/{CONFIG.preset}"
+LOGS = f"logs/{CONFIG.preset}"
+BENCHMARKS = f"benchmarks/{CONFIG.preset}"
+RUNS = runs(CONFIG)
+
+# Rules call `python -m weightsharing`: the interpreter that runs Snakemake and the package of this
+# source tree, unless --software-deployment-method conda brings an interpreter of its own.
+if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+    shell.prefix(f"export PYTHONPATH={SOURCE}; ")
+else:
+    shell.prefix(f"export PYTHONPATH={SOURCE} PATH={Path(sys.executable).parent}:$PATH; ")
+
+
+def code(verb):
+    """The source files a verb's result depends on: its module and all that it imports."""
+    return [str(path) for path in sources_of(f"weightsharing.commands.{verb}", SOURCE)]
+
+
+def branch_to_start_from(wildcards):
+    """The theory's kernels, for chains that begin on one of its branches."""
+    if RUNS[wildcards.run].sampler.start == "prior":
+        return []
+    return f"{RESULTS}/{wildcards.run}/theory.nc"
+
+
+wildcard_constraints:
+    run=r"fig\d+/[^/]+",

@@ -1,0 +1,26 @@
+FIGURE4 = figure4_runs(CONFIG)
+
+
+rule fig4:
+    input:
+        transitions=[
+            f"{RESULTS}/{run.id}/transition.nc" for run in FIGURE4 if isinstance(run, Transition)
+        ],
+        measures=[
+            f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE4 if not isinstance(run, Transition)
+        ],
+        code=code("fig4"),
+    output:
+        report(
+            "figures/fig4.pdf",
+            caption="../report/fig4.rst",
+            category="Figures",
+            labels={"figure": "4", "preset": CONFIG.preset},
+        ),
+    log:
+        f"{LOGS}/fig4.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m weightsharing fig4 {output:q} --transitions {input.transitions:q}"
+        " --measures {input.measures:q} 2> {log:q}"
