@@ -52,7 +52,7 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
         size = min(float(data.attrs["smallest_effective_size"]) for data in measures)
         return (
             text
-            + f"\nall runs converged: $\\hat R \\leq {rhat:.3f}$, effective sample size $\\geq {size:.0f}$"
+            + f"\nall runs converged: $\\hat R \\leq {rhat:.3f}$, effective size $\\geq {size:.0f}$"
         )
     named = ", ".join(f"{data.attrs['signal']:.3g}" for data in failed)
     return text + f"\nNOT CONVERGED (hollow): $\\lambda$ = {named}"

@@ -49,7 +49,7 @@ GRADIENT_TOLERANCE = 1e-9
 # Two kernels closer than this, relative to their norm, are one stationary point.
 SAME_POINT = 1e-6
 # Hessians up to this size are formed in full, larger ones are only applied.
-DENSE_HESSIAN = 600
+DENSE_HESSIAN = 100
 # Below this change of the action float64 cannot tell descent from ascent.
 ACTION_RESOLUTION = 1e-12
 
@@ -411,7 +411,7 @@ def random_start(problem: LinearProblem, generator: np.random.Generator) -> Arra
     factor = np.linalg.cholesky(prior_kernel(problem))
     deviates = generator.standard_normal((dimension, dimension + 2))
     wishart = deviates @ deviates.T / dimension
-    return np.asarray(np.exp(generator.normal()) * factor @ wishart @ factor.T
+    return np.asarray(np.exp(generator.normal()) * factor @ wishart @ factor.T)
 
 
 def stationary_points(

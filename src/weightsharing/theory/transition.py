@@ -247,11 +247,12 @@ def _others(problem: LinearProblem) -> NDArray[np.intp]:
 def _rescaled(kernel: Array, m: float) -> Array:
     """A positive definite kernel near ``kernel`` with H^(T-1,T-2) = m."""
     old = float(kernel[-1, -2])
-    if old > 0 and m > 0:
-        scale = np.ones(len(kernel))
-        scale[-2:] = np.sqrt(m / old)
-        return kernel * np.outer(scale, scale)
-    moved = kernel.copy()
+    # Enlarging the last two steps keeps the kernel positive definite; setting one entry does only
+    # while their correlation stays below 1.
+    room = 0.7 * float(np.sqrt(kernel[-1, -1] * kernel[-2, -2]))
+    scale = np.ones(len(kernel))
+    scale[-2:] = np.sqrt(m / old if old > 0 else max(1.0, m / room))
+    moved = kernel * np.outer(scale, scale)
     moved[-1, -2] = moved[-2, -1] = m
     return moved
 

@@ -1,0 +1,103 @@
+"""Shared builders. Every random test fixes its seed; z-scores state their false-alarm rate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from weightsharing.records import Architecture, Array, EndpointTask, Prior, Run, Sampler, Task
+from weightsharing.tasks import make_task
+from weightsharing.theory.linear import LinearProblem, linear_problem
+
+ROOT = Path(__file__).resolve().parent.parent
+PRIOR = Prior()
+KAPPA = 0.1
+
+# Probability that a correct code fails one stochastic test. With about twenty such tests, one fixed
+# seed in fifty thousand would have had to be unlucky.
+FALSE_ALARM = 1e-6
+
+
+def endpoint(
+    kind: str, steps: int, labels: list[float], kappa: float = KAPPA, prior: Prior = PRIOR
+) -> LinearProblem:
+    """The linear problem of one network on the endpoint task."""
+    task = make_task(EndpointTask(labels=tuple(labels)), steps)
+    return linear_problem(task, Architecture(kind=kind, steps=steps, prior=prior), kappa)
+
+
+def endpoint_run(signal: float, *, kind: str = "rnn", steps: int = 4, **sampler: object) -> Run:
+    """A run on the endpoint task with one pattern and a small, quick sampler."""
+    defaults: dict[str, object] = {
+        "width": 32, "step_size": 1e-3, "burn_in": 2.0, "duration": 10.0, "draws": 100, "chains": 2,
+        "device": "cpu",
+    }  # fmt: skip
+    return Run(
+        id="test/run",
+        seed=11,
+        architecture=Architecture(kind=kind, steps=steps),
+        kappa=KAPPA,
+        task=EndpointTask(labels=(signal**0.5,)),
+        sampler=Sampler(**defaults | sampler),
+    )
+
+
+def assert_z(estimate: Array, expected: Array | float, error: Array, freedom: float = np.inf) -> None:
+    """Fail if any z-score is improbable at ``FALSE_ALARM``, corrected for their number (Sidak)."""
+    z = np.atleast_1d((np.asarray(estimate) - expected) / error)
+    assert np.all(np.isfinite(z)), z
+    each = 1.0 - (1.0 - FALSE_ALARM) ** (1.0 / z.size)
+    limit = stats.t(freedom).isf(each / 2.0)
+    assert np.abs(z).max() < limit, f"largest |z| {np.abs(z).max():.2f} exceeds {limit:.2f}:\n{z}"
+
+
+def prior_network_kernels(
+    task: Task, kind: str, width: int, samples: int, seed: int
+) -> Array:
+    """Kernels H of untrained linear networks, written out with loops, apart from the package.
+
+    Returns H as (sample, T, T) for one pattern, w = u = 1, and is used to reweight the prior to the
+    posterior: an exact finite-width reference for the theory.
+    """
+    generator = np.random.default_rng(seed)
+    _, steps, features = task.inputs.shape
+    kernels = np.empty((samples, steps, steps))
+    for sample in range(samples):
+        matrices = generator.standard_normal((1 if kind == "rnn" else steps - 1, width, width))
+        matrices /= np.sqrt(width)
+        into = generator.standard_normal((width, features))
+        activity = [into @ task.inputs[0, 0]]
+        for time in range(1, steps):
+            matrix = matrices[0 if kind == "rnn" else time - 1]
+            activity.append(matrix @ activity[-1] + into @ task.inputs[0, time])
+        stacked = np.stack(activity)
+        kernels[sample] = stacked @ stacked.T / width
+    return kernels
+
+
+def posterior_mean(
+    values: Array, kernels: Array, task: Task, width: int, kappa: float
+) -> tuple[Array, Array, float]:
+    """Posterior mean of ``values``, its standard error and the effective sample size.
+
+    Importance weights of prior networks: p(y | H) = N(y; 0, (kappa + v H_SS) / N) with v = 1.
+    """
+    chosen = np.flatnonzero(task.supervised[0])
+    labels = task.targets[0, chosen]
+    noisy = kappa * np.eye(chosen.size) + kernels[:, chosen][:, :, chosen]
+    answer = np.linalg.solve(noisy, np.broadcast_to(labels, (len(kernels), chosen.size))[..., None])
+    log_weight = -0.5 * width * (answer[..., 0] @ labels) - 0.5 * np.linalg.slogdet(noisy)[1]
+    weight = np.exp(log_weight - log_weight.max())
+    weight /= weight.sum()
+    mean = np.tensordot(weight, values, axes=1)
+    error = np.sqrt(np.tensordot(weight**2, (values - mean) ** 2, axes=1))
+    return mean, error, float(1.0 / (weight**2).sum())
+
+
+@pytest.fixture
+def generator() -> np.random.Generator:
+    """Random numbers with a fixed seed."""
+    return np.random.default_rng(20260216)

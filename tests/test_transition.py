@@ -1,0 +1,202 @@
+"""The phase transition: closed forms, order and exponent, Landau curve, finite width."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import KAPPA, PRIOR, endpoint, posterior_mean, prior_network_kernels
+
+from weightsharing.records import Architecture, EndpointTask, Prior
+from weightsharing.tasks import make_task
+from weightsharing.theory import finite_width, linear, transition
+from weightsharing.theory.transition import critical_signal
+
+OTHER_PRIOR = Prior(w=0.7, u=1.3, v=0.8)
+
+
+def rnn(steps: int, prior: Prior = PRIOR) -> Architecture:
+    return Architecture(kind="rnn", steps=steps, prior=prior)
+
+
+@pytest.mark.parametrize(
+    ("steps", "reference", "unit"),
+    [(3, 8.20125, 1e-5), (4, 2.632238, 1e-6), (5, 1.472122, 1e-6), (8, 0.605855, 1e-6)],
+)
+def test_critical_signal_reference(steps: int, reference: float, unit: float) -> None:
+    assert critical_signal(steps, PRIOR, KAPPA) == pytest.approx(reference, rel=0, abs=0.5 * unit)
+
+
+def test_critical_signal_reference_of_another_prior() -> None:
+    assert critical_signal(4, OTHER_PRIOR, 0.2) == pytest.approx(1.11402, rel=0, abs=5e-6)
+
+
+def test_growth_reference() -> None:
+    signal = 2 * critical_signal(4, PRIOR, KAPPA)
+    assert transition.diagonal_growth(signal, 4, PRIOR, KAPPA) == pytest.approx(1.665987, abs=5e-7)
+
+
+def test_no_transition_for_two_steps() -> None:
+    with pytest.raises(ValueError, match="T >= 3"):
+        critical_signal(2, PRIOR, KAPPA)
+    signal = 50.0
+    kernel = np.diag(transition.diagonal_kernel(transition.diagonal_growth(signal, 2, PRIOR, KAPPA), 2, PRIOR))
+    assert linear.lowest_curvature(endpoint("rnn", 2, [np.sqrt(signal)]), kernel)[0] > 0
+
+
+@pytest.mark.parametrize("prior", [PRIOR, OTHER_PRIOR])
+@pytest.mark.parametrize("kappa", [0.01, 1.0])
+@pytest.mark.parametrize("steps", [3, 4, 6])
+def test_disordered_branch_in_closed_form(steps: int, kappa: float, prior: Prior) -> None:
+    """It is stationary for the RNN at every lambda, and loses stability exactly at lambda_c."""
+    critical = critical_signal(steps, prior, kappa)
+    for ratio in (0.3, 0.999, 1.001, 3.0):
+        problem = transition.endpoint_problem(ratio * critical, rnn(steps, prior), kappa)
+        growth = transition.diagonal_growth(ratio * critical, steps, prior, kappa)
+        kernel = np.diag(transition.diagonal_kernel(growth, steps, prior))
+        point = linear.stationary_point(problem, kernel)
+        assert point.gradient_norm < 1e-9
+        assert (point.lowest_curvature > 0) == (ratio < 1)
+
+
+@pytest.mark.parametrize("steps", [3, 4])
+@pytest.mark.parametrize("kappa", [0.01, 0.1, 1.0])
+def test_second_order_with_exponent_one_half(steps: int, kappa: float) -> None:
+    critical = critical_signal(steps, PRIOR, kappa)
+    branch = transition.ordered_branch(rnn(steps), kappa, 1.5 * critical)
+    assert branch.stable.all()
+    assert np.all(np.diff(branch.signal) > 0)
+    assert transition.critical_exponent(branch, critical) == pytest.approx(0.5, abs=0.005)
+    assert transition.coexistence_signal(branch, rnn(steps), kappa) is None
+
+
+@pytest.mark.parametrize("steps", [5, 6, 8])
+def test_first_order_with_both_branches(steps: int) -> None:
+    critical = critical_signal(steps, PRIOR, KAPPA)
+    branch = transition.ordered_branch(rnn(steps), KAPPA, 1.2 * critical)
+    # It leaves lambda_c backwards and unstable, folds, and returns stable at a finite m.
+    assert branch.signal[0] < critical
+    assert not branch.stable[0]
+    assert branch.stable[-1]
+    fold = int(branch.signal.argmin())
+    np.testing.assert_array_equal(branch.stable[: fold - 1], False)
+    np.testing.assert_array_equal(branch.stable[fold + 1 :], True)
+    with pytest.raises(ValueError, match="exponent"):
+        transition.critical_exponent(branch, critical)
+    coexistence = transition.coexistence_signal(branch, rnn(steps), KAPPA)
+    assert coexistence is not None
+    assert branch.signal[fold] < coexistence < critical
+    # Both phases are minima there, and a search from many starts finds both.
+    problem = transition.endpoint_problem(coexistence, rnn(steps), KAPPA)
+    points = linear.stationary_points(problem, random_starts=10)
+    minima = [p for p in points if p.converged and p.lowest_curvature > 0]
+    assert len(minima) == 2
+    assert minima[0].action == pytest.approx(minima[1].action, abs=2e-5)
+
+
+@pytest.mark.parametrize("steps", [3, 4, 5])
+def test_ordered_branch_agrees_with_the_minimiser(steps: int) -> None:
+    critical = critical_signal(steps, PRIOR, KAPPA)
+    branch = transition.ordered_branch(rnn(steps), KAPPA, 3 * critical)
+    for index in np.flatnonzero(branch.stable)[[-40, -1]]:
+        problem = transition.endpoint_problem(float(branch.signal[index]), rnn(steps), KAPPA)
+        found = linear.minimise(problem, branch.kernel[index] * 1.001)
+        assert linear.coherence(problem, found) == pytest.approx(branch.order_parameter[index], rel=1e-5)
+        assert linear.action(problem, found) == pytest.approx(branch.action[index], abs=1e-11)
+
+
+def test_landau_curve_has_the_stationary_points_as_extrema() -> None:
+    critical = critical_signal(4, PRIOR, KAPPA)
+    for ratio in (0.6, 1.0, 2.0):
+        problem = transition.endpoint_problem(ratio * critical, rnn(4), KAPPA)
+        curve = transition.landau_curve(problem, np.linspace(0.0, 6.0, 241))
+        point = linear.stationary_points(problem)[0]
+        m = abs(linear.coherence(problem, point.kernel))
+        assert curve.action.min() == pytest.approx(point.action, abs=1e-5)
+        assert curve.order_parameter[curve.action.argmin()] == pytest.approx(m, abs=0.0251)
+        # dF/dm = 2 dS/dH^(T-1,T-2) at the constrained minimum, for both of its entries.
+        slopes = np.gradient(curve.action, curve.order_parameter, edge_order=2)
+        forces = [2 * linear.gradient(problem, kernel)[-1, -2] for kernel in curve.kernel]
+        np.testing.assert_allclose(slopes[1:-1], forces[1:-1], atol=1e-4)
+
+
+@pytest.mark.parametrize(("steps", "order"), [(3, "second"), (4, "second"), (5, "first"), (6, "first")])
+def test_sign_of_the_quartic_term_decides_the_order(steps: int, order: str) -> None:
+    problem = transition.endpoint_problem(critical_signal(steps, PRIOR, KAPPA), rnn(steps), KAPPA)
+    scale = transition.critical_growth(steps) ** steps
+    m = np.linspace(0.0, 0.15 * scale, 16)
+    gain = transition.landau_curve(problem, m).action
+    gain = gain - gain[0]
+    quadratic, quartic, _ = np.linalg.lstsq(np.stack([m**2, m**4, m**6], 1), gain, rcond=None)[0]
+    assert abs(quadratic) < 1e-2 * abs(quartic) * m[-1] ** 2
+    assert (quartic > 0) == (order == "second")
+
+
+# --- finite width -----------------------------------------------------------------------------
+
+
+def test_subleading_gradient_matches_finite_differences(generator: np.random.Generator) -> None:
+    problem = endpoint("rnn", 3, [0.8, -0.5], kappa=0.3)
+    kernel = linear.random_start(problem, generator)
+    raw = generator.normal(size=kernel.shape)
+    direction = 1e-4 * kernel @ (raw + raw.T) @ kernel / np.linalg.norm(kernel) ** 2
+    change = finite_width.subleading_action(problem, kernel + direction)
+    change -= finite_width.subleading_action(problem, kernel - direction)
+    expected = 2 * (finite_width.subleading_gradient(problem, kernel) * direction).sum()
+    assert change == pytest.approx(expected, rel=1e-5)
+
+
+def test_correction_makes_the_error_second_order_in_one_over_n() -> None:
+    """Mean kernels of the exact posterior at width N, by reweighting untrained networks.
+
+    What the 1/N term leaves has to fall like 1/N^2. Diagonal entries, T = 3, three widths; the
+    leading error is resolved by more than ten standard errors, the rest is not at the largest N.
+    """
+    task = make_task(EndpointTask(labels=(0.4**0.5,)), 3)
+    problem = linear.linear_problem(task, rnn(3), 0.3)
+    kernel = linear.stationary_points(problem)[0].kernel
+    correction = np.diag(finite_width.kernel_correction(problem, kernel))
+    for width, samples in ((12, 60_000), (24, 40_000)):
+        kernels = prior_network_kernels(task, "rnn", width, samples, seed=width)
+        diagonal = kernels[:, range(3), range(3)]
+        mean, error, size = posterior_mean(diagonal, kernels, task, width, 0.3)
+        assert size > 10_000
+        plain = np.abs(mean - np.diag(kernel))
+        corrected = np.abs(mean - np.diag(kernel) - correction / width)
+        assert np.max(plain / error) > 8
+        # The next order, with a coefficient as large as the correction itself at most fourfold.
+        assert np.all(corrected < 4.5 * error + 4 * np.abs(correction) / width**2)
+        assert corrected.sum() < 0.35 * plain.sum()
+
+
+@pytest.mark.parametrize(("ratio", "coefficient"), [(0.4, 18.0), (1.0, 7.0)])
+def test_order_parameter_law_below_and_at_the_transition(ratio: float, coefficient: float) -> None:
+    """Mean |m| at finite width against reweighted untrained networks: right up to order 1/N^2.
+
+    The infinite-width theory says m = 0 in both cases. The relative error of the law is ``coefficient``
+    / N^2 as measured at N = 16. Doubling N must divide it by more than 2, the factor of a first-order
+    error; at lambda_c itself, where the expansion is in powers of N^(-1/2), only the size is tested.
+    """
+    kappa = 1.0
+    signal = ratio * critical_signal(4, PRIOR, kappa)
+    task = make_task(EndpointTask(labels=(signal**0.5,)), 4)
+    problem = linear.linear_problem(task, rnn(4), kappa)
+    gaps = {}
+    for width in (8, 16):
+        law = finite_width.order_parameter_law(problem, width)
+        kernels = prior_network_kernels(task, "rnn", width, 40_000, seed=5)
+        mean, error, size = posterior_mean(np.abs(kernels[:, 3, 2]), kernels, task, width, kappa)
+        assert size > 400
+        gaps[width] = law.mean / float(mean) - 1.0
+        limit = 1.5 * coefficient / width**2
+        assert abs(gaps[width]) < limit + 4.9 * float(error / mean)
+    if ratio < 1:
+        assert gaps[16] < 0.45 * gaps[8]
+
+
+def test_order_parameter_law_tends_to_the_theory() -> None:
+    signal = 2 * critical_signal(4, PRIOR, KAPPA)
+    problem = transition.endpoint_problem(signal, rnn(4), KAPPA)
+    m = linear.coherence(problem, linear.stationary_points(problem)[0].kernel)
+    gaps = [finite_width.order_parameter_law(problem, n).mean - m for n in (4000, 16000)]
+    assert abs(gaps[1]) < 2e-3 * m
+    assert gaps[0] / gaps[1] == pytest.approx(4.0, rel=0.1)
