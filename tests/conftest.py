@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from weightsharing.records import Architecture, Array, EndpointTask, Prior, Run, Sampler, Task
+from weightsharing.records import Architecture, Array, EndpointTask, Kind, Prior, Run, Sampler, Task
 from weightsharing.tasks import make_task
 from weightsharing.theory.linear import LinearProblem, linear_problem
 
@@ -22,16 +23,18 @@ FALSE_ALARM = 1e-6
 
 
 def endpoint(
-    kind: str, steps: int, labels: list[float], kappa: float = KAPPA, prior: Prior = PRIOR
+    kind: Kind, steps: int, labels: list[float], kappa: float = KAPPA, prior: Prior = PRIOR
 ) -> LinearProblem:
     """The linear problem of one network on the endpoint task."""
     task = make_task(EndpointTask(labels=tuple(labels)), steps)
     return linear_problem(task, Architecture(kind=kind, steps=steps, prior=prior), kappa)
 
 
-def endpoint_run(signal: float, *, kind: str = "rnn", steps: int = 4, **sampler: object) -> Run:
+def endpoint_run(
+    signal: float, *, kind: Kind = "rnn", steps: int = 4, kappa: float = KAPPA, **sampler: Any
+) -> Run:
     """A run on the endpoint task with one pattern and a small, quick sampler."""
-    defaults: dict[str, object] = {
+    defaults: dict[str, Any] = {
         "width": 32, "step_size": 1e-3, "burn_in": 2.0, "duration": 10.0, "draws": 100, "chains": 2,
         "device": "cpu",
     }  # fmt: skip
@@ -39,13 +42,15 @@ def endpoint_run(signal: float, *, kind: str = "rnn", steps: int = 4, **sampler:
         id="test/run",
         seed=11,
         architecture=Architecture(kind=kind, steps=steps),
-        kappa=KAPPA,
+        kappa=kappa,
         task=EndpointTask(labels=(signal**0.5,)),
         sampler=Sampler(**defaults | sampler),
     )
 
 
-def assert_z(estimate: Array, expected: Array | float, error: Array, freedom: float = np.inf) -> None:
+def assert_z(
+    estimate: Array, expected: Array | float, error: Array, freedom: float = np.inf
+) -> None:
     """Fail if any z-score is improbable at ``FALSE_ALARM``, corrected for their number (Sidak)."""
     z = np.atleast_1d((np.asarray(estimate) - expected) / error)
     assert np.all(np.isfinite(z)), z
@@ -54,9 +59,7 @@ def assert_z(estimate: Array, expected: Array | float, error: Array, freedom: fl
     assert np.abs(z).max() < limit, f"largest |z| {np.abs(z).max():.2f} exceeds {limit:.2f}:\n{z}"
 
 
-def prior_network_kernels(
-    task: Task, kind: str, width: int, samples: int, seed: int
-) -> Array:
+def prior_network_kernels(task: Task, kind: Kind, width: int, samples: int, seed: int) -> Array:
     """Kernels H of untrained linear networks, written out with loops, apart from the package.
 
     Returns H as (sample, T, T) for one pattern, w = u = 1, and is used to reweight the prior to the

@@ -7,7 +7,7 @@ import pytest
 from conftest import KAPPA, PRIOR, assert_z, endpoint, posterior_mean, prior_network_kernels
 from scipy import optimize
 
-from weightsharing.records import Architecture, Array, Task, kernel_axes, kernel_matrix
+from weightsharing.records import Architecture, Array, Kind, Task, kernel_axes, kernel_matrix
 from weightsharing.theory import linear
 from weightsharing.theory.linear import LinearProblem, StationaryPoint, full_kernel
 from weightsharing.theory.transition import critical_signal
@@ -60,7 +60,7 @@ def test_classification_reference_strong() -> None:
 
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_classification_reference_weak(kind: str) -> None:
+def test_classification_reference_weak(kind: Kind) -> None:
     digits(lowest(endpoint(kind, 8, WEAK)).action, 0.074429, 1e-6)
 
 
@@ -96,12 +96,12 @@ def mixed_task(generator: np.random.Generator) -> Task:
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 def test_gradient_and_hessian_match_finite_differences(
-    kind: str, generator: np.random.Generator
+    kind: Kind, generator: np.random.Generator
 ) -> None:
     problem = linear.linear_problem(mixed_task(generator), Architecture(kind=kind, steps=4), 0.3)
     kernel = linear.prior_kernel(problem) + 0.3 * linear.random_start(problem, generator)
     frame = np.linalg.cholesky(kernel)
-    raw = generator.normal(size=kernel.shape)
+    raw: Array = generator.normal(size=kernel.shape)
     direction = frame @ (raw + raw.T) @ frame.T
 
     def slope(step: float) -> float:
@@ -130,7 +130,8 @@ def test_hessian_matrix_is_symmetric_and_matches_products(generator: np.random.G
     kernel = linear.random_start(problem, generator)
     hessian = linear.hessian_matrix(problem, kernel)
     np.testing.assert_allclose(hessian, hessian.T, rtol=0, atol=1e-9 * np.abs(hessian).max())
-    direction = linear.unpack(problem, generator.normal(size=hessian.shape[0]))
+    vector: Array = generator.normal(size=hessian.shape[0])
+    direction = linear.unpack(problem, vector)
     product = linear.pack(problem, linear.hessian_product(problem, kernel, direction))
     np.testing.assert_allclose(hessian @ linear.pack(problem, direction), product, rtol=1e-8)
 
@@ -145,7 +146,9 @@ def test_random_search_and_continuation_agree_on_the_lowest_action(steps: int) -
     for ratio in (0.5, 0.9, 1.0, 1.2, 2.0, 4.0):
         problem = endpoint("rnn", steps, [np.sqrt(ratio * critical)])
         searched = min(
-            linear.action(problem, linear.minimise(problem, linear.random_start(problem, generator)))
+            linear.action(
+                problem, linear.minimise(problem, linear.random_start(problem, generator))
+            )
             for _ in range(20)
         )
         branch = linear.disordered_branch(problem)
@@ -187,7 +190,7 @@ def test_minimum_matches_a_general_purpose_optimiser(generator: np.random.Genera
 
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_without_labels_the_theory_is_the_prior(kind: str) -> None:
+def test_without_labels_the_theory_is_the_prior(kind: Kind) -> None:
     problem = endpoint(kind, 5, [0.0, 0.0])
     point = lowest(problem)
     np.testing.assert_allclose(point.kernel, linear.prior_kernel(problem), atol=1e-9)
@@ -195,7 +198,9 @@ def test_without_labels_the_theory_is_the_prior(kind: str) -> None:
 
 
 def test_prior_kernel_with_one_input_is_geometric() -> None:
-    np.testing.assert_allclose(linear.prior_kernel(endpoint("rnn", 6, [1.0])), np.eye(6), atol=1e-14)
+    np.testing.assert_allclose(
+        linear.prior_kernel(endpoint("rnn", 6, [1.0])), np.eye(6), atol=1e-14
+    )
 
 
 def test_weak_signal_rnn_and_dnn_coincide() -> None:

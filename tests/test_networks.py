@@ -10,8 +10,10 @@ import torch
 
 from weightsharing import networks
 from weightsharing.networks import Weights
-from weightsharing.records import Architecture
+from weightsharing.records import Activation, Architecture, Kind
 
+KINDS: tuple[Kind, ...] = ("rnn", "dnn")
+ACTIVATIONS: tuple[Activation, ...] = ("linear", "erf")
 CHAINS, STEPS, PATTERNS, FEATURES, WIDTH = 2, 4, 3, 2, 5
 
 
@@ -35,13 +37,17 @@ def random_inputs(seed: int = 1) -> torch.Tensor:
 
 @pytest.mark.parametrize("activation", ["linear", "erf"])
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_forward_pass_kernel_and_output_match_plain_loops(kind: str, activation: str) -> None:
+def test_forward_pass_kernel_and_output_match_plain_loops(
+    kind: Kind, activation: Activation
+) -> None:
     architecture = Architecture(kind=kind, steps=STEPS, activation=activation)
     weights, inputs = random_weights(architecture), random_inputs()
     activities = networks.forward(weights, inputs, architecture)
     outputs = networks.outputs(weights, activities)
     kernel = networks.kernel(activities.pre)
-    phi = np.vectorize((lambda x: x) if activation == "linear" else lambda x: math.erf(math.sqrt(math.pi) / 2 * x))
+    phi = np.vectorize(
+        (lambda x: x) if activation == "linear" else lambda x: math.erf(math.sqrt(math.pi) / 2 * x)
+    )
     for chain in range(CHAINS):
         matrices, into, readout = (block[chain].numpy() for block in weights)
         pre = np.zeros((STEPS, PATTERNS, WIDTH))
@@ -59,7 +65,7 @@ def test_forward_pass_kernel_and_output_match_plain_loops(kind: str, activation:
 
 
 def test_dnn_with_equal_matrices_is_the_rnn() -> None:
-    rnn, dnn = (Architecture(kind=kind, steps=STEPS) for kind in ("rnn", "dnn"))
+    rnn, dnn = (Architecture(kind=kind, steps=STEPS) for kind in KINDS)
     weights = random_weights(rnn)
     unrolled = weights._replace(recurrent=weights.recurrent.expand(-1, STEPS - 1, -1, -1))
     shared = networks.forward(weights, random_inputs(), rnn).pre
@@ -68,7 +74,7 @@ def test_dnn_with_equal_matrices_is_the_rnn() -> None:
 
 def test_activation_slopes() -> None:
     x = torch.linspace(-3, 3, 101, dtype=torch.float64, requires_grad=True)
-    for name in ("linear", "erf"):
+    for name in ACTIVATIONS:
         (slope,) = torch.autograd.grad(networks.activate(name, x).sum(), x)
         torch.testing.assert_close(networks.activation_slope(name, x), slope)
     assert networks.activation_slope("erf", torch.zeros(1)).item() == 1.0

@@ -39,7 +39,9 @@ def test_no_transition_for_two_steps() -> None:
     with pytest.raises(ValueError, match="T >= 3"):
         critical_signal(2, PRIOR, KAPPA)
     signal = 50.0
-    kernel = np.diag(transition.diagonal_kernel(transition.diagonal_growth(signal, 2, PRIOR, KAPPA), 2, PRIOR))
+    kernel = np.diag(
+        transition.diagonal_kernel(transition.diagonal_growth(signal, 2, PRIOR, KAPPA), 2, PRIOR)
+    )
     assert linear.lowest_curvature(endpoint("rnn", 2, [np.sqrt(signal)]), kernel)[0] > 0
 
 
@@ -100,7 +102,9 @@ def test_ordered_branch_agrees_with_the_minimiser(steps: int) -> None:
     for index in np.flatnonzero(branch.stable)[[-40, -1]]:
         problem = transition.endpoint_problem(float(branch.signal[index]), rnn(steps), KAPPA)
         found = linear.minimise(problem, branch.kernel[index] * 1.001)
-        assert linear.coherence(problem, found) == pytest.approx(branch.order_parameter[index], rel=1e-5)
+        assert linear.coherence(problem, found) == pytest.approx(
+            branch.order_parameter[index], rel=1e-5
+        )
         assert linear.action(problem, found) == pytest.approx(branch.action[index], abs=1e-11)
 
 
@@ -119,7 +123,9 @@ def test_landau_curve_has_the_stationary_points_as_extrema() -> None:
         np.testing.assert_allclose(slopes[1:-1], forces[1:-1], atol=1e-4)
 
 
-@pytest.mark.parametrize(("steps", "order"), [(3, "second"), (4, "second"), (5, "first"), (6, "first")])
+@pytest.mark.parametrize(
+    ("steps", "order"), [(3, "second"), (4, "second"), (5, "first"), (6, "first")]
+)
 def test_sign_of_the_quartic_term_decides_the_order(steps: int, order: str) -> None:
     problem = transition.endpoint_problem(critical_signal(steps, PRIOR, KAPPA), rnn(steps), KAPPA)
     scale = transition.critical_growth(steps) ** steps

@@ -15,6 +15,7 @@ from weightsharing.errors import UserError
 # does not load PyTorch, and a rule depends on the code of its own verb only.
 VERBS = {
     "check": "validate a configuration and list its runs",
+    "schema": "print the JSON schema of the configuration",
     "resolve": "write the YAML file of one run",
     "task": "make the inputs and targets of a run",
     "theory": "solve the kernel theory of a run",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from weightsharing.records import Architecture
+from weightsharing.records import Activation, Architecture
 
 
 class Weights(NamedTuple):
@@ -41,12 +41,12 @@ def matrix_index(architecture: Architecture, time: int) -> int:
     return 0 if architecture.kind == "rnn" else time - 1
 
 
-def activate(name: str, pre: Tensor) -> Tensor:
+def activate(name: Activation, pre: Tensor) -> Tensor:
     """phi(h): the identity ("linear") or erf(sqrt(pi)/2 h) ("erf"), both of slope 1 at 0."""
     return pre if name == "linear" else torch.erf(0.5 * math.sqrt(math.pi) * pre)
 
 
-def activation_slope(name: str, pre: Tensor) -> Tensor:
+def activation_slope(name: Activation, pre: Tensor) -> Tensor:
     """phi'(h): 1 ("linear") or exp(-pi h^2 / 4) ("erf")."""
     return torch.ones_like(pre) if name == "linear" else torch.exp(-0.25 * math.pi * pre**2)
 

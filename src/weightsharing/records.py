@@ -25,6 +25,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Kind = Literal["rnn", "dnn"]
+Activation = Literal["linear", "erf"]
 
 
 class Record(BaseModel):
@@ -48,8 +50,8 @@ class Architecture(Record):
     activation: "linear" is the identity, "erf" is erf(sqrt(pi)/2 x), of slope 1 at 0.
     """
 
-    kind: Literal["rnn", "dnn"]
-    activation: Literal["linear", "erf"] = "linear"
+    kind: Kind
+    activation: Activation = "linear"
     steps: Annotated[int, Field(ge=2)]
     prior: Prior = Prior()
 

@@ -62,7 +62,12 @@ def write_record(record: Record, path: Path) -> None:
 def explain(error: ValidationError) -> list[str]:
     """One line for each fault: the key, what it got and what is allowed."""
     lines = []
-    for fault in error.errors():
+    faults = error.errors()
+    for fault in faults:
+        inside = [other for other in faults if other["loc"][: len(fault["loc"])] == fault["loc"]]
+        if fault["type"] == "too_short" and len(inside) > 1:
+            # Pydantic counts only the valid items; the invalid one has its own line.
+            continue
         key = ".".join(str(part) for part in fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "value_error":

@@ -64,7 +64,7 @@ def _order_parameter(
     measures: Sequence[xr.Dataset],
     colours: dict[int, Any],
 ) -> None:
-    inset = axes.inset_axes((0.1, 0.56, 0.33, 0.36), zorder=5)
+    inset = axes.inset_axes((0.12, 0.56, 0.31, 0.34), zorder=5)
     largest_signal = max(float(scan["ordered_signal"].max()) for scan in scans)
     for scan in scans:
         steps = int(scan.attrs["steps"])
@@ -149,11 +149,12 @@ def _slope_guide(inset: Axes, scans: Sequence[xr.Dataset]) -> None:
     inset.tick_params(labelsize=5.5, pad=1, length=2)
     inset.minorticks_off()
     inset.set_xlabel(r"$(\lambda - \lambda_c)/\lambda_c$", fontsize=6.5, labelpad=0)
-    inset.set_ylabel("$m$", fontsize=6.5, labelpad=0)
+    inset.set_ylabel("$m$", fontsize=6.5, labelpad=0, rotation=0)
+    inset.yaxis.set_label_coords(-0.1, 0.78)
     fitted = ", ".join(
         f"$T={int(scan.attrs['steps'])}$: {scan.attrs['critical_exponent']:.3f}" for scan in second
     )
-    inset.set_title(f"fitted exponent {fitted}", fontsize=5.5, pad=2)
+    inset.set_title(f"fitted exponent\n{fitted}", fontsize=5.5, pad=2)
 
 
 def _landau(axes: Axes, scan: xr.Dataset) -> None:

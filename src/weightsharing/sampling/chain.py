@@ -107,7 +107,9 @@ def sample(
         after = state.step - sampler.burn_in_steps
         if after > 0 and after % sampler.thinning == 0:
             _record(state, after // sampler.thinning - 1, posterior)
-        if state.step % check_every == 0 or state.step == sampler.total_steps:
+        # Powers of two as well: an unstable chain diverges within few steps.
+        due = state.step % check_every == 0 or state.step & (state.step - 1) == 0
+        if due or state.step == sampler.total_steps:
             _check(state, posterior, sampler)
             progress(state.step, sampler.total_steps)
             if checkpoint is not None and time.monotonic() - saved >= checkpoint_seconds:
@@ -170,14 +172,15 @@ def _resume(
                 log.warning("%s: belongs to other parameters or code; starting anew", path)
                 return None
             step = int(stored.metadata()["step"])
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            # Copies: the tensors handed out are views of the file.
+            tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         log.warning("%s: damaged; starting anew", path)
         return None
     streams = []
     for generator_state in tensors["streams"]:
         streams.append(torch.Generator(device))
-        streams[-1].set_state(generator_state)
+        streams[-1].set_state(generator_state.clone())  # reads from the start of the storage
     memory = tensors["memory"].to(device)
     features = posterior.inputs.shape[2]
     log.info("resuming at step %d of %d", step, sampler.total_steps)

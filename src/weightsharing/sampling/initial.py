@@ -42,6 +42,8 @@ def from_kernel(
 ) -> Weights:
     """Weights under which the pre-activations have the law N(0, H), with the readout fitted to y.
 
+    The activities are ``activities`` times the symmetric root of H.
+
     kernel: H as a (T P, T P) matrix, index t P + p. activities: standard normal deviates (chain,
     unit, T P). prior_weights: a draw of the prior. The weights given the activities are Gaussian:
     the prior draw plus the correction that makes it produce them exactly (Matheron's rule), with the
@@ -52,8 +54,8 @@ def from_kernel(
     prior = architecture.prior
     steps, patterns, _ = posterior.inputs.shape
     values, vectors = torch.linalg.eigh(torch.as_tensor(kernel))
-    root = (vectors * values.clamp(min=0).sqrt()).to(activities)
-    pre = (activities @ root.T).mT.unflatten(1, (steps, patterns))  # (c, t, p, i)
+    root = ((vectors * values.clamp(min=0).sqrt()) @ vectors.T).to(activities)
+    pre = (activities @ root).mT.unflatten(1, (steps, patterns))  # (c, t, p, i)
     post = activate(architecture.activation, pre).double()
     pre, inputs = pre.double(), posterior.inputs.double()
     recurrent, input_, readout = (block.double().clone() for block in prior_weights)

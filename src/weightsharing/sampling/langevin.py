@@ -133,8 +133,10 @@ def step(weights: Weights, noise: Weights, posterior: Posterior, step_size: floa
             arriving.flatten(1, 2).mT, leaving.flatten(1, 2), beta=decay, alpha=pull
         )
     else:
-        flat = weights.recurrent.flatten(0, 1)
-        flat.baddbmm_(arriving.flatten(0, 1).mT, leaving.flatten(0, 1), beta=decay, alpha=pull)
+        for index in range(architecture.weight_matrices):
+            weights.recurrent[:, index].baddbmm_(
+                arriving[:, index].mT, leaving[:, index], beta=decay, alpha=pull
+            )
     weights.recurrent.add_(noise.recurrent, alpha=math.sqrt(2.0 * step_size * prior.w / width))
 
     by_input = torch.matmul(grad.delta.flatten(1, 2).mT, posterior.inputs.flatten(0, 1))

@@ -1,0 +1,301 @@
+"""Chains: reproducibility, killing and resuming, checks, and agreement with the theory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from conftest import KAPPA, PRIOR, ROOT, assert_z, endpoint_run
+
+from weightsharing.errors import DeviceError, DivergenceError, StepSizeError
+from weightsharing.measures import Estimate, aligned_kernels, estimate
+from weightsharing.networks import Weights
+from weightsharing.records import Array, Kind, Run, Task
+from weightsharing.sampling import chain, langevin
+from weightsharing.sampling.chain import Samples, sample
+from weightsharing.storage import task_dataset, write_dataset, write_record
+from weightsharing.symmetry import order_parameter
+from weightsharing.tasks import make_task
+from weightsharing.theory import finite_width, linear
+from weightsharing.theory.transition import critical_signal
+
+
+def task_of(run: Run) -> Task:
+    return make_task(run.task, run.architecture.steps)
+
+
+def assert_equal(first: Samples, second: Samples) -> None:
+    for name in ("kernel", "output", "loss"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name), strict=True)
+
+
+def test_same_seed_same_draws_and_chains_do_not_depend_on_their_number() -> None:
+    run = endpoint_run(3.0, burn_in=0.5, duration=1.0, draws=10, chains=3)
+    samples = sample(run, task_of(run))
+    assert_equal(samples, sample(run, task_of(run)))
+    fewer = run.model_copy(update={"sampler": run.sampler.model_copy(update={"chains": 2})})
+    np.testing.assert_array_equal(sample(fewer, task_of(fewer)).kernel, samples.kernel[:2])
+    other = sample(run.model_copy(update={"seed": 12}), task_of(run))
+    assert not np.any(other.loss == samples.loss)
+    assert not np.any(samples.loss[0] == samples.loss[1])
+
+
+def test_random_streams_of_chains_are_independent() -> None:
+    run = endpoint_run(1.0, width=64, chains=2)
+    target = langevin.build(
+        task_of(run), run.architecture, KAPPA, torch.device("cpu"), torch.float64
+    )
+    state = chain._begin(run, target, None)
+    chain._fill(state.memory, state.streams)
+    first, second = state.memory
+    correlation = torch.corrcoef(torch.stack([first, second]))[0, 1] * len(first) ** 0.5
+    assert_z(correlation.numpy(), 0.0, np.array(1.0))
+
+
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_interrupted_and_resumed_is_bitwise_equal(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped by an exception right after a checkpoint, twice, then left to finish."""
+    run = endpoint_run(3.0, kind=kind, burn_in=0.5, duration=1.5, draws=12)
+    task, checkpoint = task_of(run), tmp_path / "c.safetensors"
+    whole = sample(run, task)
+
+    class Stopped(Exception):
+        pass
+
+    save = chain.save_checkpoint
+
+    def save_and_stop(*arguments: object) -> None:
+        save(*arguments)  # type: ignore[arg-type]
+        raise Stopped
+
+    monkeypatch.setattr(chain, "save_checkpoint", save_and_stop)
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            sample(run, task, checkpoint, checkpoint_seconds=0.0)
+    monkeypatch.setattr(chain, "save_checkpoint", save)
+    assert checkpoint.exists()
+    assert_equal(sample(run, task, checkpoint), whole)
+    assert not checkpoint.exists()
+
+
+def test_chain_killed_by_sigkill_and_rerun_is_bitwise_equal(tmp_path: Path) -> None:
+    """The command itself, killed at its first checkpoint and typed again."""
+    run = endpoint_run(3.0, width=64, burn_in=1.0, duration=8.0, draws=40)
+    write_record(run, tmp_path / "run.yaml")
+    write_dataset(task_dataset(task_of(run)), tmp_path / "task.nc", "task", run)
+    checkpoint = tmp_path / "c.safetensors"
+
+    def command(output: str) -> list[str]:
+        return [
+            sys.executable, "-m", "weightsharing", "sample", str(tmp_path / "run.yaml"),
+            str(tmp_path / "task.nc"), str(tmp_path / output),
+            "--checkpoint", str(checkpoint), "--checkpoint-seconds", "0.2",
+        ]  # fmt: skip
+
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    process = subprocess.Popen(command("killed.nc"), env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None, "the chain ended before its first checkpoint"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed.nc").exists()
+
+    resumed = subprocess.run(
+        command("killed.nc"), env=environment, check=True, capture_output=True, text=True
+    )
+    assert "resuming at step" in resumed.stderr
+    subprocess.run(command("whole.nc"), env=environment, check=True, capture_output=True)
+    with (
+        xr.open_dataset(tmp_path / "killed.nc") as killed,
+        xr.open_dataset(tmp_path / "whole.nc") as whole,
+    ):
+        xr.testing.assert_equal(killed, whole)
+
+
+def test_checkpoint_of_another_run_or_damaged_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = endpoint_run(3.0, burn_in=0.5, duration=0.5, draws=5)
+    checkpoint = tmp_path / "c.safetensors"
+    state = chain._begin(
+        run,
+        langevin.build(task_of(run), run.architecture, KAPPA, torch.device("cpu"), torch.float32),
+        None,
+    )
+    chain.save_checkpoint(state, checkpoint, "another key")
+    whole = sample(run, task_of(run))
+    assert_equal(sample(run, task_of(run), checkpoint), whole)
+    assert "belongs to other parameters" in caplog.text
+    checkpoint.write_bytes(b"\x00" * 100)
+    assert_equal(sample(run, task_of(run), checkpoint), whole)
+    assert "damaged" in caplog.text
+
+
+def test_fingerprint_covers_parameters_task_and_start() -> None:
+    run = endpoint_run(3.0)
+    task, cpu = task_of(run), torch.device("cpu")
+    keys = {
+        chain.fingerprint(run, task, None, cpu),
+        chain.fingerprint(run.model_copy(update={"kappa": 0.2}), task, None, cpu),
+        chain.fingerprint(run, Task(task.inputs * 2, task.targets, task.supervised), None, cpu),
+        chain.fingerprint(run, task, np.eye(4), cpu),
+        chain.fingerprint(run, task, None, torch.device("cuda")),
+    }
+    assert len(keys) == 5
+
+
+def test_step_size_too_large_is_refused_with_advice() -> None:
+    run = endpoint_run(8.0, step_size=0.02, burn_in=2.0)
+    with pytest.raises(StepSizeError, match=r"step_size: 0\.02 .* use at most"):
+        sample(run, task_of(run))
+
+
+def test_diverged_chain_is_stopped_with_the_step_and_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = endpoint_run(3.0)
+    step = langevin.step
+
+    def broken(weights: Weights, *rest: object) -> None:
+        step(weights, *rest)  # type: ignore[arg-type]
+        weights.readout[1, 0] = float("nan")
+
+    monkeypatch.setattr(langevin, "step", broken)
+    with pytest.raises(DivergenceError, match=r"chain 1 .* step 1: .* lower step_size"):
+        sample(run, task_of(run))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests the message where there is no GPU")
+def test_cuda_without_a_gpu_is_named() -> None:
+    run = endpoint_run(3.0, device="cuda")
+    with pytest.raises(DeviceError, match="no GPU"):
+        sample(run, task_of(run))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_agrees_with_cpu_in_distribution() -> None:
+    losses = []
+    for device in ("cpu", "cuda"):
+        run = endpoint_run(1.0, width=64, duration=30.0, draws=300, device=device)
+        losses.append(estimate(sample(run, task_of(run)).loss))
+    error = np.hypot(losses[0].standard_error, losses[1].standard_error)
+    assert_z(losses[0].mean, losses[1].mean, error)
+
+
+# --- against the theory -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_without_labels_sgld_samples_the_prior_kernel(kind: Kind) -> None:
+    """y = 0: the kernel of the theory with its 1/N term, which then only shrinks H slightly."""
+    run = endpoint_run(
+        0.0, kind=kind, width=64, burn_in=4.0, duration=60.0, draws=300, step_size=4e-3
+    )
+    task = task_of(run)
+    problem = linear.linear_problem(task, run.architecture, run.kappa)
+    kernel = linear.stationary_points(problem)[0].kernel
+    np.testing.assert_allclose(kernel, np.eye(4), atol=1e-9)
+    expected = kernel + finite_width.kernel_correction(problem, kernel) / 64
+    draws = estimate(sample(run, task).kernel[:, :, 0, 0])
+    diagonal = range(4)
+    # The step-size bias of a free weight is eta / 2 of its variance, t + 1 of which enter H^(tt).
+    bias = 0.5 * run.sampler.step_size * (1.0 + np.arange(4))
+    assert_z(
+        draws.mean[diagonal, diagonal] - bias,
+        np.diag(expected),
+        np.hypot(draws.standard_error[diagonal, diagonal], 4.0 * np.diag(expected) / 64**2),
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """SGLD with two step sizes, and theory + 1/N term, for one signal strength."""
+
+    kernels: list[Estimate]
+    coherence: list[Estimate]
+    expected: Array
+    width: int
+
+
+@pytest.fixture(scope="module", params=["disordered", "ordered"])
+def trained(request: pytest.FixtureRequest) -> Trained:
+    """Both phases, away from the transition, where the expansion in 1/N holds at N = 64.
+
+    kappa = 1 allows larger steps than the figures' 0.1 and so a longer chain in the same time.
+    """
+    ordered = request.param == "ordered"
+    kappa, width, ratio = 1.0, 64, 4.0 if ordered else 0.5
+    found: list[tuple[Estimate, Estimate]] = []
+    for step_size in (5e-3, 2.5e-3):
+        run = endpoint_run(
+            ratio * critical_signal(4, PRIOR, kappa), kappa=kappa, width=width,
+            step_size=step_size, burn_in=10.0, duration=200.0, draws=800, chains=4,
+        )  # fmt: skip
+        task = task_of(run)
+        kernels = sample(run, task).kernel
+        aligned = aligned_kernels(kernels, task, shared=True)
+        # Below the transition there is one branch, m = 0: nothing to align.
+        shown = aligned if ordered else kernels
+        found.append((estimate(shown[:, :, 0, 0]), estimate(order_parameter(aligned, np.ones(1)))))
+    problem = linear.linear_problem(task, run.architecture, run.kappa)
+    kernel = linear.stationary_points(problem)[0].kernel
+    assert (kernel[-1, -2] > 1) == ordered
+    correction = finite_width.kernel_correction(problem, kernel)
+    return Trained(
+        [pair[0] for pair in found], [pair[1] for pair in found], kernel + correction / width, width
+    )
+
+
+def test_sgld_agrees_with_the_theory_to_order_one_over_n(trained: Trained) -> None:
+    """H within 3 standard errors of theory + 1/N term, up to a 1/N^2 remainder of 100 H / N^2."""
+    scale = np.sqrt(np.multiply.outer(np.diag(trained.expected), np.diag(trained.expected)))
+    for kernel, coherence in zip(trained.kernels, trained.coherence, strict=True):
+        assert coherence.rhat < 1.05
+        assert coherence.effective_size > 100
+        remainder = 100.0 * scale / trained.width**2
+        assert np.all(
+            np.abs(kernel.mean - trained.expected) < 3 * kernel.standard_error + remainder
+        )
+
+
+def test_halving_the_step_size_moves_the_answer_within_error_bars(trained: Trained) -> None:
+    coarse, fine = trained.kernels
+    error = np.hypot(coarse.standard_error, fine.standard_error)
+    assert_z(coarse.mean, fine.mean, error, freedom=30)
+
+
+def test_a_chain_starts_on_the_branch_it_is_given() -> None:
+    """Ordered or disordered: the first draws have the order parameter of the kernel they start from."""
+    steps, width = 5, 256
+    signal = 1.05 * critical_signal(steps, PRIOR, KAPPA)
+    means = {}
+    for start in ("ordered", "disordered"):
+        run = endpoint_run(
+            signal, steps=steps, width=width, burn_in=0.0, duration=0.5, draws=50, step_size=1e-3
+        )
+        task = task_of(run)
+        problem = linear.linear_problem(task, run.architecture, run.kappa)
+        points = linear.stationary_points(problem)
+        point = (
+            points[0] if start == "ordered" else min(points, key=lambda p: abs(p.kernel[-1, -2]))
+        )
+        kernels = sample(run, task, start_kernel=point.kernel).kernel
+        first = order_parameter(kernels, np.ones(1))[:, :5]
+        means[start] = np.abs(first).mean()
+        spread = 3.0 * point.kernel[-1, -1] / np.sqrt(width)
+        assert means[start] == pytest.approx(abs(point.kernel[-1, -2]), abs=spread)
+    assert means["ordered"] > 2 * means["disordered"]

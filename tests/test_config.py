@@ -1,0 +1,232 @@
+"""Configuration: what is wrong is named in one line and nothing is touched; presets change sizes only."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from weightsharing import config
+from weightsharing.cli import main
+from weightsharing.config import load, overlay, runs
+from weightsharing.records import Run, Transition
+
+DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))
+DELETED = object()
+
+# Key, value in place of the default, and what the line has to say besides the key.
+BAD: list[tuple[str, Any, str]] = [
+    # unknown keys
+    ("sed", 3, "unknown key"),
+    ("fig9", {}, "unknown key"),
+    ("fig4.lambda", [1.0], "unknown key"),
+    ("fig4.prior.weights", 1.0, "unknown key"),
+    ("fig4.sampler.stepsize", 1e-3, "unknown key"),
+    ("fig4.sampler.momentum", 0.9, "unknown key"),
+    # missing keys
+    ("seed", DELETED, "missing"),
+    ("fig4", DELETED, "missing"),
+    ("fig4.kappa", DELETED, "missing"),
+    ("fig4.sampler.width", DELETED, "missing"),
+    # wrong types
+    ("seed", "today", '"today"'),
+    ("seed", 1.5, "1.5"),
+    ("preset", 7, "7"),
+    ("fig4", [1, 2], "[1, 2]"),
+    ("fig4.kappa", "small", '"small"'),
+    ("fig4.kappa", None, "null"),
+    ("fig4.prior", 1.0, "1.0"),
+    ("fig4.depths", 4, "4"),
+    ("fig4.lambdas", "1, 2", '"1, 2"'),
+    ("fig4.lambdas", [1.0, "two"], '"two"'),
+    ("fig4.sampler.width", 128.5, "128.5"),
+    ("fig4.sampler.chains", True, "true"),
+    # out of range
+    ("preset", "../elsewhere", "../elsewhere"),
+    ("seed", -1, "-1"),
+    ("device", "tpu", "tpu"),
+    ("fig4.kappa", 0.0, "greater than 0"),
+    ("fig4.kappa", -0.1, "-0.1"),
+    ("fig4.kappa", float("inf"), "finite"),
+    ("fig4.prior.w", -1.0, "greater than 0"),
+    ("fig4.depths", [2, 4], "greater than or equal to 3"),
+    ("fig4.depths", [], "at least 1"),
+    ("fig4.lambdas", [0.0], "greater than 0"),
+    ("fig4.lambdas", [], "at least 1"),
+    ("fig4.landau_ratios", [-1.0], "greater than 0"),
+    ("fig4.curve_points", 2, "greater than or equal to 5"),
+    ("fig4.sampler.method", "adam", "sgld"),
+    ("fig4.sampler.width", 0, "greater than or equal to 1"),
+    ("fig4.sampler.step_size", 0.0, "greater than 0"),
+    ("fig4.sampler.burn_in", -1.0, "greater than or equal to 0"),
+    ("fig4.sampler.chains", 1, "greater than or equal to 2"),
+    ("fig4.sampler.precision", "float16", "float16"),
+    ("fig4.sampler.start", "anywhere", "anywhere"),
+    # inconsistent
+    ("fig4.sampled_depth", 7, "must be one of depths"),
+    ("fig4.lambdas", [1.0, 2.0, 1.0], "must differ"),
+    ("fig4.largest_signal", 2.0, "lambda_c"),
+    ("fig4.sampler.draws", 10_000_000, "more than the"),
+    ("fig4.sampler.step_size", 0.05, "stability limit"),
+]
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    settings: dict[str, Any] = copy.deepcopy(DEFAULT)
+    *path, last = key.split(".")
+    inner = settings
+    for part in path:
+        inner = inner[part]
+    if value is DELETED:
+        del inner[last]
+    else:
+        inner[last] = value
+    return settings
+
+
+def test_there_are_at_least_forty_bad_configurations() -> None:
+    assert len({(key, str(value)) for key, value, _ in BAD}) >= 40
+
+
+@pytest.mark.parametrize(("key", "value", "says"), BAD)
+def test_bad_configuration_is_one_line_naming_the_key(
+    key: str, value: Any, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(yaml.safe_dump(changed(key, value)))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    assert main(["check", str(bad)]) == 1
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith(key), lines[0]
+    assert says in lines[0]
+    assert captured.out == ""
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("fig4.sampler.stepsize", 1e-3), ("fig4.kappa", "small"), ("fig4.sampler.step_size", 0.05)],
+)
+def test_snakemake_refuses_a_bad_configuration_before_anything_runs(
+    key: str, value: Any, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(yaml.safe_dump(changed(key, value)))
+    before = set((tmp_path).iterdir())
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--directory", str(tmp_path), "--configfile", str(bad), "--cores", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode != 0
+    named = [line for line in (done.stderr + done.stdout).splitlines() if line.startswith(key)]
+    assert len(named) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    # Snakemake keeps a log of its own; nothing else may appear.
+    assert {path.name for path in tmp_path.iterdir()} - {path.name for path in before} <= {
+        ".snakemake"
+    }
+
+
+def test_several_faults_give_a_line_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = changed("fig4.kappa", -1.0)
+    settings["seed"] = "x"
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(settings))
+    assert main(["check", str(tmp_path / "bad.yaml")]) == 1
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "seed",
+        "fig4.kappa",
+    ]
+
+
+@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "", "\x00"])
+def test_file_that_is_no_mapping_is_named(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.yaml").write_text(text)
+    assert main(["check", str(tmp_path / "broken.yaml")]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "broken.yaml" in lines[0]
+
+
+def test_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(tmp_path / "none.yaml")]) == 1
+    assert "none.yaml: cannot be read" in capsys.readouterr().err
+
+
+def test_default_runs_and_ids() -> None:
+    found = runs(load([ROOT / "config.yaml"]))
+    assert [name for name in found if isinstance(found[name], Transition)] == [
+        "fig4/depth3", "fig4/depth4", "fig4/depth5",
+    ]  # fmt: skip
+    trained = [run for run in found.values() if isinstance(run, Run)]
+    assert len(trained) >= 12
+    assert "fig4/depth4-lambda2.4" in found
+    assert len({run.seed for run in trained}) == len(trained)
+    assert all(run.sampler.width <= 512 for run in trained)
+
+
+def test_changing_one_lambda_changes_one_run() -> None:
+    before = runs(load([ROOT / "config.yaml"]))
+    settings = changed("fig4.lambdas", [0.6, *DEFAULT["fig4"]["lambdas"][1:]])
+    after = runs(config.validate(settings))
+    assert set(after) ^ set(before) == {"fig4/depth4-lambda0.5", "fig4/depth4-lambda0.6"}
+    assert all(after[name] == before[name] for name in set(after) & set(before))
+
+
+# What a preset may say: how large and how long, not what is computed.
+SIZES = {
+    "preset", "fig4.curve_points", "fig4.landau_ratios", "fig4.lambdas", "fig4.sampler.width",
+    "fig4.sampler.step_size", "fig4.sampler.burn_in", "fig4.sampler.duration", "fig4.sampler.draws",
+    "fig4.sampler.chains",
+}  # fmt: skip
+
+
+def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:
+    keys: set[str] = set()
+    for key, value in settings.items():
+        keys |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
+    return keys
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_preset_is_valid_named_after_its_file_and_changes_sizes_only(preset: Path) -> None:
+    settings = yaml.safe_load(preset.read_text())
+    assert leaves(settings) <= SIZES
+    assert load([ROOT / "config.yaml", preset]).preset == preset.stem
+
+
+def test_paper_preset_has_the_width_of_the_captions() -> None:
+    paper = load([ROOT / "config.yaml", ROOT / "workflow" / "presets" / "paper.yaml"])
+    assert paper.fig4.sampler.width == 2048
+    assert paper.fig4.sampled_depth == 4
+
+
+def test_overlay_merges_mappings_and_replaces_the_rest() -> None:
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
+    assert overlay(base, {"a": {"c": [5]}, "d": {"e": 1}}) == {
+        "a": {"b": 1, "c": [5]},
+        "d": {"e": 1},
+    }
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 3}
+
+
+def test_schema_file_is_that_of_the_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails: python -m weightsharing schema > workflow/schemas/config.schema.json."""
+    assert main(["schema"]) == 0
+    stored = (ROOT / "workflow" / "schemas" / "config.schema.json").read_text()
+    assert json.loads(capsys.readouterr().out) == json.loads(stored)

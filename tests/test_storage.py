@@ -1,0 +1,106 @@
+"""Files: atomic, attributed, damage named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import endpoint_run
+
+from weightsharing import storage
+from weightsharing.errors import ConfigError, FileError
+from weightsharing.records import Run, Task, Transition
+from weightsharing.storage import read_dataset, read_record, read_task, task_dataset, write_dataset
+from weightsharing.tasks import make_task
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """A task file."""
+    run = endpoint_run(2.0)
+    write_dataset(task_dataset(make_task(run.task, 4)), tmp_path / "task.nc", "task", run)
+    return tmp_path / "task.nc"
+
+
+def test_task_round_trip(written: Path) -> None:
+    task = read_task(written)
+    np.testing.assert_array_equal(task.inputs[0, :, 0], [1.0, 0.0, 0.0, 0.0])
+    assert task.targets[0, -1] == np.sqrt(2.0)
+    assert task.supervised.tolist() == [[False, False, False, True]]
+
+
+def test_provenance_is_kept(written: Path) -> None:
+    attributes = read_dataset(written, "task").attrs
+    assert Run.model_validate_json(attributes["run"]) == endpoint_run(2.0)
+    assert set(attributes) == {"content", "run", "weightsharing_version", "git_commit"}
+
+
+def test_run_round_trip(tmp_path: Path) -> None:
+    storage.write_record(endpoint_run(2.0), tmp_path / "run.yaml")
+    assert read_record(tmp_path / "run.yaml", Run) == endpoint_run(2.0)
+    with pytest.raises(ConfigError, match=r"run\.yaml: task: unknown key"):
+        read_record(tmp_path / "run.yaml", Transition)
+
+
+def test_missing_and_broken_run_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"run\.yaml: cannot be read"):
+        read_record(tmp_path / "run.yaml", Run)
+    (tmp_path / "run.yaml").write_text("a: [")
+    with pytest.raises(FileError, match=r"run\.yaml: not YAML"):
+        read_record(tmp_path / "run.yaml", Run)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "foreign"])
+def test_damaged_files_are_named(written: Path, damage: str) -> None:
+    content = written.read_bytes()
+    if damage == "missing":
+        written.unlink()
+    else:
+        broken = {"empty": b"", "truncated": content[: len(content) // 2], "foreign": b"PNG" * 99}
+        written.write_bytes(broken[damage])
+    with pytest.raises(FileError, match=r"task\.nc: "):
+        read_task(written)
+
+
+def test_file_of_another_content_is_named(written: Path) -> None:
+    with pytest.raises(FileError, match="holds task, not samples"):
+        read_dataset(written, "samples")
+
+
+def test_inconsistent_task_is_named(tmp_path: Path) -> None:
+    run = endpoint_run(2.0)
+    dataset = task_dataset(make_task(run.task, 4))
+    dataset["supervised"] = xr.ones_like(dataset["supervised"])
+    write_dataset(dataset, tmp_path / "task.nc", "task", run)
+    with pytest.raises(FileError, match="NaN or infinite at a supervised time"):
+        read_task(tmp_path / "task.nc")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "says"),
+    [
+        (np.zeros((2, 3)), np.zeros((2, 3)), "inputs: shape"),
+        (np.zeros((2, 3, 1)), np.zeros((2, 4)), "targets: shape"),
+        (np.full((2, 3, 1), np.nan), np.zeros((2, 3)), "inputs: not all finite"),
+    ],
+)
+def test_task_of_wrong_shape_is_refused(inputs: np.ndarray, targets: np.ndarray, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Task(inputs, targets, np.zeros(targets.shape, dtype=bool))
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "figure.pdf"
+    path.write_text("old")
+
+    def write_and_fail() -> None:
+        with storage.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

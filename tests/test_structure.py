@@ -1,0 +1,133 @@
+"""The shape of the project: layers, environments, and what every module must say of itself."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from sources import imports_of, path_of, sources_of
+
+SOURCE = ROOT / "src"
+PACKAGE = "weightsharing"
+
+# Bottom to top: a module imports only from its own layer or from layers before it. theory and
+# sampling share a height and must not know of each other; what they share lies below.
+LAYERS: list[set[str]] = [
+    {"weightsharing", "errors"},
+    {"records"},
+    {"storage", "symmetry", "tasks", "networks"},
+    {"theory", "sampling"},
+    {"config", "measures", "plotting"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
+]
+
+
+def modules() -> list[str]:
+    found = [".".join(p.relative_to(SOURCE).with_suffix("").parts) for p in SOURCE.rglob("*.py")]
+    return sorted(name.removesuffix(".__init__") for name in found)
+
+
+def part(module: str) -> str:
+    return module.split(".")[1] if "." in module else module
+
+
+def height(module: str) -> int:
+    return next(index for index, layer in enumerate(LAYERS) if part(module) in layer)
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_go_down_only(module: str) -> None:
+    for imported in imports_of(module, SOURCE):
+        assert height(imported) <= height(module), f"{module} imports {imported}"
+        if height(imported) == height(module) and module != PACKAGE:
+            same = part(imported) == part(module) or {part(imported), part(module)} <= LAYERS[2]
+            assert same or "plotting" in module, f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize(("verb", "never"), [
+    ("theory", "sampling"), ("transition", "sampling"), ("sample", "theory."), ("fig4", "theory."),
+    ("fig4", "sampling"), ("sample", "measures"), ("sample", "plotting"), ("theory", "plotting"),
+    ("sample", ".config"), ("theory", ".config"),
+])  # fmt: skip
+def test_a_verb_does_not_depend_on_what_must_not_rerun_it(verb: str, never: str) -> None:
+    sources = sources_of(f"{PACKAGE}.commands.{verb}", SOURCE)
+    names = [".".join(p.relative_to(SOURCE / PACKAGE).parts) for p in sources]
+    assert names
+    assert not [name for name in names if ("." + name).startswith("." + never.lstrip("."))]
+
+
+def test_theory_does_not_load_torch_and_nothing_knows_snakemake() -> None:
+    for module in modules():
+        text = path_of(module, SOURCE).read_text()
+        roots = {
+            (node.module or "").split(".")[0]
+            if isinstance(node, ast.ImportFrom)
+            else alias.name.split(".")[0]
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        assert "snakemake" not in roots, module
+        if part(module) == "theory":
+            assert "torch" not in roots, module
+
+
+def test_sources_follow_imports_to_the_end() -> None:
+    sources = {p.name for p in sources_of(f"{PACKAGE}.commands.transition", SOURCE)}
+    assert {"transition.py", "finite_width.py", "linear.py", "records.py", "tasks.py"} <= sources
+
+
+def requirements() -> dict[str, str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = {"python": project["requires-python"]}
+    for line in project["dependencies"]:
+        name, bound = re.fullmatch(r"([A-Za-z0-9_-]+)(.*)", line).groups()  # type: ignore[union-attr]
+        found[name] = bound
+    return found
+
+
+def test_conda_environment_has_the_ranges_of_pyproject() -> None:
+    conda_names = {
+        "torch": "pytorch", "snakemake": "snakemake-minimal", "matplotlib": "matplotlib-base",
+    }  # fmt: skip
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    found = {}
+    for line in environment:
+        name = re.match(r"[a-z0-9-]+", line)
+        assert name
+        found[name[0]] = line.removeprefix(name[0])
+    # snakemake --report needs pygments, which only the full conda package of snakemake brings.
+    assert found.pop("pygments", None)
+    assert found == {conda_names.get(name, name): bound for name, bound in requirements().items()}
+
+
+def test_lock_file_satisfies_pyproject() -> None:
+    lock = dict(
+        line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if line
+    )
+    pinned = {name.lower().replace("_", "-"): version for name, version in lock.items()}
+    for name, bound in requirements().items():
+        if name == "python":
+            continue
+        lowest = [int(n) for n in bound.removeprefix(">=").split(".")]
+        version = [int(n) for n in re.findall(r"\d+", pinned[name.lower()])[: len(lowest)]]
+        assert version >= lowest, name
+    assert lock["torch"] == "2.13.0"
+
+
+def test_readme_and_docs_name_files_that_exist() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_no_pickle_anywhere() -> None:
+    for path in [*SOURCE.rglob("*.py"), *Path(ROOT / "workflow").rglob("*.*")]:
+        assert not re.search(r"\bpickle\b|torch\.(save|load)\(", path.read_text()), path

@@ -1,0 +1,180 @@
+"""The whole workflow on the smoke preset, in a copy of the repository, as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import xarray as xr
+import yaml
+from conftest import ROOT
+
+COPIED = ["Snakefile", "config.yaml", "environment.yml", "profiles", "src", "workflow"]
+
+
+def snakemake(folder: Path, *words: str) -> str:
+    """Run Snakemake in ``folder`` and return what it printed."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *words],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    return output
+
+
+def planned(folder: Path) -> Counter[str]:
+    """How often each rule would run for the figure, by a dry run."""
+    output = snakemake(folder, "-n", "figures/fig4.pdf")
+    if "Nothing to be done" in output:
+        return Counter()
+    table = output.split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
+    return Counter(
+        {line.split()[0]: int(line.split()[1]) for line in table if line.split()[0] != "total"}
+    )
+
+
+def edit(path: Path, addition: str) -> None:
+    path.write_text(path.read_text() + addition)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy in which the smoke preset is the configuration, after a bare `snakemake`."""
+    folder = tmp_path_factory.mktemp("repository")
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    sys.path.insert(0, str(ROOT / "src"))
+    from weightsharing.config import overlay
+
+    settings = [
+        yaml.safe_load((ROOT / name).read_text())
+        for name in ("config.yaml", "workflow/presets/smoke.yaml")
+    ]
+    (folder / "config.yaml").write_text(yaml.safe_dump(overlay(*settings)))
+    snakemake(folder, "figures/fig4.pdf")
+    return folder
+
+
+def test_bare_snakemake_makes_the_figure_and_then_has_nothing_to_do(built: Path) -> None:
+    assert (built / "figures" / "fig4.pdf").read_bytes().startswith(b"%PDF")
+    assert planned(built) == Counter()
+    assert "Nothing to be done" in snakemake(built)
+
+
+def test_results_name_their_run_and_verdict(built: Path) -> None:
+    with xr.open_dataset(built / "results/smoke/fig4/depth4-lambda5/measures.nc") as measures:
+        assert measures.attrs["converged"].startswith("no: ")
+        assert '"id":"fig4/depth4-lambda5"' in measures.attrs["run"]
+    assert not list((built / "results").rglob("*.safetensors"))
+    assert not list((built / "results").rglob("*.part*"))
+    log = (built / "logs/smoke/fig4/depth4-lambda5/sample.log").read_text()
+    assert "step 5000 of 5000" in log
+
+
+def test_changing_one_lambda_reruns_that_run_and_the_figure_only(built: Path) -> None:
+    path = built / "config.yaml"
+    before = path.read_text()
+    settings = yaml.safe_load(before)
+    settings["fig4"]["lambdas"] = [1.5, 5.5]
+    path.write_text(yaml.safe_dump(settings))
+    try:
+        jobs = planned(built)
+    finally:
+        path.write_text(before)
+    assert jobs == Counter(resolve=1, task=1, theory=1, sample=1, measure=1, fig4=1)
+    assert planned(built) == Counter()
+
+
+def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Path) -> None:
+    path = built / "config.yaml"
+    before = path.read_text()
+    settings = yaml.safe_load(before)
+    settings["fig4"]["sampler"]["step_size"] = 0.0005
+    path.write_text(yaml.safe_dump(settings))
+    try:
+        jobs = planned(built)
+    finally:
+        path.write_text(before)
+    assert jobs["sample"] == 2
+    assert jobs["transition"] == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "rules"),
+    [
+        ("plotting/fig4.py", {"fig4"}),
+        ("theory/linear.py", {"theory", "transition", "measure", "fig4"}),
+        ("theory/transition.py", {"theory", "transition", "measure", "fig4"}),
+        ("measures.py", {"measure", "fig4"}),
+        ("sampling/langevin.py", {"sample", "measure", "fig4"}),
+        ("config.py", set()),
+        ("cli.py", set()),
+    ],
+)
+def test_changing_a_module_reruns_the_rules_that_use_it(
+    built: Path, module: str, rules: set[str]
+) -> None:
+    path = built / "src" / "weightsharing" / module
+    before = path.read_bytes()
+    edit(path, "\n# changed\n")
+    try:
+        assert set(planned(built)) == rules
+    finally:
+        path.write_bytes(before)
+    assert planned(built) == Counter()
+
+
+def test_changed_plotting_code_redraws_without_sampling(built: Path) -> None:
+    path = built / "src" / "weightsharing" / "plotting" / "style.py"
+    samples = built / "results/smoke/fig4/depth4-lambda5/samples.nc"
+    drawn, sampled = (built / "figures/fig4.pdf").stat(), samples.stat()
+    before = path.read_text()
+    path.write_text(before.replace("PAGE_WIDTH = 6.75", "PAGE_WIDTH = 7.0"))
+    output = snakemake(built, "figures/fig4.pdf")
+    assert "rule fig4" in output
+    assert "rule sample" not in output
+    assert samples.stat().st_mtime_ns == sampled.st_mtime_ns
+    assert (built / "figures/fig4.pdf").stat().st_mtime_ns > drawn.st_mtime_ns
+    path.write_text(before)
+    snakemake(built, "figures/fig4.pdf")
+
+
+def test_every_command_works_pasted_into_a_terminal(built: Path, tmp_path: Path) -> None:
+    """The verbs one after the other, without Snakemake, give the same samples."""
+    run = built / "results/smoke/fig4/depth4-lambda5"
+    steps = [
+        ["task", str(run / "run.yaml"), "task.nc"],
+        ["theory", str(run / "run.yaml"), "task.nc", "theory.nc"],
+        ["sample", str(run / "run.yaml"), "task.nc", "samples.nc"],
+        ["measure", str(run / "run.yaml"), "task.nc", "theory.nc", "samples.nc", "measures.nc"],
+    ]
+    for words in steps:
+        subprocess.run(
+            [sys.executable, "-m", "weightsharing", *words], cwd=tmp_path, check=True,
+            env=os.environ | {"PYTHONPATH": str(built / "src")}, capture_output=True,
+        )  # fmt: skip
+    for name in ("task", "theory", "samples", "measures"):
+        with (
+            xr.open_dataset(tmp_path / f"{name}.nc") as own,
+            xr.open_dataset(run / f"{name}.nc") as piped,
+        ):
+            xr.testing.assert_equal(own, piped)
+
+
+def test_report_holds_the_figure_and_its_caption(built: Path) -> None:
+    snakemake(built, "--report", "report.html", "figures/fig4.pdf")
+    report = (built / "report.html").read_text()
+    assert "figures/fig4.pdf" in report
+    assert "Phase transition in linear RNNs" in report
+    assert "N = 24" in report
