@@ -101,7 +101,7 @@ def test_gradient_and_hessian_match_finite_differences(
     problem = linear.linear_problem(mixed_task(generator), Architecture(kind=kind, steps=4), 0.3)
     kernel = linear.prior_kernel(problem) + 0.3 * linear.random_start(problem, generator)
     frame = np.linalg.cholesky(kernel)
-    raw: Array = generator.standard_normal(kernel.shape)
+    raw = np.asarray(generator.standard_normal(kernel.shape))
     direction = frame @ (raw + raw.T) @ frame.T
 
     def slope(step: float) -> float:
@@ -130,7 +130,7 @@ def test_hessian_matrix_is_symmetric_and_matches_products(generator: np.random.G
     kernel = linear.random_start(problem, generator)
     hessian = linear.hessian_matrix(problem, kernel)
     np.testing.assert_allclose(hessian, hessian.T, rtol=0, atol=1e-9 * np.abs(hessian).max())
-    vector: Array = generator.standard_normal(hessian.shape[0])
+    vector = np.asarray(generator.standard_normal(hessian.shape[0]))
     direction = linear.unpack(problem, vector)
     product = linear.pack(problem, linear.hessian_product(problem, kernel, direction))
     np.testing.assert_allclose(hessian @ linear.pack(problem, direction), product, rtol=1e-8)
