@@ -16,7 +16,9 @@ import torch
 import xarray as xr
 from conftest import KAPPA, PRIOR, ROOT, assert_z, endpoint_run
 
-from weightsharing.errors import DeviceError, DivergenceError, StepSizeError
+from weightsharing.commands.sample import start_kernel
+from weightsharing.commands.theory import points_dataset
+from weightsharing.errors import DeviceError, DivergenceError, FileError, StepSizeError
 from weightsharing.measures import Estimate, aligned_kernels, estimate
 from weightsharing.networks import Weights
 from weightsharing.records import Array, Kind, Run, Task
@@ -299,3 +301,22 @@ def test_a_chain_starts_on_the_branch_it_is_given() -> None:
         spread = 3.0 * point.kernel[-1, -1] / np.sqrt(width)
         assert means[start] == pytest.approx(abs(point.kernel[-1, -2]), abs=spread)
     assert means["ordered"] > 2 * means["disordered"]
+
+
+def test_start_is_read_from_the_stationary_points(tmp_path: Path) -> None:
+    run = endpoint_run(2 * critical_signal(4, PRIOR, KAPPA), start="disordered")
+    problem = linear.linear_problem(task_of(run), run.architecture, run.kappa)
+    points = linear.stationary_points(problem)
+    write_dataset(points_dataset(problem, points), tmp_path / "theory.nc", "theory", run)
+    with pytest.raises(FileError, match="--theory: missing"):
+        start_kernel(run.sampler, None)
+    disordered = start_kernel(run.sampler, tmp_path / "theory.nc")
+    lowest = start_kernel(
+        run.sampler.model_copy(update={"start": "lowest"}), tmp_path / "theory.nc"
+    )
+    assert disordered is not None
+    assert lowest is not None
+    assert disordered[-1, -2] == pytest.approx(0.0, abs=1e-8)
+    np.testing.assert_allclose(lowest, points[0].kernel, atol=1e-12)
+    prior = run.sampler.model_copy(update={"start": "prior"})
+    assert start_kernel(prior, tmp_path / "theory.nc") is None
