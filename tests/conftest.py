@@ -35,8 +35,8 @@ def endpoint_run(
 ) -> Run:
     """A run on the endpoint task with one pattern and a small, quick sampler."""
     defaults: dict[str, Any] = {
-        "width": 32, "step_size": 1e-3, "burn_in": 2.0, "duration": 10.0, "draws": 100, "chains": 2,
-        "device": "cpu",
+        "method": "sgld", "precision": "float32", "start": "prior", "device": "cpu", "width": 32,
+        "step_size": 1e-3, "burn_in": 2.0, "duration": 10.0, "draws": 100, "chains": 2,
     }  # fmt: skip
     return Run(
         id="test/run",

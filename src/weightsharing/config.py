@@ -17,34 +17,19 @@ from pydantic import Field, ValidationError, model_validator
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.records import (
     Architecture,
-    Count,
     EndpointTask,
-    NonNegative,
     Positive,
     Prior,
     Record,
     Run,
     Sampler,
+    SamplerSettings,
     Transition,
 )
 from weightsharing.storage import explain
 from weightsharing.theory.transition import critical_signal
 
 Depth = Annotated[int, Field(ge=3)]
-
-
-class SamplerConfig(Record):
-    """The ``sampler`` section of a figure; see ``records.Sampler`` for the meaning of each key."""
-
-    method: Literal["sgld"]
-    width: Count
-    step_size: Positive
-    burn_in: NonNegative
-    duration: Positive
-    draws: Annotated[int, Field(ge=4)]
-    chains: Annotated[int, Field(ge=2)]
-    precision: Literal["float32", "float64"]
-    start: Literal["prior", "lowest", "disordered"]
 
 
 class Figure4(Record):
@@ -63,7 +48,7 @@ class Figure4(Record):
     landau_ratios: Annotated[tuple[Positive, ...], Field(min_length=1)]
     sampled_depth: Depth
     lambdas: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    sampler: SamplerConfig
+    sampler: SamplerSettings
 
     @model_validator(mode="after")
     def _consistent(self) -> Figure4:

@@ -8,7 +8,7 @@ parameters. Unknown keys are refused and every value is checked when the record 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,7 @@ class EndpointTask(Record):
     labels: Annotated[tuple[Finite, ...], Field(min_length=1)]
 
 
-class Sampler(Record):
+class SamplerSettings(Record):
     """How a chain is run. Times are Langevin times, eta x steps, which do not depend on N.
 
     step_size: eta of THEORY 2. burn_in: time discarded. duration: time sampled after it.
@@ -78,16 +78,30 @@ class Sampler(Record):
     temporal coherence).
     """
 
-    method: Literal["sgld"] = "sgld"
+    method: Literal["sgld"]
     width: Count
     step_size: Positive
     burn_in: NonNegative
     duration: Positive
     draws: Annotated[int, Field(ge=4)]
     chains: Annotated[int, Field(ge=2)]
-    precision: Literal["float32", "float64"] = "float32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    start: Literal["prior", "lowest", "disordered"] = "prior"
+    precision: Literal["float32", "float64"]
+    start: Literal["prior", "lowest", "disordered"]
+
+    @model_validator(mode="after")
+    def _steps_suffice(self) -> Self:
+        if self.duration / self.step_size < self.draws:
+            raise ValueError(
+                f"draws: {self.draws} is more than the {int(self.duration / self.step_size)} steps "
+                "of step_size within duration; ask for fewer draws or a longer duration"
+            )
+        return self
+
+
+class Sampler(SamplerSettings):
+    """The settings of a chain and the device it runs on."""
+
+    device: Literal["auto", "cpu", "cuda"]
 
     @property
     def burn_in_steps(self) -> int:
@@ -103,15 +117,6 @@ class Sampler(Record):
     def total_steps(self) -> int:
         """Steps of a whole chain."""
         return self.burn_in_steps + self.thinning * self.draws
-
-    @model_validator(mode="after")
-    def _steps_suffice(self) -> Sampler:
-        if self.duration / self.step_size < self.draws:
-            raise ValueError(
-                f"draws: {self.draws} is more than the {int(self.duration / self.step_size)} steps "
-                "of step_size within duration; ask for fewer draws or a longer duration"
-            )
-        return self
 
 
 class Run(Record):
