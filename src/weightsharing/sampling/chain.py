@@ -71,6 +71,7 @@ class Samples:
     device: str
 
 
+@torch.inference_mode()
 def sample(
     run: Run,
     task: Task,
