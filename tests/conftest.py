@@ -100,6 +100,16 @@ def posterior_mean(
     return mean, error, float(1.0 / (weight**2).sum())
 
 
+def rotation(steps: int, supervised: set[int]) -> tuple[Task, Array]:
+    """One input, outputs cos(2 pi t / T): the rotation of figure 5. Returns the task and all targets."""
+    time = np.arange(1, steps + 1)
+    targets = np.cos(2 * np.pi * time / steps)
+    inputs = np.zeros((1, steps, 1))
+    inputs[0, 0] = 1.0
+    chosen = np.isin(time, sorted(supervised))
+    return Task(inputs, targets[None], chosen[None]), targets
+
+
 @pytest.fixture
 def generator() -> np.random.Generator:
     """Random numbers with a fixed seed."""

@@ -219,6 +219,18 @@ def test_weights_from_a_kernel_produce_it_and_fit_the_labels(kind: Kind) -> None
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     wanted = deviates.numpy() @ root
     np.testing.assert_allclose(flat.mT.numpy(), wanted, atol=1e-8 * np.abs(root).max())
-    error = (target.targets - networks.outputs(weights, activities))[:, target.supervised.bool()]
-    # What remains of the labels after a fit with ridge kappa is of relative order kappa / (v H).
-    assert error.abs().max() < 0.75 * target.targets.abs().max()
+    # The readout is the prior's plus ridge regression: y - f = kappa (kappa + v Phi)^-1 (y - f_prior).
+    chosen = target.supervised.bool()
+    error = (target.targets - networks.outputs(weights, activities))[:, chosen]
+    before = networks.outputs(prior, activities)[:, chosen]
+    phi = activities.post[:, chosen]
+    gram = PRIOR.v * phi @ phi.mT / width + target.kappa * torch.eye(int(chosen.sum())).double()
+    left = target.kappa * torch.linalg.solve(gram, (target.targets[chosen] - before)[..., None])
+    torch.testing.assert_close(error, left[..., 0], rtol=1e-8, atol=1e-10)
+
+
+def test_curvature_of_overflowing_activities_is_infinite() -> None:
+    target = posterior("rnn")
+    weights = weights_of(target.architecture)
+    weights.recurrent.mul_(1e200)
+    assert torch.isinf(langevin.curvature(weights, target)).all()

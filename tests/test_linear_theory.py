@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import KAPPA, PRIOR, assert_z, endpoint, posterior_mean, prior_network_kernels
+from conftest import (
+    KAPPA,
+    PRIOR,
+    assert_z,
+    endpoint,
+    posterior_mean,
+    prior_network_kernels,
+    rotation,
+)
 from scipy import optimize
 
 from weightsharing.records import Architecture, Array, Kind, Task, kernel_axes, kernel_matrix
@@ -74,15 +82,6 @@ def test_several_supervised_steps_reference() -> None:
     digits(point.action, 0.302055, 1e-6)
     missed = (targets - linear.predict(problem, point.kernel)[0])[1:]
     digits(0.5 / steps * (missed @ missed), 0.002979, 1e-6)
-
-
-def rotation(steps: int, supervised: set[int]) -> tuple[Task, Array]:
-    time = np.arange(1, steps + 1)
-    targets = np.cos(2 * np.pi * time / steps)
-    inputs = np.zeros((1, steps, 1))
-    inputs[0, 0] = 1.0
-    chosen = np.isin(time, sorted(supervised))
-    return Task(inputs, targets[None], chosen[None]), targets
 
 
 # --- derivatives ------------------------------------------------------------------------------

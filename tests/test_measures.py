@@ -99,12 +99,30 @@ def test_sign_symmetry_needs_inputs_and_targets_of_one_parity(
     assert same == symmetric
 
 
-def test_only_rnns_are_aligned(generator: np.random.Generator) -> None:
+def test_only_rnns_are_mapped_and_outputs_go_with_their_kernels() -> None:
+    """A network and its image under W -> -W, with U and v turned so that it fits the same label."""
     task = make_task(endpoint_run(1.0).task, 4)
-    kernels = random_kernels(generator)[:, :, :1, :1]
-    assert measures.aligned_kernels(kernels, task, shared=False) is kernels
-    aligned = measures.aligned_kernels(kernels, task, shared=True)
-    assert (aligned[..., 0, 0, -1, -2] >= 0).all()
+    generator = np.random.default_rng(2)
+    matrix, into, readout = (generator.normal(size=s) for s in ((5, 5), 5, 5))
+
+    def network(sign: float) -> tuple[Array, Array]:
+        activities = [into]
+        for _ in range(3):
+            activities.append(sign * matrix @ activities[-1])
+        pre = np.stack(activities)
+        # v -> -v where the supervised step t = 3 changes sign.
+        return (pre @ pre.T)[None, None], (sign * pre @ readout)[None]
+
+    draws = [network(sign) for sign in (1.0, -1.0)]
+    kernels = np.stack([kernel for kernel, _ in draws])[None]
+    outputs = np.stack([output for _, output in draws])[None]
+    assert measures.on_one_branch(kernels, outputs, task, shared=False)[1] is outputs
+    mapped, predicted = measures.on_one_branch(kernels, outputs, task, shared=True)
+    assert (mapped[..., 0, 0, -1, -2] > 0).all()
+    np.testing.assert_allclose(mapped[0, 0], mapped[0, 1])
+    np.testing.assert_allclose(predicted[0, 0], predicted[0, 1])
+    np.testing.assert_array_equal(predicted[..., -1], outputs[..., -1])
+    assert np.abs(outputs[0, 0] - outputs[0, 1]).max() > 0.1
 
 
 def test_comparison_states_what_did_not_converge() -> None:

@@ -47,9 +47,10 @@ def test_run_round_trip(tmp_path: Path) -> None:
 def test_missing_and_broken_run_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"run\.yaml: cannot be read"):
         read_record(tmp_path / "run.yaml", Run)
-    (tmp_path / "run.yaml").write_text("a: [")
-    with pytest.raises(FileError, match=r"run\.yaml: not YAML"):
-        read_record(tmp_path / "run.yaml", Run)
+    for content in (b"a: [", b"\xff\xfe\x00binary"):
+        (tmp_path / "run.yaml").write_bytes(content)
+        with pytest.raises(FileError, match=r"run\.yaml: not YAML"):
+            read_record(tmp_path / "run.yaml", Run)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "foreign"])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import KAPPA, PRIOR, endpoint, posterior_mean, prior_network_kernels
+from conftest import KAPPA, PRIOR, endpoint, posterior_mean, prior_network_kernels, rotation
 
 from weightsharing.records import Architecture, EndpointTask, Prior
 from weightsharing.tasks import make_task
 from weightsharing.theory import finite_width, linear, transition
+from weightsharing.theory.outliers import weight_eigenvalues
 from weightsharing.theory.transition import critical_signal
 
 OTHER_PRIOR = Prior(w=0.7, u=1.3, v=0.8)
@@ -123,6 +124,26 @@ def test_landau_curve_has_the_stationary_points_as_extrema() -> None:
         np.testing.assert_allclose(slopes[1:-1], forces[1:-1], atol=1e-4)
 
 
+@pytest.mark.parametrize(("steps", "ratio"), [(4, 8.0), (5, 3.0), (8, 3.0)])
+def test_landau_curve_leaves_the_disordered_kernel_where_that_is_a_saddle(
+    steps: int, ratio: float
+) -> None:
+    """Far beyond the transition other correlations appear even at m = 0."""
+    signal = ratio * critical_signal(steps, PRIOR, KAPPA)
+    problem = transition.endpoint_problem(signal, rnn(steps), KAPPA)
+    point = linear.stationary_points(problem)[0]
+    grid = np.linspace(0.0, 1.2 * linear.coherence(problem, point.kernel), 61)
+    curve = transition.landau_curve(problem, grid)
+    growth = transition.diagonal_growth(signal, steps, PRIOR, KAPPA)
+    diagonal = np.diag(transition.diagonal_kernel(growth, steps, PRIOR))
+    assert curve.action[0] < linear.action(problem, diagonal) - 1e-4
+    # The lowest point of the curve is the lowest minimum of S, which was found independently.
+    nearest = int(np.abs(grid - linear.coherence(problem, point.kernel)).argmin())
+    assert curve.action.argmin() == nearest
+    assert -1e-12 <= curve.action[nearest] - point.action < 1e-3 * abs(point.action)
+    assert (np.linalg.eigvalsh(curve.kernel) > 0).all()
+
+
 @pytest.mark.parametrize(
     ("steps", "order"), [(3, "second"), (4, "second"), (5, "first"), (6, "first")]
 )
@@ -196,7 +217,7 @@ def test_order_parameter_law_below_and_at_the_transition(ratio: float, coefficie
         limit = 1.5 * coefficient / width**2
         assert abs(gaps[width]) < limit + 4.9 * float(error / mean)
     if ratio < 1:
-        assert gaps[16] < 0.45 * gaps[8]
+        assert abs(gaps[16]) < 0.45 * abs(gaps[8])
 
 
 def test_order_parameter_law_tends_to_the_theory() -> None:
@@ -206,3 +227,43 @@ def test_order_parameter_law_tends_to_the_theory() -> None:
     gaps = [finite_width.order_parameter_law(problem, n).mean - m for n in (4000, 16000)]
     assert abs(gaps[1]) < 2e-3 * m
     assert gaps[0] / gaps[1] == pytest.approx(4.0, rel=0.1)
+
+
+# --- outliers ---------------------------------------------------------------------------------
+
+
+def eigenvalues(problem: linear.LinearProblem) -> np.ndarray:
+    point = linear.stationary_points(problem)[0]
+    return weight_eigenvalues(linear.full_kernel(problem, point.kernel))
+
+
+def test_outlier_references() -> None:
+    problem = transition.endpoint_problem(2 * critical_signal(4, PRIOR, KAPPA), rnn(4), KAPPA)
+    assert abs(eigenvalues(problem)[0]) == pytest.approx(1.017, abs=5e-4)
+    strong = endpoint("rnn", 8, [1.0, -1.0, 1.0, -1.0])
+    assert abs(eigenvalues(strong)[0]) == pytest.approx(1.315, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("supervised", "reference"),
+    [(set(range(1, 11)), 0.807 + 0.587j), ({2, 4, 5, 7, 10}, 0.812 + 0.584j)],
+)
+def test_outliers_of_a_rotation_are_those_of_its_teacher(
+    supervised: set[int], reference: complex
+) -> None:
+    steps = 10
+    task, targets = rotation(steps, supervised)
+    architecture = Architecture(kind="rnn", steps=steps, prior=Prior(w=0.5))
+    problem = linear.linear_problem(task, architecture, 0.01)
+    point = linear.stationary_points(problem)[0]
+    found = weight_eigenvalues(linear.full_kernel(problem, point.kernel))
+    pair = sorted(found[:2], key=lambda value: value.imag)
+    assert pair[1].real == pytest.approx(reference.real, abs=5e-4)
+    assert pair[1].imag == pytest.approx(reference.imag, abs=5e-4)
+    assert pair[0] == pytest.approx(pair[1].conjugate())
+    missed = (targets - linear.predict(problem, point.kernel)[0])[1:]
+    assert 0.5 / steps * (missed @ missed) < 1.5e-4
+
+
+def test_a_dnn_has_no_outliers() -> None:
+    np.testing.assert_allclose(eigenvalues(endpoint("dnn", 4, [2.0])), 0.0, atol=1e-6)

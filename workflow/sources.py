@@ -13,13 +13,18 @@ from pathlib import Path
 
 @cache
 def imports_of(module: str, root: Path) -> frozenset[str]:
-    """The modules of the package that ``module`` imports, directly, anywhere in its source."""
+    """The modules of the package that ``module`` imports, directly, anywhere in its source.
+
+    Raises ValueError for a relative import, which would be missed.
+    """
     package = module.split(".")[0]
     names: set[str] = set()
     for node in ast.walk(ast.parse(path_of(module, root).read_text())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            if node.level or not node.module:
+                raise ValueError(f"{module}: imports are to be absolute")
             # "from package import name" imports a module if there is one of that name.
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)

@@ -35,8 +35,9 @@ Depth = Annotated[int, Field(ge=3)]
 class Figure4(Record):
     """Order parameter against signal strength of linear RNNs, and the Landau curve.
 
-    kappa, prior: the posterior. depths: T of the theory curves. largest_signal, curve_points: where
-    the curves end and their number of points. landau_ratios: lambda / lambda_c of panel b.
+    kappa, prior: the posterior. depths: T of the theory curves. largest_signal: where the
+    curves end. curve_points: points of the finite-width prediction. landau_ratios:
+    lambda / lambda_c of panel b.
     sampled_depth: T of the trained networks. lambdas: where they are trained.
     """
 
@@ -56,11 +57,24 @@ class Figure4(Record):
             raise ValueError(
                 f"sampled_depth: got {self.sampled_depth}, must be one of depths {list(self.depths)}"
             )
-        critical = max(critical_signal(depth, self.prior, self.kappa) for depth in self.depths)
-        if self.largest_signal <= 1.1 * critical:
+        try:
+            critical = {
+                depth: critical_signal(depth, self.prior, self.kappa) for depth in self.depths
+            }
+        except ArithmeticError as error:
+            raise ValueError(
+                f"prior: got {self.prior.model_dump()}, too extreme for the depths {list(self.depths)}"
+            ) from error
+        if self.largest_signal <= 1.1 * max(critical.values()):
             raise ValueError(
                 f"largest_signal: got {self.largest_signal:g}, must exceed 1.1 times the largest "
-                f"lambda_c of the depths, {critical:.4g}"
+                f"lambda_c of the depths, {max(critical.values()):.4g}"
+            )
+        largest_ratio = self.largest_signal / critical[self.sampled_depth]
+        if max(self.landau_ratios) > largest_ratio:
+            raise ValueError(
+                f"landau_ratios: got {list(self.landau_ratios)}, must not exceed largest_signal / "
+                f"lambda_c = {largest_ratio:.4g}"
             )
         for name in ("depths", "lambdas", "landau_ratios"):
             values = getattr(self, name)
@@ -84,7 +98,7 @@ def validate(settings: dict[str, Any]) -> Config:
     Raises ConfigError with one line for each fault: the key, what it got, what is allowed.
     """
     try:
-        config = Config.model_validate_json(json.dumps(settings))
+        config = Config.model_validate_json(json.dumps(settings, default=str))
     except ValidationError as error:
         raise ConfigError("\n".join(explain(error))) from error
     runs(config)

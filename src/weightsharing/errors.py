@@ -17,6 +17,10 @@ class DeviceError(UserError):
     """The requested device is not available."""
 
 
+class SolverError(UserError):
+    """A solver of the theory did not converge."""
+
+
 class StepSizeError(UserError):
     """The step size is too large for the curvature of the energy."""
 

@@ -17,6 +17,7 @@ from weightsharing.symmetry import (
     is_sign_symmetric,
     label_direction,
     order_parameter,
+    outputs_on_positive_branch,
     to_positive_branch,
 )
 
@@ -67,33 +68,38 @@ def relative_error(kernel: Array, reference: Array) -> float:
     return float(np.linalg.norm(kernel - reference) / np.linalg.norm(reference))
 
 
-def aligned_kernels(
-    kernels: NDArray[np.floating], task: Task, shared: bool
-) -> NDArray[np.floating]:
-    """Draws of kernels on the branch m > 0, if W -> -W is a symmetry of the task (THEORY 4).
+def on_one_branch(
+    kernels: NDArray[np.floating], outputs: NDArray[np.floating], task: Task, shared: bool
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Draws of kernels and outputs on the branch m > 0, if W -> -W is a symmetry (THEORY 4).
 
-    shared: whether the network shares its weights (RNN); a DNN's kernels are left as they are.
+    shared: whether the network shares its weights (RNN); a DNN's draws are left as they are.
     Each draw is mapped by itself, so its mean is that of the posterior restricted to m > 0, however
     often a chain crosses between the two branches.
     """
-    if shared and is_sign_symmetric(task):
-        return to_positive_branch(kernels, label_direction(task))
-    return kernels
+    if not (shared and is_sign_symmetric(task)):
+        return kernels, outputs
+    mapped = to_positive_branch(kernels, label_direction(task))
+    return mapped, outputs_on_positive_branch(outputs, kernels, task)
 
 
 def compare(run: Run, task: Task, theory: xr.Dataset, samples: xr.Dataset) -> xr.Dataset:
     """Theory beside experiment for one run: kernels, order parameter, outputs, verdicts.
 
     The theory is its stationary point of lowest action. ``kernel_finite_width`` adds the 1/N term to
-    it. Attributes: converged ("yes" or what did not), R-hat and effective sample size.
+    it; near the transition that expansion does not hold, and below it the mapped draws have |m|
+    where the theory has 0. Attributes: converged
+    ("yes" or what did not), R-hat and effective sample size.
     """
     direction = label_direction(task)
     shared = run.architecture.kind == "rnn"
-    kernels = aligned_kernels(samples["kernel"].to_numpy(), task, shared)
+    kernels, outputs = on_one_branch(
+        samples["kernel"].to_numpy(), samples["output"].to_numpy(), task, shared
+    )
     coherence = order_parameter(kernels, direction)
     endpoint = np.einsum("p,...pq,q->...", direction, kernels[..., -1, -1], direction)
     kernel = estimate(kernels)
-    output = estimate(samples["output"].to_numpy())
+    output = estimate(outputs)
     # R-hat and effective sample size are judged on scalars that the sign symmetry leaves alone.
     scalars = {
         "order_parameter": estimate(coherence),

@@ -21,8 +21,9 @@ KERNEL_AXES = ("pattern", "pattern_", "time", "time_")
 OUTPUT_AXES = ("pattern", "output_time")
 DRAW_AXES = ("chain", "draw")
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# The upper bound is far beyond anything sensible; it keeps powers and ratios within float64.
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Kind = Literal["rnn", "dnn"]
@@ -62,7 +63,7 @@ class Architecture(Record):
 
 
 class EndpointTask(Record):
-    """Orthonormal inputs at t = 0, one label per input at output time T (THEORY 5 and 8)."""
+    """Orthonormal inputs at t = 0, one label per input at output time T (THEORY 5)."""
 
     kind: Literal["endpoint"] = "endpoint"
     labels: Annotated[tuple[Finite, ...], Field(min_length=1)]
@@ -90,10 +91,11 @@ class SamplerSettings(Record):
 
     @model_validator(mode="after")
     def _steps_suffice(self) -> Self:
-        if self.duration / self.step_size < self.draws:
+        between = self.duration / self.step_size / self.draws
+        if between < 0.5 or abs(between - round(between)) > 1e-6 * between:
             raise ValueError(
-                f"draws: {self.draws} is more than the {int(self.duration / self.step_size)} steps "
-                "of step_size within duration; ask for fewer draws or a longer duration"
+                f"draws: got {self.draws}, which leaves duration / step_size / draws = {between:.4g} "
+                "steps between two draws; that must be a whole number"
             )
         return self
 
@@ -111,7 +113,7 @@ class Sampler(SamplerSettings):
     @property
     def thinning(self) -> int:
         """Steps between kept draws."""
-        return max(1, round(self.duration / self.step_size / self.draws))
+        return round(self.duration / self.step_size / self.draws)
 
     @property
     def total_steps(self) -> int:
@@ -160,6 +162,12 @@ class Transition(Record):
     points: Annotated[int, Field(ge=5)]
     landau_ratios: tuple[Positive, ...] = ()
     width: Count | None = None
+
+    @model_validator(mode="after")
+    def _has_transition(self) -> Transition:
+        if self.architecture.steps < 3 or self.architecture.kind != "rnn":
+            raise ValueError("architecture: the transition exists for RNNs with steps >= 3 only")
+        return self
 
 
 def prior_curvature(architecture: Architecture, kappa: float) -> float:

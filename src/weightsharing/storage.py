@@ -42,13 +42,12 @@ def replacing(path: Path) -> Iterator[Path]:
 def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
     """A record from a resolved YAML file. Raises FileError or ConfigError, naming the file."""
     try:
-        text = path.read_text()
+        settings = yaml.safe_load(path.read_text())
+        return kind.model_validate_json(json.dumps(settings, default=str))
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        return kind.model_validate_json(json.dumps(yaml.safe_load(text)))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FileError(f"{path}: not YAML: {str(error).splitlines()[0]}") from error
+        raise FileError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error))) from error
 

@@ -50,8 +50,21 @@ def to_positive_branch(kernel: NDArray[np.floating], direction: Array) -> NDArra
     kernel: (..., pattern, pattern_, time, time_). For a task with the sign symmetry each kernel and
     its image are equally probable, so the result is a draw of the posterior restricted to m > 0.
     """
-    sign = np.where(order_parameter(kernel, direction) < 0, -1.0, 1.0)
     parity = (-1.0) ** np.arange(kernel.shape[-1])
-    checkerboard = np.multiply.outer(parity, parity)
-    flipped = kernel * checkerboard
-    return np.where(sign[..., None, None, None, None] < 0, flipped, kernel)
+    image = kernel * np.multiply.outer(parity, parity)
+    negative = order_parameter(kernel, direction) < 0
+    return np.where(negative[..., None, None, None, None], image, kernel)
+
+
+def outputs_on_positive_branch(
+    outputs: NDArray[np.floating], kernel: NDArray[np.floating], task: Task
+) -> NDArray[np.floating]:
+    """The outputs that go with ``to_positive_branch``, (..., pattern, output_time).
+
+    Where the kernel is mapped, f^t -> (-1)^(t-t_S) f^t: what is supervised, at times of the parity
+    of t_S, stays as it is.
+    """
+    supervised = np.flatnonzero(task.supervised.any(axis=0))
+    parity = (-1.0) ** (np.arange(task.steps) - (supervised[-1] if supervised.size else 0))
+    negative = order_parameter(kernel, label_direction(task)) < 0
+    return np.where(negative[..., None, None], outputs * parity, outputs)

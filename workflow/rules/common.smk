@@ -1,6 +1,7 @@
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
@@ -8,6 +9,7 @@ from snakemake.settings.types import DeploymentMethod
 # The library is used from the source tree: no installation step stands between an edit and a run.
 ROOT = Path(os.path.relpath(workflow.basedir))
 SOURCE = ROOT / "src"
+BIN = str(Path(sys.executable).parent)
 sys.path[:0] = [str(SOURCE.resolve()), str((ROOT / "workflow").resolve())]
 
 from sources import sources_of
@@ -28,9 +30,9 @@ RUNS = runs(CONFIG)
 # Rules call `python -m weightsharing`: the interpreter that runs Snakemake and the package of this
 # source tree, unless --software-deployment-method conda brings an interpreter of its own.
 if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
-    shell.prefix(f"export PYTHONPATH={SOURCE}; ")
+    shell.prefix(f"export PYTHONPATH={quote(str(SOURCE))}; ")
 else:
-    shell.prefix(f"export PYTHONPATH={SOURCE} PATH={Path(sys.executable).parent}:$PATH; ")
+    shell.prefix(f"export PYTHONPATH={quote(str(SOURCE))} PATH={quote(BIN)}:$PATH; ")
 
 
 def code(verb):

@@ -54,6 +54,8 @@ def execute(options: argparse.Namespace) -> None:
     dataset = samples_dataset(samples, run.sampler)
     dataset.attrs["wall_seconds"] = time.monotonic() - started
     write_dataset(dataset, options.output, "samples", run)
+    if options.checkpoint is not None:
+        options.checkpoint.unlink(missing_ok=True)
 
 
 def start_kernel(sampler: Sampler, theory: Path | None) -> Array | None:

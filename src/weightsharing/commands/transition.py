@@ -15,7 +15,6 @@ from weightsharing.theory.transition import (
     coexistence_signal,
     critical_exponent,
     critical_signal,
-    disordered_action,
     endpoint_problem,
     landau_curve,
     ordered_branch,
@@ -41,39 +40,35 @@ def execute(options: argparse.Namespace) -> None:
 def scan_dataset(scan: Transition) -> xr.Dataset:
     """Everything figure 4 shows of the theory at one depth.
 
-    Axis ``branch`` runs along the ordered branch, ``signal`` over the lambda of the disordered
-    branch and of the finite-width prediction, ``landau`` over the ratios of the Landau curves.
+    Axis ``branch`` runs along the ordered branch, ``signal`` over the lambda of the finite-width
+    prediction, ``landau`` over the ratios of the Landau curves. Raises SolverError if any of them
+    does not converge.
     """
     network, kappa = scan.architecture, scan.kappa
     critical = critical_signal(network.steps, network.prior, kappa)
     branch = ordered_branch(network, kappa, scan.largest_signal)
-    signal = np.geomspace(scan.largest_signal / 40.0, scan.largest_signal, scan.points)
     dataset = xr.Dataset(
         {
             "ordered_order_parameter": ("branch", branch.order_parameter),
             "ordered_signal": ("branch", branch.signal),
-            "ordered_action": ("branch", branch.action),
             "ordered_curvature": ("branch", branch.curvature),
-            "disordered_action": (
-                "signal",
-                [disordered_action(value, network, kappa) for value in signal],
-            ),
         },
-        coords={"signal": signal},
         attrs={"critical_signal": critical, "steps": network.steps},
     )
-    try:
+    second_order = bool(branch.stable.all())
+    dataset.attrs["order"] = "second" if second_order else "first"
+    if second_order:
         dataset.attrs["critical_exponent"] = critical_exponent(branch, critical)
-        dataset.attrs["order"] = "second"
-    except ValueError:
-        dataset.attrs["order"] = "first"
     coexistence = coexistence_signal(branch, network, kappa)
     if coexistence is not None:
         dataset.attrs["coexistence_signal"] = coexistence
 
     if scan.landau_ratios:
-        last = np.interp(max(scan.landau_ratios) * critical, branch.signal, branch.order_parameter)
-        grid = np.linspace(0.0, LANDAU_RANGE * last, LANDAU_POINTS)
+        stable = branch.stable
+        largest = max(scan.landau_ratios) * critical
+        last = np.interp(largest, branch.signal[stable], branch.order_parameter[stable], left=0.0)
+        scale = float(branch.kernel[0, -1, -1])
+        grid = np.linspace(0.0, LANDAU_RANGE * max(last, 0.5 * scale), LANDAU_POINTS)
         curves = [
             landau_curve(endpoint_problem(ratio * critical, network, kappa), grid).action
             for ratio in scan.landau_ratios
@@ -83,6 +78,8 @@ def scan_dataset(scan: Transition) -> xr.Dataset:
         )
         dataset["landau_action"] = (("landau", "landau_order_parameter"), np.stack(curves))
     if scan.width is not None:
+        signal = np.geomspace(scan.largest_signal / 40.0, scan.largest_signal, scan.points)
+        dataset = dataset.assign_coords(signal=signal)
         laws = [
             order_parameter_law(endpoint_problem(value, network, kappa), scan.width)
             for value in signal

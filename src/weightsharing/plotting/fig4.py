@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weightsharing.plotting.style import COLOURS, page_figure, panel_letter
+from weightsharing.plotting.style import colours, greys, page_figure, panel_letter
 
 SAMPLER_NAMES = {"sgld": "SGLD"}
 
@@ -26,10 +26,9 @@ def draw(transitions: Sequence[xr.Dataset], measures: Sequence[xr.Dataset]) -> F
     grid = figure.add_gridspec(1, 2, width_ratios=[1.65, 1.0])
     left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     by_depth = sorted(transitions, key=lambda scan: int(scan.attrs["steps"]))
-    colours = {
-        int(scan.attrs["steps"]): colour for scan, colour in zip(by_depth, COLOURS, strict=False)
-    }
-    _order_parameter(left, by_depth, measures, colours)
+    depths = [int(scan.attrs["steps"]) for scan in by_depth]
+    palette = dict(zip(depths, colours(len(depths)), strict=True))
+    _order_parameter(left, by_depth, measures, palette)
     sampled = next(scan for scan in by_depth if "landau_action" in scan)
     _landau(right, sampled)
     figure.supxlabel(conditions(measures), fontsize=6.5, color="0.25")
@@ -62,56 +61,73 @@ def _order_parameter(
     axes: Axes,
     scans: Sequence[xr.Dataset],
     measures: Sequence[xr.Dataset],
-    colours: dict[int, Any],
+    palette: dict[int, str],
 ) -> None:
     inset = axes.inset_axes((0.12, 0.56, 0.31, 0.34), zorder=5)
-    largest_signal = max(float(scan["ordered_signal"].max()) for scan in scans)
-    for scan in scans:
+    first = 0.25 * min(float(scan.attrs["critical_signal"]) for scan in scans)
+    last = max(float(scan["ordered_signal"].max()) for scan in scans)
+    axes.plot([first, last], [0, 0], color="0.8", linewidth=4, label="DNN, every $T$", zorder=0.5)
+    for scan in reversed(scans):
         steps = int(scan.attrs["steps"])
-        colour, critical = colours[steps], float(scan.attrs["critical_signal"])
+        colour, critical = palette[steps], float(scan.attrs["critical_signal"])
         stable = scan["ordered_curvature"].to_numpy() > 0
         signal = scan["ordered_signal"].to_numpy()
         m = scan["ordered_order_parameter"].to_numpy()
         kind = "2nd" if scan.attrs["order"] == "second" else "1st"
-        axes.plot(
-            np.where(stable, signal, np.nan), m, color=colour, label=f"$T = {steps}$ ({kind} order)"
-        )
+        # Shorter depths lie on top at m = 0, where each is stable up to its own lambda_c.
+        below = 1.0 + 0.1 / critical
+        axes.plot(np.where(stable, signal, np.nan), m, color=colour)
         axes.plot(np.where(stable, np.nan, signal), m, color=colour, linestyle=":", linewidth=1.2)
+        axes.plot(
+            [first, critical],
+            [0, 0],
+            color=colour,
+            zorder=below,
+            label=f"RNN, $T = {steps}$ ({kind} order)",
+        )
         axes.axvline(critical, color=colour, linewidth=0.6, linestyle=(0, (4, 3)), zorder=0)
         if scan.attrs["order"] == "second":
-            distance = signal / critical - 1.0
-            inset.plot(distance, m, color=colour)
+            inset.plot(signal / critical - 1.0, m, color=colour)
         if "finite_width_mean" in scan:
-            axes.plot(
-                scan["signal"],
-                scan["finite_width_mean"],
-                color=colour,
-                linewidth=0.9,
-                linestyle=(0, (1, 1)),
-                label=rf"$T = {steps}$, $\langle |m| \rangle$ at $N = {scan.attrs['width']}$",
-            )
+            _finite_width(axes, scan, colour)
         if any(_depth(data) == steps for data in measures):
             _diamonds(axes, inset, measures, colour, critical)
-    first = min(float(scan.attrs["critical_signal"]) for scan in scans)
-    axes.plot([0.25 * first, first], [0, 0], color="0.3", label="DNN, and RNN below $\\lambda_c$")
-    axes.plot([first, largest_signal], [0, 0], color="0.3", linestyle=":", linewidth=1.2)
 
-    sampled = [
-        float(data["order_parameter"] + data["order_parameter_deviation"]) for data in measures
-    ]
+    tops = [float(data["order_parameter"] + data["order_parameter_deviation"]) for data in measures]
     axes.set_xscale("log")
-    ticks = [0.5, 1, 2, 5, 10, 20]
+    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if first <= tick <= last]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlim(0.25 * first, largest_signal)
-    axes.set_ylim(-0.03 * max(sampled), 1.45 * max(sampled))
+    axes.set_xlim(first, last)
+    axes.set_ylim(-0.03 * max(tops), 1.45 * max(tops))
     axes.set_xlabel(r"signal strength $\lambda = \sum_p y_p^2$")
     axes.set_ylabel(r"order parameter $m = \mathbb{H}^{T-1,T-2}$")
     axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, handlelength=1.6, labelspacing=0.3
+        loc="upper center",
+        bbox_to_anchor=(0.47, -0.2),
+        ncols=3,
+        handlelength=1.6,
+        labelspacing=0.3,
+        columnspacing=1.2,
     )
     panel_letter(axes, "a")
     _slope_guide(inset, scans)
+
+
+def _finite_width(axes: Axes, scan: xr.Dataset, colour: str) -> None:
+    mean, deviation = scan["finite_width_mean"], scan["finite_width_deviation"]
+    signal = scan["signal"]
+    name = rf"theory of $\langle|m|\rangle$, $N = {scan.attrs['width']}$"
+    axes.plot(signal, mean, color=colour, linewidth=0.9, linestyle=(0, (1, 1)), label=name)
+    axes.fill_between(
+        signal,
+        mean - deviation,
+        mean + deviation,
+        color=colour,
+        alpha=0.13,
+        linewidth=0,
+        zorder=0.4,
+    )
 
 
 def _diamonds(
@@ -139,13 +155,24 @@ def _diamonds(
 
 def _slope_guide(inset: Axes, scans: Sequence[xr.Dataset]) -> None:
     second = [scan for scan in scans if scan.attrs["order"] == "second"]
+    if not second:
+        inset.set_visible(False)
+        return
     inset.set_xscale("log")
     inset.set_yscale("log")
-    inset.set_xlim(1e-3, 3)
-    inset.set_ylim(0.05, 40)
+    largest = max(
+        float(scan["ordered_signal"].max() / scan.attrs["critical_signal"]) for scan in second
+    )
+    inset.set_xlim(1e-3, largest)
+    reference = second[-1]
+    distance = (
+        reference["ordered_signal"].to_numpy() / float(reference.attrs["critical_signal"]) - 1
+    )
     guide = np.array([2e-3, 6e-2])
-    inset.plot(guide, 4.0 * guide**0.5 * 2.5, color="black", linewidth=0.8)
-    inset.text(4e-3, 2.2, "slope 1/2", fontsize=6)
+    m = np.interp(guide, distance, reference["ordered_order_parameter"].to_numpy())
+    inset.set_ylim(0.3 * m[0], 10 * m[1])
+    inset.plot(guide, 2.2 * m[0] * (guide / guide[0]) ** 0.5, color="black", linewidth=0.8)
+    inset.text(guide[0], 3.2 * m[1], "slope 1/2", fontsize=6)
     inset.tick_params(labelsize=5.5, pad=1, length=2)
     inset.minorticks_off()
     inset.set_xlabel(r"$(\lambda - \lambda_c)/\lambda_c$", fontsize=6.5, labelpad=0)
@@ -160,7 +187,8 @@ def _slope_guide(inset: Axes, scans: Sequence[xr.Dataset]) -> None:
 def _landau(axes: Axes, scan: xr.Dataset) -> None:
     m = scan["landau_order_parameter"].to_numpy()
     lowest = 0.0
-    for ratio, colour in zip(scan["landau"].to_numpy(), ("0.6", "0.35", "black"), strict=False):
+    ratios = scan["landau"].to_numpy()
+    for ratio, colour in zip(ratios, greys(len(ratios)), strict=True):
         free = scan["landau_action"].sel(landau=ratio).to_numpy()
         gain = free - free[0]
         lowest = min(lowest, float(gain.min()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 
@@ -17,12 +18,22 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weightsharing.storage import replacing
+from weightsharing import __version__
+from weightsharing.storage import git_commit, replacing
 
 # Width of both columns together, in inches.
 PAGE_WIDTH = 6.75
 
-COLOURS = sns.color_palette("colorblind").as_hex()
+
+def colours(count: int) -> list[str]:
+    """``count`` colours that a colour-blind reader can tell apart."""
+    return list(sns.color_palette("colorblind", count).as_hex())
+
+
+def greys(count: int) -> list[str]:
+    """``count`` greys from light to black."""
+    return [str(level) for level in np.linspace(0.65, 0.0, count)]
+
 
 _SETTINGS: Any = {
     "font.size": 8,
@@ -53,8 +64,13 @@ def panel_letter(axes: Axes, letter: str) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the figure, without dates, so that the same data give the same file."""
-    dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    """Write the figure with version and commit, without dates: the same data give the same file."""
+    origin = f"weightsharing {__version__}, commit {git_commit()}"
+    metadata = {
+        ".pdf": {"CreationDate": None, "Subject": origin},
+        ".svg": {"Date": None, "Description": origin},
+        ".png": {"Description": origin},
+    }
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=200, metadata=dates.get(path.suffix))
+        figure.savefig(temporary, dpi=200, metadata=metadata.get(path.suffix))
     plt.close(figure)

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # Above step_size x curvature = 1 the stiffest direction fluctuates with twice its variance or more.
 LARGEST_STIFFNESS = 1.0
+# Seconds between two reports of progress.
+PROGRESS_SECONDS = 1.0
 # Langevin time between looks at finiteness and curvature.
 CHECK_EVERY = 0.25
 
@@ -82,8 +84,9 @@ def sample(
 ) -> Samples:
     """Train a batch of networks by SGLD and return the draws of their kernels and outputs.
 
-    checkpoint: file to resume from if it exists, written every ``checkpoint_seconds`` and removed
-    at the end. start_kernel: (T P, T P) matrix H of the first activities; None starts from the prior.
+    checkpoint: file to resume from if it exists, written every ``checkpoint_seconds``; the caller
+    removes it once the draws are stored. start_kernel: (T P, T P) matrix H of the first activities;
+    None starts from the prior.
     progress: called with (steps done, steps in all).
     Raises DeviceError, StepSizeError, or DivergenceError with the advice that helps.
     """
@@ -100,7 +103,7 @@ def sample(
     noise_memory = torch.empty_like(state.memory)
     noise = initial.weights_in(noise_memory, run.architecture, sampler.width, task.inputs.shape[2])
     check_every = max(1, round(CHECK_EVERY / sampler.step_size))
-    saved = time.monotonic()
+    saved = shown = time.monotonic()
     while state.step < sampler.total_steps:
         _fill(noise_memory, state.streams)
         langevin.step(state.weights, noise, posterior, sampler.step_size)
@@ -112,12 +115,13 @@ def sample(
         due = state.step % check_every == 0 or state.step & (state.step - 1) == 0
         if due or state.step == sampler.total_steps:
             _check(state, posterior, sampler)
+        now = time.monotonic()
+        if now - shown >= PROGRESS_SECONDS or state.step == sampler.total_steps:
             progress(state.step, sampler.total_steps)
-            if checkpoint is not None and time.monotonic() - saved >= checkpoint_seconds:
-                save_checkpoint(state, checkpoint, key)
-                saved = time.monotonic()
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+            shown = now
+        if checkpoint is not None and now - saved >= checkpoint_seconds:
+            save_checkpoint(state, checkpoint, key)
+            saved = now
     return Samples(
         kernel=state.kernel.cpu().numpy(),
         output=state.output.cpu().numpy(),
@@ -264,5 +268,5 @@ def _check(state: ChainState, posterior: Posterior, sampler: Sampler) -> None:
     if not eta * curvature <= LARGEST_STIFFNESS:
         raise StepSizeError(
             f"step_size: {eta:g} is too large at step {state.step}: the curvature of the energy is "
-            f"{curvature:.3g}; use at most {0.1 / curvature:.1g}"
+            f"{curvature:.3g}; use at most {0.5 / curvature:.1g}"
         )

@@ -1,4 +1,4 @@
-"""First weights of a chain: from the prior, or with a given kernel (THEORY 2 and 7)."""
+"""First weights of a chain: from the prior, or with a given kernel (THEORY 2 and 6)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def from_kernel(
     kernel: H as a (T P, T P) matrix, index t P + p. activities: standard normal deviates (chain,
     unit, T P). prior_weights: a draw of the prior. The weights given the activities are Gaussian:
     the prior draw plus the correction that makes it produce them exactly (Matheron's rule), with the
-    covariance C of THEORY 7 for each unit; the readout likewise with y. This starts a chain on a
+    covariance C of THEORY 6 for each unit; the readout likewise with y. This starts a chain on a
     chosen branch, to see whether it stays there.
     """
     architecture, width = posterior.architecture, prior_weights.readout.shape[-1]

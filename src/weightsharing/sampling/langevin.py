@@ -182,5 +182,7 @@ def curvature(weights: Weights, posterior: Posterior) -> Tensor:
     gg = torch.einsum("ctsi,curi->ctusr", g, g)
     xx = torch.einsum("tsa,ura->tusr", chosen, chosen)
     total = total + prior.u / width * (gg * xx).sum((1, 2))
-    largest: Tensor = torch.linalg.eigvalsh(total.reshape(chains, count, count).double())[:, -1]
-    return 1.0 + largest / posterior.kappa
+    matrix = total.reshape(chains, count, count).double()
+    finite = torch.isfinite(matrix).all(dim=2).all(dim=1)
+    largest = torch.linalg.eigvalsh(torch.nan_to_num(matrix))[:, -1]
+    return torch.where(finite, 1.0 + largest / posterior.kappa, torch.inf)

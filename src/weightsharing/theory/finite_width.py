@@ -1,6 +1,6 @@
 """The first correction in 1/N to the kernel theory of linear networks (docs/theory.md).
 
-With the weights integrated out (THEORY 7) a linear network's kernel is a Wishart-like matrix whose
+With the weights integrated out (THEORY 6) a linear network's kernel is a Wishart-like matrix whose
 density at any width N is exactly
 
     p(G) proportional to exp(-N S(G) - S_1(G)),

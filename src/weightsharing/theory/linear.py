@@ -420,7 +420,7 @@ def stationary_points(
     """Every stationary point found, by increasing action; the first is the theory.
 
     Starts: the prior kernel, a temporally coherent kernel, continuation of the labels from 0 and
-    from above, both sides of every saddle found, and ``random_starts`` random kernels. Where W -> -W
+    from above, both sides of the saddles found, and ``random_starts`` random kernels. Where W -> -W
     is a symmetry, each point stands for itself and its image and is given with m >= 0 (THEORY 4).
     """
     generator = np.random.default_rng(seed)
@@ -429,11 +429,11 @@ def stationary_points(
     found.append(branch_from_above(problem))
     starts = [prior_kernel(problem), coherent_start(problem)]
     starts += [random_start(problem, generator) for _ in range(random_starts)]
-    if branch is not None:
-        curvature, direction = lowest_curvature(problem, branch)
-        if curvature < 0:
-            starts += [branch + 0.1 * sign * direction for sign in (1.0, -1.0)]
     found += [minimise(problem, start) for start in starts]
+    for point in _distinct(problem, found):
+        if point.lowest_curvature < 0:
+            _, direction = lowest_curvature(problem, point.kernel)
+            found += [minimise(problem, point.kernel + s * direction) for s in (0.1, -0.1)]
     return _distinct(problem, found)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize
 
+from weightsharing.errors import SolverError
 from weightsharing.records import Architecture, Array, EndpointTask, Prior
 from weightsharing.tasks import make_task
 from weightsharing.theory.linear import (
@@ -29,6 +30,8 @@ from weightsharing.theory.linear import (
     unpack,
 )
 
+# Newton's method for a minimum stops when a step would lower S by less than half of this.
+NEWTON_DECREMENT = 1e-20
 # Newton's method at fixed m stops below this change, relative to the kernel.
 NEWTON_TOLERANCE = 1e-12
 
@@ -118,7 +121,7 @@ def ordered_branch(
 ) -> Branch:
     """The branch with m > 0, from m = ``smallest`` x H^(T-1,T-1) at lambda_c up to ``largest_signal``.
 
-    m grows geometrically, by steps of at most 3 %. Raises RuntimeError if Newton's method fails.
+    m grows geometrically, by steps of at most 3 %. Raises SolverError if Newton's method fails.
     """
     steps, prior = architecture.steps, architecture.prior
     critical = critical_signal(steps, prior, kappa)
@@ -214,9 +217,9 @@ class LandauCurve:
 
 
 def landau_curve(problem: LinearProblem, order_parameters: Sequence[float] | Array) -> LandauCurve:
-    """F(m) on increasing m >= 0, the first of them 0, by Newton's method continued in m.
+    """F(m) on increasing m >= 0, the first of them 0, by Newton's method continued in m, both ways.
 
-    ``problem`` must be an ``endpoint_problem``. Raises RuntimeError if Newton's method fails and
+    ``problem`` must be an ``endpoint_problem``. Raises SolverError if Newton's method fails and
     ValueError if the grid does not start at 0.
     """
     grid = np.asarray(order_parameters, dtype=np.float64)
@@ -227,14 +230,27 @@ def landau_curve(problem: LinearProblem, order_parameters: Sequence[float] | Arr
     prior = Prior(w=problem.w, u=float(problem.input_kernel[0, 0]), v=problem.v)
     growth = diagonal_growth(signal, problem.steps, prior, problem.kappa)
     kernel = np.diag(diagonal_kernel(growth, problem.steps, prior))
-    kernels, values, widths = [], [], []
-    for m in grid:
-        kernel = _constrained_minimum(problem, _rescaled(kernel, float(m)), others)
-        hessian = hessian_matrix(problem, kernel)[np.ix_(others, others)]
-        kernels.append(kernel)
-        values.append(action(problem, kernel))
-        widths.append(float(np.linalg.slogdet(hessian)[1]))
+
+    def sweep(start: Array, values: Array) -> list[Array]:
+        kernels = [start]
+        for m in values:
+            kernels.append(_constrained_minimum(problem, _rescaled(kernels[-1], float(m)), others))
+        return kernels[1:]
+
+    # Up and down again: where two minima compete at fixed m, each sweep keeps its own for a while.
+    upwards = sweep(kernel, grid)
+    downwards = sweep(upwards[-1], grid[::-1])[::-1]
+    pairs = zip(upwards, downwards, strict=True)
+    kernels = [min(pair, key=lambda kernel: action(problem, kernel)) for pair in pairs]
+    widths = [_log_determinant(problem, kernel, others) for kernel in kernels]
+    values = [action(problem, kernel) for kernel in kernels]
     return LandauCurve(grid, np.array(values), np.stack(kernels), np.array(widths))
+
+
+def _log_determinant(problem: LinearProblem, kernel: Array, others: NDArray[np.intp]) -> float:
+    """ln det of the Hessian in the entries ``others``, positive definite at their minimum."""
+    hessian = hessian_matrix(problem, kernel)[np.ix_(others, others)]
+    return float(2.0 * np.log(np.diag(np.linalg.cholesky(hessian))).sum())
 
 
 def _others(problem: LinearProblem) -> NDArray[np.intp]:
@@ -246,6 +262,10 @@ def _others(problem: LinearProblem) -> NDArray[np.intp]:
 
 def _rescaled(kernel: Array, m: float) -> Array:
     """A positive definite kernel near ``kernel`` with H^(T-1,T-2) = m."""
+    if m == 0.0:
+        # The mean of a kernel and its image under W -> -W.
+        parity = (-1.0) ** np.arange(len(kernel))
+        return np.asarray(0.5 * (kernel + kernel * np.outer(parity, parity)))
     old = float(kernel[-1, -2])
     # Enlarging the last two steps keeps the kernel positive definite; setting one entry does only
     # while their correlation stays below 1.
@@ -254,7 +274,7 @@ def _rescaled(kernel: Array, m: float) -> Array:
     scale[-2:] = np.sqrt(m / old if old > 0 else max(1.0, m / room))
     moved = kernel * np.outer(scale, scale)
     moved[-1, -2] = moved[-2, -1] = m
-    return moved
+    return np.asarray(moved)
 
 
 def _constrained_minimum(
@@ -268,20 +288,27 @@ def _constrained_minimum(
         values, vectors = linalg.eigh(hessian)
         # Saddle-free Newton: the modulus of a negative curvature still points downhill.
         move = -vectors @ ((vectors.T @ slope) / np.maximum(np.abs(values), 1e-8))
-        step = np.zeros(coordinates(problem)[0].size)
-        step[others] = move
-        change = unpack(problem, step)
-        if np.linalg.norm(change) < NEWTON_TOLERANCE * np.linalg.norm(kernel):
-            return kernel
+        change = _embedded(problem, move, others)
+        if -float(move @ slope) < NEWTON_DECREMENT:
+            if values[0] > 0:
+                return kernel
+            # A saddle: leave it along its lowest direction, to the side of positive correlations.
+            change = _embedded(problem, vectors[:, 0], others)
+            change *= np.copysign(0.1 * np.linalg.norm(kernel), change.sum())
         fraction = 1.0
         while (trial := action(problem, kernel + fraction * change)) > value + 1e-13 * abs(value):
             fraction *= 0.5
             if fraction < 1e-10:
-                if np.linalg.norm(slope) < 1e-8:
-                    return kernel
-                raise RuntimeError("Landau curve: no descent; use a finer grid of order parameters")
+                raise SolverError("Landau curve: no descent; use a finer grid of order parameters")
         kernel, value = kernel + fraction * change, trial
-    raise RuntimeError("Landau curve: Newton's method did not converge; use a finer grid")
+    raise SolverError("Landau curve: Newton's method did not converge; use a finer grid")
+
+
+def _embedded(problem: LinearProblem, move: Array, others: NDArray[np.intp]) -> Array:
+    """The change of H for a change of its entries other than the order parameter."""
+    step = np.zeros(coordinates(problem)[0].size)
+    step[others] = move
+    return unpack(problem, step)
 
 
 def _stationary_at(
@@ -308,4 +335,4 @@ def _stationary_at(
             break
         if np.linalg.norm(change) < NEWTON_TOLERANCE * np.linalg.norm(kernel):
             return kernel, signal
-    raise RuntimeError(f"ordered branch: Newton's method failed at m = {m:.4g}")
+    raise SolverError(f"ordered branch: Newton's method failed at m = {m:.4g}")
