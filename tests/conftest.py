@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from weightsharing.records import Architecture, Array, EndpointTask, Kind, Prior, Run, Sampler, Task
 from weightsharing.tasks import make_task
 from weightsharing.theory.linear import LinearProblem, linear_problem
+
+# As in the workflow; more threads only slow down networks this small.
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parent.parent
 PRIOR = Prior()
