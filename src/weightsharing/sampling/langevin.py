@@ -161,15 +161,16 @@ def curvature(weights: Weights, posterior: Posterior) -> Tensor:
     if times.numel() == 0:
         return torch.ones_like(weights.readout[:, 0])
     chains, count = weights.readout.shape[0], times.numel()
+    each = torch.arange(count, device=times.device)
 
     # One backward pass for each supervised output, on its own pattern: g = N df/dh, (c, t, s, i).
     pre, post = activities.pre[:, :, patterns], activities.post[:, :, patterns]
     direct = torch.zeros_like(post)
-    direct[:, times, torch.arange(count)] = weights.readout[:, None, :]
+    direct[:, times, each] = weights.readout[:, None, :]
     g = backward(weights, Activities(pre, post), direct, architecture)
     chosen = posterior.inputs[:, patterns]
 
-    by_readout = post[:, times, torch.arange(count)]
+    by_readout = post[:, times, each]
     total = prior.v / width * by_readout @ by_readout.mT
     if architecture.kind == "rnn":
         gg = torch.einsum("ctsi,curi->ctusr", g[:, 1:], g[:, 1:])
