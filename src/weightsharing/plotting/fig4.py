@@ -49,10 +49,8 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
     if not failed:
         rhat = max(float(data.attrs["largest_rhat"]) for data in measures)
         size = min(float(data.attrs["smallest_effective_size"]) for data in measures)
-        return (
-            text
-            + f"\nall runs converged: $\\hat R \\leq {rhat:.3f}$, effective size $\\geq {size:.0f}$"
-        )
+        verdict = rf"$\hat R \leq {rhat:.3f}$, effective sample size $\geq {size:.0f}$"
+        return f"{text}\nall runs converged: {verdict}"
     named = ", ".join(f"{data.attrs['signal']:.3g}" for data in failed)
     return text + f"\nNOT CONVERGED (hollow): $\\lambda$ = {named}"
 
@@ -63,7 +61,7 @@ def _order_parameter(
     measures: Sequence[xr.Dataset],
     palette: dict[int, str],
 ) -> None:
-    inset = axes.inset_axes((0.12, 0.56, 0.31, 0.34), zorder=5)
+    inset = axes.inset_axes((0.12, 0.62, 0.29, 0.28), zorder=5)
     first = 0.25 * min(float(scan.attrs["critical_signal"]) for scan in scans)
     last = max(float(scan["ordered_signal"].max()) for scan in scans)
     axes.plot([first, last], [0, 0], color="0.8", linewidth=4, label="DNN, every $T$", zorder=0.5)
@@ -104,7 +102,7 @@ def _order_parameter(
     axes.set_ylabel(r"order parameter $m = \mathbb{H}^{T-1,T-2}$")
     axes.legend(
         loc="upper center",
-        bbox_to_anchor=(0.47, -0.2),
+        bbox_to_anchor=(0.53, -0.2),
         ncols=3,
         handlelength=1.6,
         labelspacing=0.3,
@@ -112,6 +110,33 @@ def _order_parameter(
     )
     panel_letter(axes, "a")
     _slope_guide(inset, scans)
+    folded = [scan for scan in scans if scan.attrs["order"] == "first"]
+    if folded:
+        _fold(axes.inset_axes((0.12, 0.23, 0.25, 0.17), zorder=5), folded[0], palette)
+
+
+def _fold(inset: Axes, scan: xr.Dataset, palette: dict[int, str]) -> None:
+    """The fold of a first-order branch: where two minima coexist."""
+    steps, critical = int(scan.attrs["steps"]), float(scan.attrs["critical_signal"])
+    ratio = scan["ordered_signal"].to_numpy() / critical
+    m = scan["ordered_order_parameter"].to_numpy()
+    stable = scan["ordered_curvature"].to_numpy() > 0
+    lowest = float(ratio.min())
+    left, right = 1.0 - 1.5 * (1.0 - lowest), 1.0 + 0.5 * (1.0 - lowest)
+    inset.plot(ratio[stable], m[stable], color=palette[steps])
+    inset.plot(ratio[~stable], m[~stable], color=palette[steps], linestyle=":", linewidth=1.2)
+    inset.plot([left, 1.0], [0, 0], color=palette[steps])
+    inset.plot([1.0, right], [0, 0], color=palette[steps], linestyle=":", linewidth=1.2)
+    if "coexistence_signal" in scan.attrs:
+        equal = float(scan.attrs["coexistence_signal"]) / critical
+        inset.axvline(equal, color="0.4", linewidth=0.6)
+    inset.set_xlim(left, right)
+    top = float(np.interp(right, ratio[stable], m[stable]))
+    inset.set_ylim(-0.08 * top, top)
+    inset.set_xticks([lowest, 1.0], [f"{lowest:.3f}", "1"])
+    inset.tick_params(labelsize=5.5, pad=1, length=2)
+    inset.set_xlabel(r"$\lambda/\lambda_c$", fontsize=6.5, labelpad=0)
+    inset.set_title(f"fold, $T = {steps}$", fontsize=5.5, pad=2)
 
 
 def _finite_width(axes: Axes, scan: xr.Dataset, colour: str) -> None:
