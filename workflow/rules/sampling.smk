@@ -16,7 +16,9 @@ rule sample:
     params:
         # Not an output: Snakemake deletes outputs before a rerun, and a rerun is to resume from it.
         checkpoint=f"{RESULTS}/checkpoints/{{run}}.safetensors",
-        theory=lambda wildcards, input: f"--theory {quote(str(input.theory))}" if input.theory else "",
+        theory=lambda wildcards, input: (
+            f"--theory {quote(str(input.theory))}" if input.theory else ""
+        ),
     shell:
         "python -m weightsharing sample {input.run:q} {input.task:q} {output:q} {params.theory}"
         " --checkpoint {params.checkpoint:q} --threads {threads} 2>&1 | tee {log:q}"
