@@ -184,8 +184,8 @@ def test_diverged_chain_is_stopped_with_the_step_and_the_remedy(
         sample(run, task_of(run))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="tests the message where there is no GPU")
-def test_cuda_without_a_gpu_is_named() -> None:
+def test_cuda_without_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     run = endpoint_run(3.0, device="cuda")
     with pytest.raises(DeviceError, match="no GPU"):
         sample(run, task_of(run))

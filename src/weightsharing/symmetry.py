@@ -34,7 +34,7 @@ def label_direction(task: Task) -> Array:
 
 
 def order_parameter(kernel: NDArray[np.floating], direction: Array) -> Array:
-    """M = sum_pp' e_p H^(T-1,T-2)_pp' e_p', temporal coherence along the labels (THEORY 5).
+    """m = sum_pp' e_p H^(T-1,T-2)_pp' e_p', temporal coherence along the labels (THEORY 5).
 
     kernel: (..., pattern, pattern_, time, time_), direction e: (pattern,). Returns shape (...). For
     one pattern it is H^(T-1,T-2) itself.
