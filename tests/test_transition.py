@@ -211,7 +211,7 @@ def test_order_parameter_law_below_and_at_the_transition(ratio: float) -> None:
     for width in (8, 16):
         law = finite_width.order_parameter_law(problem, width)
         kernels = prior_network_kernels(task, "rnn", width, 40_000, seed=5)
-        mean, error, size = posterior_mean(np.abs(kernels[:, 3, 2]), kernels, task, width, kappa)
+        mean, _, size = posterior_mean(np.abs(kernels[:, 3, 2]), kernels, task, width, kappa)
         assert size > 400
         gaps[width] = law.mean / float(mean) - 1.0
     assert abs(gaps[16]) < 0.1
