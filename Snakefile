@@ -22,4 +22,5 @@ include: "workflow/rules/figures.smk"
 rule all:
     default_target: True
     input:
+        "figures/fig3.pdf",
         "figures/fig4.pdf",

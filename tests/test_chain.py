@@ -16,16 +16,16 @@ import torch
 import xarray as xr
 from conftest import KAPPA, PRIOR, ROOT, assert_z, endpoint_run
 
-from weightsharing.commands.sample import start_kernel
+from weightsharing.commands.sample import samples_dataset, start_kernel
 from weightsharing.commands.theory import points_dataset
 from weightsharing.errors import DeviceError, DivergenceError, FileError, StepSizeError
-from weightsharing.measures import Estimate, estimate, on_one_branch
+from weightsharing.measures import Estimate, branch_signs, estimate
 from weightsharing.networks import Weights
 from weightsharing.records import Array, Kind, Run, Task
 from weightsharing.sampling import chain, langevin
 from weightsharing.sampling.chain import Samples, sample
 from weightsharing.storage import task_dataset, write_dataset, write_record
-from weightsharing.symmetry import order_parameter
+from weightsharing.symmetry import order_parameter, reflect_kernel
 from weightsharing.tasks import make_task
 from weightsharing.theory import finite_width, linear
 from weightsharing.theory.transition import critical_signal
@@ -36,7 +36,7 @@ def task_of(run: Run) -> Task:
 
 
 def assert_equal(first: Samples, second: Samples) -> None:
-    for name in ("kernel", "output", "loss"):
+    for name in ("kernel", "output", "loss", "eigenvalues"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name), strict=True)
 
 
@@ -68,7 +68,7 @@ def test_interrupted_and_resumed_is_bitwise_equal(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped by an exception at a checkpoint, in the burn-in and among the draws, then finished."""
-    run = endpoint_run(3.0, kind=kind, burn_in=0.5, duration=1.5, draws=12)
+    run = endpoint_run(3.0, kind=kind, burn_in=0.5, ramp=0.3, duration=1.5, draws=12, spectra=3)
     task, checkpoint = task_of(run), tmp_path / "c.safetensors"
     whole = sample(run, task)
 
@@ -129,6 +129,39 @@ def test_chain_killed_by_sigkill_and_rerun_is_bitwise_equal(tmp_path: Path) -> N
         xr.open_dataset(tmp_path / "whole.nc") as whole,
     ):
         xr.testing.assert_equal(killed, whole)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_eigenvalues_are_those_of_the_weights(kind: Kind) -> None:
+    """The last spectrum belongs to the last draw, whose weights are kept when asked for."""
+    run = endpoint_run(
+        3.0, kind=kind, burn_in=0.0, duration=0.4, draws=8, spectra=4, keep_weights=True,
+        precision="float64",
+    )  # fmt: skip
+    samples = sample(run, task_of(run))
+    assert samples.weights is not None
+    recurrent, input_, readout = samples.weights
+    found = samples.eigenvalues[0, -1, ..., 0] + 1j * samples.eigenvalues[0, -1, ..., 1]
+    for matrix, values in zip(recurrent, found, strict=True):
+        expected = np.linalg.eigvals(matrix)
+        np.testing.assert_allclose(np.sort_complex(values), np.sort_complex(expected), atol=1e-9)
+    activities = input_ @ task_of(run).inputs[0, 0]
+    for time_ in range(1, 4):
+        activities = recurrent[0 if kind == "rnn" else time_ - 1] @ activities
+    assert readout @ activities / 32 == pytest.approx(samples.output[0, -1, -1, 0])
+    dataset = samples_dataset(samples, run.sampler)
+    np.testing.assert_array_equal(dataset["spectrum_draw"], [1, 3, 5, 7])
+    assert dataset["recurrent"].shape == (run.architecture.weight_matrices, 32, 32)
+
+
+def test_labels_grow_over_the_ramp() -> None:
+    run = endpoint_run(4.0, burn_in=0.5, ramp=0.3)
+    target = langevin.build(
+        task_of(run), run.architecture, KAPPA, torch.device("cpu"), torch.float64
+    )
+    sizes = [float(chain._ramped(target, n, run.sampler).targets[-1, 0]) for n in range(400)]
+    np.testing.assert_allclose(sizes[:300], 2.0 * np.arange(1, 301) / 300)
+    assert set(sizes[300:]) == {2.0}
 
 
 def test_checkpoint_of_another_run_or_damaged_is_not_used(
@@ -253,11 +286,12 @@ def trained(request: pytest.FixtureRequest) -> Trained:
         )  # fmt: skip
         task = task_of(run)
         samples = sample(run, task)
-        kernels = samples.kernel
-        aligned, _ = on_one_branch(kernels, samples.output.swapaxes(2, 3), task, shared=True)
+        signs = branch_signs(samples.kernel, task, shared=True)
         # Below the transition there is one branch, m = 0: nothing to align.
-        shown = aligned if ordered else kernels
-        found.append((estimate(shown[:, :, 0, 0]), estimate(order_parameter(aligned, np.ones(1)))))
+        assert bool((signs == 1.0).all()) != ordered
+        kernels = reflect_kernel(samples.kernel, signs)
+        m = np.abs(order_parameter(kernels, np.ones(1)))
+        found.append((estimate(kernels[:, :, 0, 0]), estimate(m)))
     problem = linear.linear_problem(task, run.architecture, run.kappa)
     kernel = linear.stationary_points(problem)[0].kernel
     assert (kernel[-1, -2] > 1) == ordered
@@ -311,7 +345,9 @@ def test_start_is_read_from_the_stationary_points(tmp_path: Path) -> None:
     run = endpoint_run(2 * critical_signal(4, PRIOR, KAPPA), start="disordered")
     problem = linear.linear_problem(task_of(run), run.architecture, run.kappa)
     points = linear.stationary_points(problem)
-    write_dataset(points_dataset(problem, points), tmp_path / "theory.nc", "theory", run)
+    write_dataset(
+        points_dataset(problem, points, task_of(run), "rnn"), tmp_path / "theory.nc", "theory", run
+    )
     with pytest.raises(FileError, match="--theory: missing"):
         start_kernel(run.sampler, None)
     disordered = start_kernel(run.sampler, tmp_path / "theory.nc")

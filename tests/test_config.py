@@ -17,6 +17,7 @@ from conftest import ROOT
 from weightsharing import config
 from weightsharing.cli import main
 from weightsharing.config import load, overlay, runs
+from weightsharing.errors import ConfigError
 from weightsharing.records import Run, Transition
 
 DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -71,7 +72,19 @@ BAD: list[tuple[str, Any, str]] = [
     ("fig4.sampler.chains", 1, "greater than or equal to 2"),
     ("fig4.sampler.precision", "float16", "float16"),
     ("fig4.sampler.start", "anywhere", "anywhere"),
+    ("fig3.weak", 0.0, "greater than 0"),
+    ("fig3.steps", 2, "greater than or equal to 3"),
+    ("fig3.activation", "relu", "relu"),
+    ("fig3.signs", [1, 2], "2"),
+    ("fig3.signs", [1], "at least 2"),
+    ("fig3.samplers.dnn_weak", DELETED, "missing"),
+    ("fig3.samplers.rnn_weak.spectra", -1, "-1"),
+    ("fig3.samplers.rnn_weak.keep_weights", "no", "no"),
     # inconsistent
+    ("fig3.weak", 2.0, "below strong"),
+    ("fig3.samplers.rnn_weak.spectra", 7, "divide draws"),
+    ("fig3.samplers.dnn_strong.ramp", 99.0, "burn_in"),
+    ("fig3.samplers.dnn_strong.step_size", 0.075, "stability limit"),
     ("fig4.sampled_depth", 7, "must be one of depths"),
     ("fig4.lambdas", [1.0, 2.0, 1.0], "must differ"),
     ("fig4.largest_signal", 2.0, "lambda_c"),
@@ -183,6 +196,7 @@ def test_default_runs_and_ids() -> None:
     trained = [run for run in found.values() if isinstance(run, Run)]
     assert len(trained) >= 12
     assert "fig4/depth4-lambda2.4" in found
+    assert {"fig3/dnn-weak", "fig3/dnn-strong", "fig3/rnn-weak", "fig3/rnn-strong"} <= set(found)
     assert len({run.seed for run in trained}) == len(trained)
     assert all(run.sampler.width <= 512 for run in trained)
 
@@ -196,11 +210,15 @@ def test_changing_one_lambda_changes_one_run() -> None:
 
 
 # What a preset may say: how large and how long, not what is computed.
-SIZES = {
-    "preset", "fig4.curve_points", "fig4.landau_ratios", "fig4.lambdas", "fig4.sampler.width",
-    "fig4.sampler.step_size", "fig4.sampler.burn_in", "fig4.sampler.duration", "fig4.sampler.draws",
-    "fig4.sampler.chains",
+SAMPLER_SIZES = {
+    "width", "step_size", "burn_in", "ramp", "duration", "draws", "chains", "spectra"
 }  # fmt: skip
+SAMPLERS = {"fig4.sampler"} | {
+    f"fig3.samplers.{cell}" for cell in ("dnn_weak", "dnn_strong", "rnn_weak", "rnn_strong")
+}
+SIZES = {"preset", "fig4.curve_points", "fig4.landau_ratios", "fig4.lambdas"} | {
+    f"{sampler}.{size}" for sampler in SAMPLERS for size in SAMPLER_SIZES
+}
 
 
 def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:
@@ -220,7 +238,18 @@ def test_preset_is_valid_named_after_its_file_and_changes_sizes_only(preset: Pat
 def test_paper_preset_has_the_width_of_the_captions() -> None:
     paper = load([ROOT / "config.yaml", ROOT / "workflow" / "presets" / "paper.yaml"])
     assert paper.fig4.sampler.width == 2048
+    assert {run.sampler.width for run in config.figure3_runs(paper)} == {2048}
+    assert paper.fig3.steps == 8
+    assert len(paper.fig3.signs) == 4
     assert paper.fig4.sampled_depth == 4
+
+
+def test_a_start_from_the_theory_needs_one() -> None:
+    settings = changed("fig3.activation", "erf")
+    assert not any(run.has_theory for run in config.figure3_runs(config.validate(settings)))
+    settings["fig3"]["samplers"]["rnn_strong"]["start"] = "lowest"
+    with pytest.raises(ConfigError, match=r"fig3\.samplers\.rnn_strong\.start: .*no theory"):
+        config.validate(settings)
 
 
 def test_overlay_merges_mappings_and_replaces_the_rest() -> None:

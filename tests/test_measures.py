@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 from conftest import assert_z, endpoint_run
 from scipy import signal, stats
 
 from weightsharing import measures, symmetry
 from weightsharing.commands.sample import samples_dataset
 from weightsharing.commands.theory import points_dataset
-from weightsharing.records import Array, Task
+from weightsharing.records import Array, EndpointTask, Kind, Run, Task
 from weightsharing.sampling.chain import sample
-from weightsharing.tasks import make_task
+from weightsharing.tasks import label_kernels, make_task
 from weightsharing.theory.linear import linear_problem, stationary_points
 
 
@@ -99,7 +100,7 @@ def test_sign_symmetry_needs_inputs_and_targets_of_one_parity(
     assert same == symmetric
 
 
-def test_only_rnns_are_mapped_and_outputs_go_with_their_kernels() -> None:
+def test_outputs_go_with_their_kernels() -> None:
     """A network and its image under W -> -W, with U and v turned so that it fits the same label."""
     task = make_task(endpoint_run(1.0).task, 4)
     generator = np.random.default_rng(2)
@@ -116,8 +117,10 @@ def test_only_rnns_are_mapped_and_outputs_go_with_their_kernels() -> None:
     draws = [network(sign) for sign in (1.0, -1.0)]
     kernels = np.stack([kernel for kernel, _ in draws])[None]
     outputs = np.stack([output for _, output in draws])[None]
-    assert measures.on_one_branch(kernels, outputs, task, shared=False)[1] is outputs
-    mapped, predicted = measures.on_one_branch(kernels, outputs, task, shared=True)
+    signs = symmetry.branch(kernels, np.ones(1))
+    assert sorted(signs[0]) == [-1.0, 1.0]
+    mapped = symmetry.reflect_kernel(kernels, signs)
+    predicted = symmetry.reflect_outputs(outputs, signs, task)
     assert (mapped[..., 0, 0, -1, -2] > 0).all()
     np.testing.assert_allclose(mapped[0, 0], mapped[0, 1])
     np.testing.assert_allclose(predicted[0, 0], predicted[0, 1])
@@ -125,19 +128,129 @@ def test_only_rnns_are_mapped_and_outputs_go_with_their_kernels() -> None:
     assert np.abs(outputs[0, 0] - outputs[0, 1]).max() > 0.1
 
 
+def test_binder_cumulant_tells_one_peak_from_two(generator: np.random.Generator) -> None:
+    gaussian = generator.normal(size=400_000)
+    # The standard deviation of the estimate, from the moments of a Gaussian, is sqrt(8/3 / n).
+    assert_z(measures.binder_cumulant(gaussian), 0.0, np.sqrt(8 / 3 / gaussian.size))
+    assert measures.binder_cumulant(np.array([-2.0, 2.0])) == pytest.approx(2 / 3)
+
+
+def test_draws_are_mapped_only_where_the_symmetry_is_broken(generator: np.random.Generator) -> None:
+    task = make_task(endpoint_run(1.0).task, 4)
+    m = generator.normal(size=(2, 500))
+    kernels = np.zeros((2, 500, 1, 1, 4, 4))
+    for values, broken in ((m, False), (np.sign(m) * (3 + 0.3 * m), True)):
+        kernels[..., 0, 0, -1, -2] = values
+        found = measures.branch_signs(kernels, task, shared=True)
+        np.testing.assert_array_equal(found, np.sign(values) if broken else 1.0)
+        # A DNN has no such branches, whatever its draws look like.
+        assert (measures.branch_signs(kernels, task, shared=False) == 1.0).all()
+
+
+def test_temporal_coherence_of_equal_and_of_uncorrelated_steps() -> None:
+    kernel = np.zeros((2, 2, 5, 5))
+    kernel[0, 0] = 1.3
+    above, below = measures.temporal_coherence(kernel)
+    assert above / below == pytest.approx(4.0)
+    kernel[0, 0] = np.diag([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert measures.temporal_coherence(kernel)[0] == 0.0
+
+
+def test_error_bar_of_a_ratio(generator: np.random.Generator) -> None:
+    """z-scores of ratios of correlated means, over many experiments, are standard normal."""
+    below = 3.0 + ar1((2, 1000, 200), 0.8, generator)
+    above = 0.7 * below + ar1((2, 1000, 200), 0.5, generator)
+    found = [measures.estimate_ratio(above[..., i], below[..., i]) for i in range(200)]
+    z = [float((ratio.mean - 0.7) / ratio.standard_error) for ratio in found]
+    assert stats.kstest(z, "norm").pvalue > 1e-4
+
+
+def test_relative_error_of_a_mean(generator: np.random.Generator) -> None:
+    """Its error bar covers the true value, and what sampling contributes is told apart."""
+    reference = np.diag([3.0, 4.0])
+    truth = reference + np.array([[0.5, 0.2], [0.2, -0.3]])
+    exact = measures.relative_error(truth, reference)
+    z, noise = [], []
+    for _ in range(200):
+        draws = truth + 0.5 * ar1((4, 400, 2, 2), 0.7, generator)
+        found = measures.estimate_relative_error(draws, reference)
+        z.append((found.value - exact) / found.standard_error)
+        noise.append(found.noise)
+    assert np.std(z) == pytest.approx(1.0, abs=0.25)
+    assert abs(np.mean(z)) < 0.5
+    # Four entries, each with variance 1/4 (1 + 0.7) / (1 - 0.7) / 1600.
+    expected = np.sqrt(4 * 0.25 * (1.7 / 0.3) / 1600) / 5.0
+    assert np.mean(noise) == pytest.approx(expected, rel=0.1)
+
+
+def test_label_kernels() -> None:
+    task = make_task(EndpointTask(labels=(2.0, -1.0)), 3)
+    temporal, samples = label_kernels(task)
+    np.testing.assert_array_equal(temporal, np.diag([0.0, 0.0, 4.0]))
+    np.testing.assert_array_equal(samples, [[4.0, -2.0], [-2.0, 1.0]])
+
+
+def compared(run: Run, with_theory: bool = True) -> xr.Dataset:
+    task = make_task(run.task, 4)
+    theory = None
+    if with_theory:
+        problem = linear_problem(task, run.architecture, run.kappa)
+        theory = points_dataset(problem, stationary_points(problem), task, run.architecture.kind)
+    return measures.compare(run, task, theory, samples_dataset(sample(run, task), run.sampler))
+
+
 def test_comparison_states_what_did_not_converge() -> None:
     run = endpoint_run(5.0, burn_in=0.5, duration=1.0, draws=20)
-    task = make_task(run.task, 4)
-    problem = linear_problem(task, run.architecture, run.kappa)
-    theory = points_dataset(problem, stationary_points(problem))
-    samples = samples_dataset(sample(run, task), run.sampler)
-    compared = measures.compare(run, task, theory, samples)
-    assert compared.attrs["converged"].startswith("no: order_parameter")
-    assert compared.attrs["signal"] == pytest.approx(5.0)
-    assert float(compared["order_parameter"]) > 0
-    np.testing.assert_allclose(
-        compared["kernel_theory"][0, 0], stationary_points(problem)[0].kernel
+    found = compared(run)
+    assert found.attrs["converged"].startswith("no: order_parameter")
+    assert found.attrs["signal"] == pytest.approx(5.0)
+    assert float(found["order_parameter"]) > 0
+    problem = linear_problem(make_task(run.task, 4), run.architecture, run.kappa)
+    np.testing.assert_allclose(found["kernel_theory"][0, 0], stationary_points(problem)[0].kernel)
+    assert set(found["nearest_point"].to_numpy()) == {0.0}
+    assert "eigenvalue" not in found
+
+
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_spectra_are_compared_with_the_edge_of_noise(kind: Kind) -> None:
+    """After a time of 1 from the prior, W is still close to pure noise: nothing beyond the edge."""
+    run = endpoint_run(0.5, kind=kind, burn_in=0.0, duration=1.0, draws=20, spectra=4)
+    found = compared(run)
+    assert found["eigenvalue"].shape == (2, 4, run.architecture.weight_matrices, 32, 2)
+    assert float(found["noise_edge"]) > 1.2
+    np.testing.assert_array_equal(found["outliers"], 0.0)
+    assert found["eigenvalue_theory"].shape == (3, 2)
+    modulus = np.hypot(*np.moveaxis(found["eigenvalue"].to_numpy(), -1, 0))
+    assert float(found["largest_modulus"]) == pytest.approx(modulus.max(axis=(2, 3)).mean())
+
+
+def test_eigenvalues_follow_their_kernel_to_the_positive_branch() -> None:
+    """W -> -W turns the spectrum by pi: with the kernel mapped, its outlier is positive."""
+    run = endpoint_run(
+        30.0, burn_in=8.0, duration=8.0, draws=40, spectra=4, chains=4, step_size=4e-4
     )
+    task = make_task(run.task, 4)
+    dataset = samples_dataset(sample(run, task), run.sampler)
+    found = measures.compare(run, task, None, dataset)
+    m = symmetry.order_parameter(dataset["kernel"].to_numpy(), np.ones(1))
+    assert found.attrs["binder_cumulant"] > measures.BROKEN_BINDER
+    turned = np.sign(m[:, dataset["spectrum_draw"].to_numpy()])
+    assert set(turned.ravel()) == {-1.0, 1.0}
+    np.testing.assert_allclose(
+        found["eigenvalue"], dataset["eigenvalue"] * turned[:, :, None, None, None]
+    )
+    assert (found["largest_eigenvalue"][..., 0] > 0.5).all()
+
+
+def test_without_a_theory_the_experiment_is_measured_alone() -> None:
+    run = endpoint_run(1.0, draws=20, duration=1.0, spectra=2)
+    run = run.model_copy(
+        update={"architecture": run.architecture.model_copy(update={"activation": "erf"})}
+    )
+    found = compared(run, with_theory=False)
+    assert "kernel" in found
+    assert "eigenvalue" in found
+    assert not [name for name in found if "theory" in str(name)]
 
 
 def test_relative_error() -> None:

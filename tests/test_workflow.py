@@ -29,15 +29,14 @@ def snakemake(folder: Path, *words: str) -> str:
     return output
 
 
-def planned(folder: Path) -> Counter[str]:
-    """How often each rule would run for the figure, by a dry run."""
-    output = snakemake(folder, "-n", "figures/fig4.pdf")
+def planned(folder: Path, *words: str) -> Counter[str]:
+    """How often each rule would run for all figures, by a dry run."""
+    output = snakemake(folder, "-n", *words)
     if "Nothing to be done" in output:
         return Counter()
     table = output.split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
-    return Counter(
-        {line.split()[0]: int(line.split()[1]) for line in table if line.split()[0] != "total"}
-    )
+    counts = {line.split()[0]: int(line.split()[1]) for line in table}
+    return Counter({rule: count for rule, count in counts.items() if rule not in ("total", "all")})
 
 
 def edit(path: Path, addition: str) -> None:
@@ -62,12 +61,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("config.yaml", "workflow/presets/smoke.yaml")
     ]
     (folder / "config.yaml").write_text(yaml.safe_dump(overlay(*settings)))
-    snakemake(folder, "figures/fig4.pdf")
+    snakemake(folder)
     return folder
 
 
-def test_bare_snakemake_makes_the_figure_and_then_has_nothing_to_do(built: Path) -> None:
-    assert (built / "figures" / "fig4.pdf").read_bytes().startswith(b"%PDF")
+def test_bare_snakemake_makes_the_figures_and_then_has_nothing_to_do(built: Path) -> None:
+    for name in ("fig3.pdf", "fig4.pdf"):
+        assert (built / "figures" / name).read_bytes().startswith(b"%PDF")
     assert planned(built) == Counter()
     assert "Nothing to be done" in snakemake(built)
 
@@ -96,6 +96,11 @@ def test_changing_one_lambda_reruns_that_run_and_the_figure_only(built: Path) ->
     assert planned(built) == Counter()
 
 
+def test_erf_networks_are_measured_without_a_theory(built: Path) -> None:
+    jobs = planned(built, "figures/fig3.pdf", "--config", "fig3={activation: erf}")
+    assert jobs == Counter(resolve=4, task=4, sample=4, measure=4, fig3=1)
+
+
 def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Path) -> None:
     path = built / "config.yaml"
     before = path.read_text()
@@ -113,11 +118,13 @@ def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Pat
 @pytest.mark.parametrize(
     ("module", "rules"),
     [
+        ("plotting/fig3.py", {"fig3"}),
         ("plotting/fig4.py", {"fig4"}),
-        ("theory/linear.py", {"theory", "transition", "measure", "fig4"}),
-        ("theory/transition.py", {"theory", "transition", "measure", "fig4"}),
-        ("measures.py", {"measure", "fig4"}),
-        ("sampling/langevin.py", {"sample", "measure", "fig4"}),
+        ("theory/linear.py", {"theory", "transition", "measure", "fig3", "fig4"}),
+        ("theory/transition.py", {"theory", "transition", "measure", "fig3", "fig4"}),
+        ("theory/outliers.py", {"theory", "measure", "fig3", "fig4"}),
+        ("measures.py", {"measure", "fig3", "fig4"}),
+        ("sampling/langevin.py", {"sample", "measure", "fig3", "fig4"}),
         ("config.py", set()),
         ("cli.py", set()),
     ],
@@ -141,13 +148,13 @@ def test_changed_plotting_code_redraws_without_sampling(built: Path) -> None:
     drawn, sampled = (built / "figures/fig4.pdf").stat(), samples.stat()
     before = path.read_text()
     path.write_text(before.replace("PAGE_WIDTH = 6.75", "PAGE_WIDTH = 7.0"))
-    output = snakemake(built, "figures/fig4.pdf")
+    output = snakemake(built)
     assert "rule fig4" in output
     assert "rule sample" not in output
     assert samples.stat().st_mtime_ns == sampled.st_mtime_ns
     assert (built / "figures/fig4.pdf").stat().st_mtime_ns > drawn.st_mtime_ns
     path.write_text(before)
-    snakemake(built, "figures/fig4.pdf")
+    snakemake(built)
 
 
 def test_every_command_works_pasted_into_a_terminal(built: Path, tmp_path: Path) -> None:
@@ -157,7 +164,15 @@ def test_every_command_works_pasted_into_a_terminal(built: Path, tmp_path: Path)
         ["task", str(run / "run.yaml"), "task.nc"],
         ["theory", str(run / "run.yaml"), "task.nc", "theory.nc"],
         ["sample", str(run / "run.yaml"), "task.nc", "samples.nc"],
-        ["measure", str(run / "run.yaml"), "task.nc", "theory.nc", "samples.nc", "measures.nc"],
+        [
+            "measure",
+            str(run / "run.yaml"),
+            "task.nc",
+            "samples.nc",
+            "measures.nc",
+            "--theory",
+            "theory.nc",
+        ],
     ]
     for words in steps:
         subprocess.run(
@@ -172,9 +187,11 @@ def test_every_command_works_pasted_into_a_terminal(built: Path, tmp_path: Path)
             xr.testing.assert_equal(own, piped)
 
 
-def test_report_holds_the_figure_and_its_caption(built: Path) -> None:
-    snakemake(built, "--report", "report.html", "figures/fig4.pdf")
+def test_report_holds_the_figures_and_their_captions(built: Path) -> None:
+    snakemake(built, "--report", "report.html")
     report = (built / "report.html").read_text()
-    assert "figures/fig4.pdf" in report
-    assert "Phase transition in linear RNNs" in report
-    assert "N = 24" in report
+    for words in (
+        "figures/fig3.pdf", "figures/fig4.pdf", "Phase transition in linear RNNs",
+        "only RNNs learn temporal coherence", "N = 24", "N = 32",
+    ):  # fmt: skip
+        assert words in report, words

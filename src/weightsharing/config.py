@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.records import (
+    KINDS,
+    Activation,
     Architecture,
     EndpointTask,
     Positive,
@@ -30,6 +32,38 @@ from weightsharing.storage import explain
 from weightsharing.theory.transition import critical_signal
 
 Depth = Annotated[int, Field(ge=3)]
+
+
+class Cells(Record):
+    """How the networks of the four cells of figure 3 are trained."""
+
+    dnn_weak: SamplerSettings
+    dnn_strong: SamplerSettings
+    rnn_weak: SamplerSettings
+    rnn_strong: SamplerSettings
+
+
+class Figure3(Record):
+    """Kernels and spectra of DNN and RNN for a weak and a strong learning signal.
+
+    kappa, prior, activation: the posterior. steps: T. signs: of the labels, one for each pattern.
+    weak, strong: sizes of the labels; lambda is P times their square.
+    """
+
+    kappa: Positive
+    prior: Prior
+    activation: Activation
+    steps: Annotated[int, Field(ge=3)]
+    signs: Annotated[tuple[Literal[-1, 1], ...], Field(min_length=2)]
+    weak: Positive
+    strong: Positive
+    samplers: Cells
+
+    @model_validator(mode="after")
+    def _weak_is_weaker(self) -> Self:
+        if self.weak >= self.strong:
+            raise ValueError(f"weak: got {self.weak:g}, must be below strong = {self.strong:g}")
+        return self
 
 
 class Figure4(Record):
@@ -52,7 +86,7 @@ class Figure4(Record):
     sampler: SamplerSettings
 
     @model_validator(mode="after")
-    def _consistent(self) -> Figure4:
+    def _consistent(self) -> Self:
         if self.sampled_depth not in self.depths:
             raise ValueError(
                 f"sampled_depth: got {self.sampled_depth}, must be one of depths {list(self.depths)}"
@@ -89,6 +123,7 @@ class Config(Record):
     preset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     device: Literal["auto", "cpu", "cuda"]
+    fig3: Figure3
     fig4: Figure4
 
 
@@ -132,7 +167,27 @@ def overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 
 def runs(config: Config) -> dict[str, Run | Transition]:
     """All runs of all figures by their ids. Raises ConfigError naming the key behind a bad run."""
-    return {run.id: run for run in figure4_runs(config)}
+    return {run.id: run for run in [*figure3_runs(config), *figure4_runs(config)]}
+
+
+def figure3_runs(config: Config) -> list[Run]:
+    """Figure 3: a DNN and an RNN for each of the two signals."""
+    figure = config.fig3
+    return [
+        _run(
+            config,
+            f"fig3.samplers.{kind}_{strength}",
+            id=f"fig3/{kind}-{strength}",
+            architecture=Architecture(
+                kind=kind, activation=figure.activation, steps=figure.steps, prior=figure.prior
+            ),
+            kappa=figure.kappa,
+            labels=tuple(sign * size for sign in figure.signs),
+            sampler=getattr(figure.samplers, f"{kind}_{strength}"),
+        )
+        for kind in KINDS
+        for strength, size in (("weak", figure.weak), ("strong", figure.strong))
+    ]
 
 
 def figure4_runs(config: Config) -> list[Run | Transition]:
@@ -150,24 +205,44 @@ def figure4_runs(config: Config) -> list[Run | Transition]:
         )
         for depth in figure.depths
     ]
-    return scans + [_figure4_run(config, strength) for strength in figure.lambdas]
+    trained = Architecture(kind="rnn", steps=figure.sampled_depth, prior=figure.prior)
+    return scans + [
+        _run(
+            config,
+            "fig4.sampler",
+            id=f"fig4/depth{figure.sampled_depth}-lambda{strength:g}",
+            architecture=trained,
+            kappa=figure.kappa,
+            labels=(strength**0.5,),
+            sampler=figure.sampler,
+        )
+        for strength in figure.lambdas
+    ]
 
 
-def _figure4_run(config: Config, strength: float) -> Run:
-    figure = config.fig4
-    name = f"fig4/depth{figure.sampled_depth}-lambda{strength:g}"
+def _run(
+    config: Config,
+    key: str,
+    *,
+    id: str,
+    architecture: Architecture,
+    kappa: float,
+    labels: tuple[float, ...],
+    sampler: SamplerSettings,
+) -> Run:
+    """A run on the endpoint task; ``key`` is the place of its sampler in the configuration."""
     try:
         return Run(
-            id=name,
-            seed=run_seed(config.seed, name),
-            architecture=Architecture(kind="rnn", steps=figure.sampled_depth, prior=figure.prior),
-            kappa=figure.kappa,
-            task=EndpointTask(labels=(strength**0.5,)),
-            sampler=Sampler(**figure.sampler.model_dump(), device=config.device),
+            id=id,
+            seed=run_seed(config.seed, id),
+            architecture=architecture,
+            kappa=kappa,
+            task=EndpointTask(labels=labels),
+            sampler=Sampler(**sampler.model_dump(), device=config.device),
         )
     except ValidationError as error:
         lines = [line.removeprefix("sampler.") for line in explain(error)]
-        raise ConfigError("\n".join(f"fig4.sampler.{line}" for line in lines)) from error
+        raise ConfigError("\n".join(f"{key}.{line}" for line in lines)) from error
 
 
 def run_seed(root: int, name: str) -> int:

@@ -1,10 +1,11 @@
-"""Measures of kernels and outputs: one implementation for theory and experiment, and error bars.
+"""Measures of kernels, outputs and spectra: one implementation for theory and experiment, and error bars.
 
 Here, and only here, theory and samples meet.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,18 +13,26 @@ import xarray as xr
 from arviz_stats.base.array import array_stats
 from numpy.typing import NDArray
 
-from weightsharing.records import KERNEL_AXES, OUTPUT_AXES, Array, Run, Task
+from weightsharing.records import KERNEL_AXES, OUTPUT_AXES, SPECTRUM_AXES, Array, Run, Task
 from weightsharing.symmetry import (
+    branch,
     is_sign_symmetric,
     label_direction,
     order_parameter,
-    outputs_on_positive_branch,
-    to_positive_branch,
+    reflect_kernel,
+    reflect_outputs,
 )
+from weightsharing.theory.outliers import noise_edge
 
 # A chain has converged when these hold for every scalar observable (Vehtari et al. 2021).
 LARGEST_RHAT = 1.05
 SMALLEST_EFFECTIVE_SIZE = 100.0
+# Above this Binder cumulant the sign symmetry counts as broken: 0 for a Gaussian, 2/3 for +-m.
+BROKEN_BINDER = 1.0 / 3.0
+# Probability that pure noise has an eigenvalue beyond the edge in any spectrum of a run.
+EDGE_FALSE_ALARM = 0.01
+
+Variables = dict[str, tuple[tuple[str, ...], Array]]
 
 
 @dataclass(frozen=True)
@@ -63,71 +72,120 @@ def estimate(draws: NDArray[np.floating]) -> Estimate:
     )
 
 
+def estimate_ratio(above: NDArray[np.floating], below: NDArray[np.floating]) -> Estimate:
+    """<above> / <below> of scalar draws (chain, draw), with the errors of its linearisation."""
+    denominator = float(np.mean(below, dtype=np.float64))
+    ratio = float(np.mean(above, dtype=np.float64)) / denominator
+    return estimate(ratio + (above - ratio * below) / denominator)
+
+
+def temporal_coherence(kernel: NDArray[np.floating]) -> tuple[Array, Array]:
+    """Sum of the off-diagonal and of the diagonal elements of H_00^(tt'), each of shape (...).
+
+    Their ratio is the temporal coherence: 0 if the steps are uncorrelated, T - 1 if all are the same.
+    kernel: (..., pattern, pattern_, time, time_).
+    """
+    first = np.asarray(kernel[..., 0, 0, :, :], dtype=np.float64)
+    diagonal = np.trace(first, axis1=-2, axis2=-1)
+    return first.sum(axis=(-2, -1)) - diagonal, diagonal
+
+
 def relative_error(kernel: Array, reference: Array) -> float:
     """Frobenius norm of the difference, relative to that of the reference."""
     return float(np.linalg.norm(kernel - reference) / np.linalg.norm(reference))
 
 
-def on_one_branch(
-    kernels: NDArray[np.floating], outputs: NDArray[np.floating], task: Task, shared: bool
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Draws of kernels and outputs on the branch m > 0, if W -> -W is a symmetry (THEORY 4).
+@dataclass(frozen=True)
+class RelativeError:
+    """Relative Frobenius error of a mean of draws.
 
-    shared: whether the network shares its weights (RNN); a DNN's draws are left as they are.
-    Each draw is mapped by itself, so its mean is that of the posterior restricted to m > 0, however
-    often a chain crosses between the two branches.
+    value: with its standard_error. noise: what sampling alone contributes, the root of the summed
+    squared errors; a value no larger than it is compatible with 0.
     """
+
+    value: float
+    standard_error: float
+    noise: float
+
+
+def estimate_relative_error(draws: NDArray[np.floating], reference: Array) -> RelativeError:
+    """``relative_error`` of the mean of draws (chain, draw, ...), its error bar by linearisation."""
+    values = np.asarray(draws, dtype=np.float64).reshape(*draws.shape[:2], -1)
+    size = float(np.linalg.norm(reference))
+    difference = values.mean(axis=(0, 1)) - reference.reshape(-1)
+    along = values @ (difference / np.linalg.norm(difference))
+    return RelativeError(
+        value=float(np.linalg.norm(difference)) / size,
+        standard_error=float(estimate(along).standard_error) / size,
+        noise=float(np.linalg.norm(estimate(values).standard_error)) / size,
+    )
+
+
+def binder_cumulant(values: NDArray[np.floating]) -> float:
+    """1 - <m^4> / (3 <m^2>^2): 0 for a Gaussian around 0, 2/3 for two narrow peaks at +-m.
+
+    The measure of whether a finite system has broken the symmetry m -> -m (Binder 1981), itself
+    invariant under it.
+    """
+    return float(1.0 - np.mean(values**4) / (3.0 * np.mean(values**2) ** 2))
+
+
+def branch_signs(kernels: NDArray[np.floating], task: Task, shared: bool) -> NDArray[np.floating]:
+    """-1 for each draw that W -> -W has to bring to the branch m > 0, shape (chain, draw).
+
+    shared: whether the network shares its weights (RNN); a DNN's draws are left as they are. So are
+    those of a task without the symmetry (THEORY 4), and those that have not broken it, by their Binder
+    cumulant: the mean over both signs is then that of the one phase there is. Otherwise each draw
+    is mapped by itself, so that the mean is that of the posterior restricted to m > 0, however often
+    a chain crosses between the two branches.
+    """
+    direction = label_direction(task)
     if not (shared and is_sign_symmetric(task)):
-        return kernels, outputs
-    mapped = to_positive_branch(kernels, label_direction(task))
-    return mapped, outputs_on_positive_branch(outputs, kernels, task)
+        return np.ones(kernels.shape[:2])
+    if binder_cumulant(order_parameter(kernels, direction)) < BROKEN_BINDER:
+        return np.ones(kernels.shape[:2])
+    return branch(kernels, direction)
 
 
-def compare(run: Run, task: Task, theory: xr.Dataset, samples: xr.Dataset) -> xr.Dataset:
-    """Theory beside experiment for one run: kernels, order parameter, outputs, verdicts.
+def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset) -> xr.Dataset:
+    """Theory beside experiment for one run: kernels, order parameter, outputs, spectra, verdicts.
 
-    The theory is its stationary point of lowest action. ``kernel_finite_width`` adds the 1/N term to
-    it; near the transition that expansion does not hold, and below it the mapped draws have |m|
-    where the theory has 0. Attributes: converged
-    ("yes" or what did not), R-hat and effective sample size.
+    The theory is its stationary point of lowest action; None where there is none for the network.
+    ``kernel_finite_width`` adds the 1/N term to it, which does not hold near the transition. Draws are
+    on one branch (``branch_signs``), but the order parameter is |m| throughout where m -> -m is a
+    symmetry. Attributes: converged ("yes" or what did not), R-hat and effective sample size.
     """
     direction = label_direction(task)
     shared = run.architecture.kind == "rnn"
-    kernels, outputs = on_one_branch(
-        samples["kernel"].to_numpy(), samples["output"].to_numpy(), task, shared
-    )
-    coherence = order_parameter(kernels, direction)
+    drawn = samples["kernel"].to_numpy()
+    signs = branch_signs(drawn, task, shared)
+    kernels = reflect_kernel(drawn, signs)
+    m = order_parameter(drawn, direction)
     endpoint = np.einsum("p,...pq,q->...", direction, kernels[..., -1, -1], direction)
-    kernel = estimate(kernels)
-    output = estimate(outputs)
     # R-hat and effective sample size are judged on scalars that the sign symmetry leaves alone.
-    scalars = {
-        "order_parameter": estimate(coherence),
+    judged = {
+        "order_parameter": estimate(np.abs(m) if shared and is_sign_symmetric(task) else m),
         "endpoint_kernel": estimate(endpoint),
         "loss": estimate(samples["loss"].to_numpy()),
     }
-    predicted = theory["kernel"].isel(point=0).to_numpy()
-    corrected = predicted + theory["kernel_correction"].to_numpy() / run.sampler.width
-    variables: dict[str, tuple[tuple[str, ...], Array]] = {
-        "kernel_theory": (KERNEL_AXES, predicted),
-        "kernel_finite_width": (KERNEL_AXES, corrected),
+    coherence = estimate_ratio(*temporal_coherence(kernels))
+    variables = _scalars(judged | {"temporal_coherence": coherence})
+    kernel = estimate(kernels)
+    output = estimate(reflect_outputs(samples["output"].to_numpy(), signs, task))
+    variables |= {
         "kernel": (KERNEL_AXES, kernel.mean),
         "kernel_standard_error": (KERNEL_AXES, kernel.standard_error),
         "kernel_deviation": (KERNEL_AXES, kernel.deviation),
-        "output_theory": (OUTPUT_AXES, theory["prediction"].isel(point=0).to_numpy()),
         "output": (OUTPUT_AXES, output.mean),
         "output_standard_error": (OUTPUT_AXES, output.standard_error),
-        "order_parameter_theory": ((), order_parameter(predicted, direction)),
     }
-    for name, scalar in scalars.items():
-        variables[name] = ((), scalar.mean)
-        variables[f"{name}_standard_error"] = ((), scalar.standard_error)
-        variables[f"{name}_deviation"] = ((), scalar.deviation)
-        variables[f"{name}_effective_size"] = ((), scalar.effective_size)
-        variables[f"{name}_rhat"] = ((), scalar.rhat)
-    faults = [name for name, scalar in scalars.items() if not scalar.converged]
-    if theory.attrs["converged"] != "yes":
-        faults.append("theory")
+    if "eigenvalue" in samples:
+        variables |= _spectra(samples, signs, run.architecture.prior.w)
+    faults = [name for name, scalar in judged.items() if not scalar.converged]
+    if theory is not None:
+        variables |= _beside_theory(theory, kernels, direction, run.sampler.width)
+        if theory.attrs["converged"] != "yes":
+            faults.append("theory")
     return xr.Dataset(
         variables,
         coords={
@@ -138,12 +196,95 @@ def compare(run: Run, task: Task, theory: xr.Dataset, samples: xr.Dataset) -> xr
         attrs={
             "signal": float(np.nansum(np.where(task.supervised, task.targets, 0.0) ** 2)),
             "converged": "yes" if not faults else "no: " + ", ".join(faults),
-            "largest_rhat": max(float(scalar.rhat) for scalar in scalars.values()),
+            "coherence_converged": "yes" if coherence.converged else "no",
+            "binder_cumulant": binder_cumulant(m),
+            "largest_rhat": max(float(scalar.rhat) for scalar in judged.values()),
             "smallest_effective_size": min(
-                float(scalar.effective_size) for scalar in scalars.values()
+                float(scalar.effective_size) for scalar in judged.values()
             ),
-            "kernel_relative_error": relative_error(kernel.mean, predicted),
             "stiffness": samples.attrs["stiffness"],
             "device": samples.attrs["device"],
         },
     )
+
+
+def _scalars(scalars: Mapping[str, Estimate]) -> Variables:
+    variables: Variables = {}
+    for name, scalar in scalars.items():
+        variables[name] = ((), scalar.mean)
+        variables[f"{name}_standard_error"] = ((), scalar.standard_error)
+        variables[f"{name}_deviation"] = ((), scalar.deviation)
+        variables[f"{name}_effective_size"] = ((), scalar.effective_size)
+        variables[f"{name}_rhat"] = ((), scalar.rhat)
+    return variables
+
+
+def _beside_theory(
+    theory: xr.Dataset, kernels: NDArray[np.floating], direction: Array, width: int
+) -> Variables:
+    """The theory's values, and how far from them the kernels on one branch are."""
+    points = theory["kernel"].to_numpy()
+    predicted = points[0]
+    off_diagonal, diagonal = temporal_coherence(predicted)
+    variables: Variables = {
+        "kernel_theory": (KERNEL_AXES, predicted),
+        "kernel_finite_width": (
+            KERNEL_AXES,
+            predicted + theory["kernel_correction"].to_numpy() / width,
+        ),
+        "output_theory": (OUTPUT_AXES, theory["prediction"].isel(point=0).to_numpy()),
+        "order_parameter_theory": ((), order_parameter(predicted, direction)),
+        "temporal_coherence_theory": ((), off_diagonal / diagonal),
+    }
+    parts = {
+        "kernel": (kernels, predicted),
+        "temporal_kernel": (kernels[:, :, 0, 0], predicted[0, 0]),
+        "sample_kernel": (kernels[..., -1, -1], predicted[..., -1, -1]),
+    }
+    for name, (draws, reference) in parts.items():
+        error = estimate_relative_error(draws, reference)
+        variables[f"{name}_relative_error"] = ((), np.asarray(error.value))
+        variables[f"{name}_relative_error_standard_error"] = ((), np.asarray(error.standard_error))
+        variables[f"{name}_relative_error_noise"] = ((), np.asarray(error.noise))
+    minima = np.flatnonzero(theory["lowest_curvature"].to_numpy() > 0)
+    apart = np.array(
+        [[relative_error(chain, points[i]) for i in minima] for chain in kernels.mean(axis=1)]
+    )
+    variables["nearest_point"] = (("chain",), minima[apart.argmin(axis=1)].astype(np.float64))
+    if "eigenvalue" in theory:
+        variables["eigenvalue_theory"] = (
+            ("index", "part"),
+            theory["eigenvalue"].isel(point=0).to_numpy(),
+        )
+    return variables
+
+
+def _spectra(samples: xr.Dataset, signs: NDArray[np.floating], w: float) -> Variables:
+    """Eigenvalues on one branch, the edge of the noise, and what lies beyond it in each spectrum."""
+    drawn = samples["eigenvalue"].to_numpy()
+    at_draw = signs[:, samples["spectrum_draw"].to_numpy()]
+    values = (drawn[..., 0] + 1j * drawn[..., 1]) * at_draw[:, :, None, None]
+    chains, spectra, matrices, width = values.shape
+    edge = noise_edge(width, w, EDGE_FALSE_ALARM / (chains * spectra * matrices))
+    outside = (np.abs(values) > edge).sum(axis=(2, 3))
+    each = values.reshape(chains, spectra, -1)
+    largest = np.take_along_axis(each, np.abs(each).argmax(axis=2)[..., None], axis=2)[..., 0]
+    # Spectra of one chain are correlated: the error is that of the mean over chains.
+    modulus = np.abs(largest).mean(axis=1)
+    return {
+        "eigenvalue": (
+            SPECTRUM_AXES,
+            np.stack([values.real, values.imag], axis=-1),
+        ),
+        "noise_edge": ((), np.asarray(edge)),
+        "outliers": (("chain", "spectrum"), outside.astype(np.float64)),
+        "largest_eigenvalue": (
+            ("chain", "spectrum", "part"),
+            np.stack([largest.real, largest.imag], axis=-1),
+        ),
+        "largest_modulus": ((), np.asarray(modulus.mean())),
+        "largest_modulus_standard_error": (
+            (),
+            np.asarray(modulus.std(ddof=1) / np.sqrt(chains)),
+        ),
+    }

@@ -20,6 +20,8 @@ Array = NDArray[np.floating[Any]]
 KERNEL_AXES = ("pattern", "pattern_", "time", "time_")
 OUTPUT_AXES = ("pattern", "output_time")
 DRAW_AXES = ("chain", "draw")
+# Eigenvalues of the recurrent matrices at some draws; the last axis is real and imaginary part.
+SPECTRUM_AXES = ("chain", "spectrum", "matrix", "unit", "part")
 
 # The upper bound is far beyond anything sensible; it keeps powers and ratios within float64.
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
@@ -27,6 +29,7 @@ NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Kind = Literal["rnn", "dnn"]
+KINDS: tuple[Kind, ...] = ("dnn", "rnn")
 Activation = Literal["linear", "erf"]
 
 
@@ -76,7 +79,9 @@ class SamplerSettings(Record):
     draws: kept draws per chain, evenly spaced over ``duration``. chains: independent chains, run as
     one batch. start: "prior", or the stationary point of the theory whose kernel the first
     activities are drawn from ("lowest" is the one of lowest action, "disordered" the one without
-    temporal coherence).
+    temporal coherence). spectra: draws per chain, evenly spaced, whose recurrent eigenvalues are kept.
+    keep_weights: whether the last weights of the first chain are kept. ramp: first part of the burn-in,
+    over which the labels grow linearly from 0 to their size.
     """
 
     method: Literal["sgld"]
@@ -88,6 +93,26 @@ class SamplerSettings(Record):
     chains: Annotated[int, Field(ge=2)]
     precision: Literal["float32", "float64"]
     start: Literal["prior", "lowest", "disordered"]
+    spectra: Annotated[int, Field(ge=0)] = 0
+    keep_weights: bool = False
+    ramp: NonNegative = 0.0
+
+    @model_validator(mode="after")
+    def _ramp_within_burn_in(self) -> Self:
+        if self.ramp > self.burn_in:
+            raise ValueError(
+                f"ramp: got {self.ramp:g}, must not exceed burn_in = {self.burn_in:g}; it is part of it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _spectra_divide_draws(self) -> Self:
+        if self.spectra and self.draws % self.spectra:
+            raise ValueError(
+                f"spectra: got {self.spectra}, must divide draws = {self.draws}: eigenvalues are kept "
+                "of every draws / spectra-th draw"
+            )
+        return self
 
     @model_validator(mode="after")
     def _steps_suffice(self) -> Self:
@@ -109,6 +134,11 @@ class Sampler(SamplerSettings):
     def burn_in_steps(self) -> int:
         """Steps discarded at the beginning of each chain."""
         return round(self.burn_in / self.step_size)
+
+    @property
+    def ramp_steps(self) -> int:
+        """Steps over which the labels grow."""
+        return round(self.ramp / self.step_size)
 
     @property
     def thinning(self) -> int:
@@ -135,8 +165,22 @@ class Run(Record):
     task: EndpointTask
     sampler: Sampler
 
+    @property
+    def has_theory(self) -> bool:
+        """Whether the kernel theory of this run can be solved: of linear networks, so far."""
+        return self.architecture.activation == "linear"
+
     @model_validator(mode="after")
-    def _step_size_is_stable(self) -> Run:
+    def _start_is_known(self) -> Self:
+        if self.sampler.start != "prior" and not self.has_theory:
+            raise ValueError(
+                f"sampler.start: got {self.sampler.start!r}, must be 'prior' where there is no theory "
+                f"(activation {self.architecture.activation!r})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _step_size_is_stable(self) -> Self:
         limit = 2.0 / prior_curvature(self.architecture, self.kappa)
         if self.sampler.step_size >= limit:
             raise ValueError(
@@ -164,7 +208,7 @@ class Transition(Record):
     width: Count | None = None
 
     @model_validator(mode="after")
-    def _has_transition(self) -> Transition:
+    def _has_transition(self) -> Self:
         if self.architecture.steps < 3 or self.architecture.kind != "rnn":
             raise ValueError("architecture: the transition exists for RNNs with steps >= 3 only")
         return self

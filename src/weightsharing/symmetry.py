@@ -44,27 +44,35 @@ def order_parameter(kernel: NDArray[np.floating], direction: Array) -> Array:
     )
 
 
-def to_positive_branch(kernel: NDArray[np.floating], direction: Array) -> NDArray[np.floating]:
-    """Apply H^(tt') -> (-1)^(t-t') H^(tt') wherever that makes the order parameter positive.
+def branch(kernel: NDArray[np.floating], direction: Array) -> Array:
+    """The sign of the order parameter of each kernel, +1 or -1; +1 where it vanishes."""
+    return np.where(order_parameter(kernel, direction) < 0, -1.0, 1.0)
 
-    kernel: (..., pattern, pattern_, time, time_). For a task with the sign symmetry each kernel and
-    its image are equally probable, so the result is a draw of the posterior restricted to m > 0.
+
+def reflect_kernel(kernel: NDArray[np.floating], sign: Array) -> NDArray[np.floating]:
+    """H^(tt') -> (-1)^(t-t') H^(tt') wherever ``sign`` is negative: the kernel of -W.
+
+    kernel: (..., pattern, pattern_, time, time_), sign: (...).
     """
     parity = (-1.0) ** np.arange(kernel.shape[-1])
     image = kernel * np.multiply.outer(parity, parity)
-    negative = order_parameter(kernel, direction) < 0
-    return np.where(negative[..., None, None, None, None], image, kernel)
+    return np.where(sign[..., None, None, None, None] < 0, image, kernel)
 
 
-def outputs_on_positive_branch(
-    outputs: NDArray[np.floating], kernel: NDArray[np.floating], task: Task
-) -> NDArray[np.floating]:
-    """The outputs that go with ``to_positive_branch``, (..., pattern, output_time).
+def reflect_outputs(outputs: NDArray[np.floating], sign: Array, task: Task) -> NDArray[np.floating]:
+    """f^t -> (-1)^(t-t_S) f^t wherever ``sign`` is negative, (..., pattern, output_time).
 
-    Where the kernel is mapped, f^t -> (-1)^(t-t_S) f^t: what is supervised, at times of the parity
-    of t_S, stays as it is.
+    What is supervised, at times of the parity of t_S, stays as it is: v takes the sign that it needs.
     """
     supervised = np.flatnonzero(task.supervised.any(axis=0))
     parity = (-1.0) ** (np.arange(task.steps) - (supervised[-1] if supervised.size else 0))
-    negative = order_parameter(kernel, label_direction(task)) < 0
-    return np.where(negative[..., None, None], outputs * parity, outputs)
+    return np.where(sign[..., None, None] < 0, outputs * parity, outputs)
+
+
+def to_positive_branch(kernel: NDArray[np.floating], direction: Array) -> NDArray[np.floating]:
+    """The kernel or its image under W -> -W, whichever has a positive order parameter.
+
+    For a task with the sign symmetry both are equally probable, so the result is a draw of the
+    posterior restricted to m > 0.
+    """
+    return reflect_kernel(kernel, branch(kernel, direction))

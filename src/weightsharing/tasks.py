@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from weightsharing.records import EndpointTask, Task
+from weightsharing.records import Array, EndpointTask, Task
 
 
 def make_task(spec: EndpointTask, steps: int) -> Task:
@@ -21,3 +21,9 @@ def make_task(spec: EndpointTask, steps: int) -> Task:
     supervised = np.zeros((patterns, steps), dtype=bool)
     supervised[:, -1] = True
     return Task(inputs, targets, supervised)
+
+
+def label_kernels(task: Task) -> tuple[Array, Array]:
+    """Y_00^(tt') = y_0^t y_0^t' and Y_pp'^(TT) = y_p^T y_p'^T; labels that there are not count as 0."""
+    labels = np.where(task.supervised, task.targets, 0.0)
+    return np.outer(labels[0], labels[0]), np.outer(labels[:, -1], labels[:, -1])

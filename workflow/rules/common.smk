@@ -13,7 +13,7 @@ BIN = str(Path(sys.executable).parent)
 sys.path[:0] = [str(SOURCE.resolve()), str((ROOT / "workflow").resolve())]
 
 from sources import sources_of
-from weightsharing.config import figure4_runs, runs, validate
+from weightsharing.config import figure3_runs, figure4_runs, runs, validate
 from weightsharing.errors import UserError
 from weightsharing.records import Transition
 
@@ -45,6 +45,18 @@ def branch_to_start_from(wildcards):
     if RUNS[wildcards.run].sampler.start == "prior":
         return []
     return f"{RESULTS}/{wildcards.run}/theory.nc"
+
+
+def theory_to_compare_with(wildcards):
+    """The theory's kernels, where there is a theory of the network."""
+    if not RUNS[wildcards.run].has_theory:
+        return []
+    return f"{RESULTS}/{wildcards.run}/theory.nc"
+
+
+def option(name, file):
+    """The words of an optional argument; none where there is no file."""
+    return f"{name} {quote(str(file))}" if file else ""
 
 
 wildcard_constraints:

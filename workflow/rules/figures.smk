@@ -1,4 +1,26 @@
+FIGURE3 = figure3_runs(CONFIG)
 FIGURE4 = figure4_runs(CONFIG)
+
+
+rule fig3:
+    input:
+        task=f"{RESULTS}/{FIGURE3[-1].id}/task.nc",
+        measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE3],
+        code=code("fig3"),
+    output:
+        report(
+            "figures/fig3.pdf",
+            caption="../report/fig3.rst",
+            category="Figures",
+            labels={"figure": "3", "preset": CONFIG.preset},
+        ),
+    log:
+        f"{LOGS}/fig3.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m weightsharing fig3 {output:q} --task {input.task:q}"
+        " --measures {input.measures:q} 2> {log:q}"
 
 
 rule fig4:

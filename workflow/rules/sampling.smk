@@ -16,9 +16,7 @@ rule sample:
     params:
         # Not an output: Snakemake deletes outputs before a rerun, and a rerun is to resume from it.
         checkpoint=f"{RESULTS}/checkpoints/{{run}}.safetensors",
-        theory=lambda wildcards, input: (
-            f"--theory {quote(str(input.theory))}" if input.theory else ""
-        ),
+        theory=lambda wildcards, input: option("--theory", input.theory),
     shell:
         "python -m weightsharing sample {input.run:q} {input.task:q} {output:q} {params.theory}"
         " --checkpoint {params.checkpoint:q} --threads {threads} 2>&1 | tee {log:q}"
@@ -28,8 +26,8 @@ rule measure:
     input:
         run=rules.resolve.output,
         task=rules.task.output,
-        theory=rules.theory.output,
         samples=rules.sample.output,
+        theory=theory_to_compare_with,
         code=code("measure"),
     output:
         f"{RESULTS}/{{run}}/measures.nc",
@@ -37,6 +35,8 @@ rule measure:
         f"{LOGS}/{{run}}/measure.log",
     conda:
         "../../environment.yml"
+    params:
+        theory=lambda wildcards, input: option("--theory", input.theory),
     shell:
-        "python -m weightsharing measure {input.run:q} {input.task:q} {input.theory:q} {input.samples:q}"
-        " {output:q} 2> {log:q}"
+        "python -m weightsharing measure {input.run:q} {input.task:q} {input.samples:q} {output:q}"
+        " {params.theory} 2> {log:q}"

@@ -14,15 +14,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("run", type=Path, help="resolved run, YAML")
     parser.add_argument("task", type=Path, help="task, NetCDF")
-    parser.add_argument("theory", type=Path, help="stationary points, NetCDF")
     parser.add_argument("samples", type=Path, help="samples, NetCDF")
     parser.add_argument("output", type=Path, help="measures, NetCDF")
+    parser.add_argument(
+        "--theory", type=Path, help="stationary points, NetCDF, where there are any"
+    )
 
 
 def execute(options: argparse.Namespace) -> None:
     """Measure and write."""
     run = read_record(options.run, Run)
-    theory = read_dataset(options.theory, "theory")
+    theory = None if options.theory is None else read_dataset(options.theory, "theory")
     samples = read_dataset(options.samples, "samples")
     measures = compare(run, read_task(options.task), theory, samples)
     write_dataset(measures, options.output, "measures", run)

@@ -14,7 +14,15 @@ import xarray as xr
 from tqdm import tqdm
 
 from weightsharing.errors import FileError
-from weightsharing.records import DRAW_AXES, KERNEL_AXES, Array, Run, Sampler, kernel_matrix
+from weightsharing.records import (
+    DRAW_AXES,
+    KERNEL_AXES,
+    SPECTRUM_AXES,
+    Array,
+    Run,
+    Sampler,
+    kernel_matrix,
+)
 from weightsharing.sampling.chain import Progress, Samples, sample
 from weightsharing.storage import read_dataset, read_record, read_task, write_dataset
 
@@ -74,7 +82,7 @@ def start_kernel(sampler: Sampler, theory: Path | None) -> Array | None:
 def samples_dataset(samples: Samples, sampler: Sampler) -> xr.Dataset:
     """Draws as a dataset of named axes."""
     steps = samples.kernel.shape[-1]
-    return xr.Dataset(
+    dataset = xr.Dataset(
         {
             "kernel": ((*DRAW_AXES, *KERNEL_AXES), samples.kernel),
             "output": ((*DRAW_AXES, "pattern", "output_time"), samples.output.swapaxes(2, 3)),
@@ -94,6 +102,16 @@ def samples_dataset(samples: Samples, sampler: Sampler) -> xr.Dataset:
             "precision": sampler.precision,
         },
     )
+    if sampler.spectra:
+        every = sampler.draws // sampler.spectra
+        dataset["spectrum_draw"] = ("spectrum", np.arange(1, sampler.spectra + 1) * every - 1)
+        dataset["eigenvalue"] = (SPECTRUM_AXES, samples.eigenvalues)
+    if samples.weights is not None:
+        recurrent, input_, readout = samples.weights
+        dataset["recurrent"] = (("matrix", "unit", "unit_"), recurrent)
+        dataset["input_weights"] = (("unit", "feature"), input_)
+        dataset["readout"] = ("unit", readout)
+    return dataset
 
 
 def progress(name: str) -> Progress:

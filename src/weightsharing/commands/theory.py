@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from weightsharing.records import KERNEL_AXES, OUTPUT_AXES, Run
+from weightsharing.records import KERNEL_AXES, OUTPUT_AXES, Kind, Run, Task
 from weightsharing.storage import read_record, read_task, write_dataset
 from weightsharing.theory.finite_width import kernel_correction
 from weightsharing.theory.linear import (
@@ -20,6 +20,7 @@ from weightsharing.theory.linear import (
     predict,
     stationary_points,
 )
+from weightsharing.theory.outliers import weight_eigenvalues
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,12 +33,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> None:
     """Find all stationary points and write them by increasing action."""
     run = read_record(options.run, Run)
-    problem = linear_problem(read_task(options.task), run.architecture, run.kappa)
-    points = stationary_points(problem)
-    write_dataset(points_dataset(problem, points), options.output, "theory", run)
+    task = read_task(options.task)
+    problem = linear_problem(task, run.architecture, run.kappa)
+    dataset = points_dataset(problem, stationary_points(problem), task, run.architecture.kind)
+    write_dataset(dataset, options.output, "theory", run)
 
 
-def points_dataset(problem: LinearProblem, points: list[StationaryPoint]) -> xr.Dataset:
+def points_dataset(
+    problem: LinearProblem, points: list[StationaryPoint], task: Task, kind: Kind
+) -> xr.Dataset:
     """Stationary points as a dataset; the first is the theory, ``kernel_correction`` belongs to it."""
     lowest = points[0]
     faults = []
@@ -47,7 +51,7 @@ def points_dataset(problem: LinearProblem, points: list[StationaryPoint]) -> xr.
         faults.append(f"not a minimum, lowest curvature {lowest.lowest_curvature:.1e}")
     correction = kernel_correction(problem, lowest.kernel)
     time = np.arange(problem.steps)
-    return xr.Dataset(
+    dataset = xr.Dataset(
         {
             "kernel": (
                 ("point", *KERNEL_AXES),
@@ -66,3 +70,10 @@ def points_dataset(problem: LinearProblem, points: list[StationaryPoint]) -> xr.
         coords={"time": time, "time_": time, "output_time": time + 1},
         attrs={"converged": "yes" if not faults else "no: " + "; ".join(faults)},
     )
+    if not task.inputs[:, 1:].any():
+        spectra = [weight_eigenvalues(kernel, kind) for kernel in dataset["kernel"].to_numpy()]
+        dataset["eigenvalue"] = (
+            ("point", "index", "part"),
+            np.stack([np.stack([values.real, values.imag], axis=-1) for values in spectra]),
+        )
+    return dataset

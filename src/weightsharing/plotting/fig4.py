@@ -11,9 +11,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weightsharing.plotting.style import colours, greys, page_figure, panel_letter
-
-SAMPLER_NAMES = {"sgld": "SGLD"}
+from weightsharing.plotting.style import (
+    SAMPLER_NAMES,
+    colours,
+    greys,
+    page_figure,
+    panel_letter,
+)
 
 
 def draw(transitions: Sequence[xr.Dataset], measures: Sequence[xr.Dataset]) -> Figure:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from weightsharing import __version__
 from weightsharing.storage import git_commit, replacing
 
+SAMPLER_NAMES = {"sgld": "SGLD"}
 # Width of both columns together, in inches.
 PAGE_WIDTH = 6.75
 

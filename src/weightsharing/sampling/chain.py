@@ -1,8 +1,9 @@
 """Running a batch of chains: random streams, burn-in, draws, checks, checkpoints.
 
 Every chain has its own random stream, so its draws do not depend on how many others run beside it.
-What is kept of each draw is its kernel, its outputs and its loss, not its weights; means, error bars
-and diagnostics are computed from them afterwards. A checkpoint holds the weights, the random streams and
+What is kept of each draw is its kernel, its outputs and its loss, and of some the eigenvalues of the
+recurrent matrices; not its weights. Means, error bars and diagnostics are computed from them later.
+A checkpoint holds the weights, the random streams and
 the draws so far: a chain that is killed and resumed ends bitwise equal to one left alone, on a CPU.
 """
 
@@ -13,7 +14,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,8 @@ class ChainState:
 
     memory: (chain, number of weights), the storage of ``weights``. streams: one generator per chain.
     kernel: (chain, draw, pattern, pattern_, time, time_). output: (chain, draw, output_time,
-    pattern). loss: 1/2 sum_S (y - f)^2, (chain, draw). stiffness: largest step_size x curvature seen.
+    pattern). loss: 1/2 sum_S (y - f)^2, (chain, draw). eigenvalues: real and imaginary part, (chain,
+    spectrum, matrix, unit, 2). stiffness: largest step_size x curvature seen.
     """
 
     step: int
@@ -59,16 +61,22 @@ class ChainState:
     kernel: Tensor
     output: Tensor
     loss: Tensor
+    eigenvalues: Tensor
     stiffness: float
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The draws of all chains, on the CPU, with the axes of ``ChainState``."""
+    """The draws of all chains, on the CPU, with the axes of ``ChainState``.
+
+    weights: the last ones of the first chain, without the chain axis, if they were asked for.
+    """
 
     kernel: NDArray[np.floating]
     output: NDArray[np.floating]
     loss: NDArray[np.floating]
+    eigenvalues: NDArray[np.floating]
+    weights: tuple[NDArray[np.floating], ...] | None
     stiffness: float
     device: str
 
@@ -106,11 +114,13 @@ def sample(
     saved = shown = time.monotonic()
     while state.step < sampler.total_steps:
         _fill(noise_memory, state.streams)
-        langevin.step(state.weights, noise, posterior, sampler.step_size)
+        langevin.step(
+            state.weights, noise, _ramped(posterior, state.step, sampler), sampler.step_size
+        )
         state.step += 1
         after = state.step - sampler.burn_in_steps
         if after > 0 and after % sampler.thinning == 0:
-            _record(state, after // sampler.thinning - 1, posterior)
+            _record(state, after // sampler.thinning - 1, posterior, sampler)
         # Powers of two as well: an unstable chain diverges within few steps.
         due = state.step % check_every == 0 or state.step & (state.step - 1) == 0
         if due or state.step == sampler.total_steps:
@@ -126,6 +136,12 @@ def sample(
         kernel=state.kernel.cpu().numpy(),
         output=state.output.cpu().numpy(),
         loss=state.loss.cpu().numpy(),
+        eigenvalues=state.eigenvalues.cpu().numpy(),
+        weights=(
+            tuple(block[0].cpu().numpy() for block in state.weights)
+            if sampler.keep_weights
+            else None
+        ),
         stiffness=state.stiffness,
         device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
     )
@@ -158,6 +174,7 @@ def save_checkpoint(state: ChainState, path: Path, key: str) -> None:
         "kernel": state.kernel,
         "output": state.output,
         "loss": state.loss,
+        "eigenvalues": state.eigenvalues,
         "stiffness": torch.tensor(state.stiffness, dtype=torch.float64),
     }
     with replacing(path) as temporary:
@@ -197,6 +214,7 @@ def _resume(
         kernel=tensors["kernel"].to(device),
         output=tensors["output"].to(device),
         loss=tensors["loss"].to(device),
+        eigenvalues=tensors["eigenvalues"].to(device),
         stiffness=float(tensors["stiffness"]),
     )
 
@@ -233,8 +251,18 @@ def _begin(run: Run, posterior: Posterior, start_kernel: Array | None) -> ChainS
         kernel=memory.new_zeros(*draws, patterns, patterns, steps, steps),
         output=memory.new_zeros(*draws, steps, patterns),
         loss=memory.new_zeros(draws),
+        eigenvalues=memory.new_zeros(
+            sampler.chains, sampler.spectra, architecture.weight_matrices, sampler.width, 2
+        ),
         stiffness=0.0,
     )
+
+
+def _ramped(posterior: Posterior, step: int, sampler: Sampler) -> Posterior:
+    """The posterior with the labels of this step: they grow to their size over the ramp."""
+    if step >= sampler.ramp_steps:
+        return posterior
+    return replace(posterior, targets=posterior.targets * ((step + 1) / sampler.ramp_steps))
 
 
 def _fill(memory: Tensor, streams: list[torch.Generator]) -> None:
@@ -243,14 +271,18 @@ def _fill(memory: Tensor, streams: list[torch.Generator]) -> None:
         row.normal_(generator=stream)
 
 
-def _record(state: ChainState, draw: int, posterior: Posterior) -> None:
-    """Keep kernel, outputs and loss of the present weights; stays on the device."""
+def _record(state: ChainState, draw: int, posterior: Posterior, sampler: Sampler) -> None:
+    """Keep kernel, outputs, loss and, where due, eigenvalues of the present weights, on the device."""
     activities = networks.forward(state.weights, posterior.inputs, posterior.architecture)
     output = networks.outputs(state.weights, activities)
     error = posterior.supervised * (posterior.targets - output)
     state.kernel[:, draw] = networks.kernel(activities.pre)
     state.output[:, draw] = output
     state.loss[:, draw] = 0.5 * error.square().sum((1, 2))
+    if sampler.spectra and (draw + 1) % (sampler.draws // sampler.spectra) == 0:
+        spectrum = (draw + 1) // (sampler.draws // sampler.spectra) - 1
+        values = torch.linalg.eigvals(state.weights.recurrent)
+        state.eigenvalues[:, spectrum] = torch.view_as_real(values)
 
 
 def _check(state: ChainState, posterior: Posterior, sampler: Sampler) -> None:

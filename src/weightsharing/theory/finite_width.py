@@ -21,17 +21,15 @@ import numpy as np
 from weightsharing.records import Array
 from weightsharing.theory.linear import (
     LinearProblem,
-    coordinates,
+    carry,
+    carry_back,
     hessian_matrix,
-    hessian_product,
+    local_expansion,
     pack,
     prior_kernel,
     unpack,
 )
 from weightsharing.theory.transition import LandauCurve, landau_curve
-
-# Step of the central difference of the Hessian, in whitened units; its error is of the order 1e-8.
-DIFFERENCE = 1e-4
 
 
 def subleading_action(problem: LinearProblem, kernel: Array) -> float:
@@ -55,27 +53,44 @@ def kernel_correction(problem: LinearProblem, kernel: Array) -> Array:
     """The coefficient D in <G> = G + D/N + O(1/N^2) at a minimum G of S, (d, d).
 
     D = -S''^-1 [ grad S_1 + 1/2 grad ln det S'' ], the shift of the mode and the skewness of the
-    fluctuations around it. Costs 2 n Hessians for n independent entries of G.
+    fluctuations around it.
     """
-    frame = np.linalg.cholesky(kernel)
-    size = coordinates(problem)[0].size
-    hessian = hessian_matrix(problem, kernel, frame)
-    inverse = np.linalg.inv(hessian)
-    directions = frame @ unpack(problem, np.eye(size)) @ frame.T
+    inverse = np.linalg.inv(hessian_matrix(problem, kernel))
+    skewness = 0.5 * fluctuation_gradient(problem, kernel, inverse)
+    drift = pack(problem, subleading_gradient(problem, kernel) + skewness)
+    return unpack(problem, -inverse @ drift)
 
-    def trace(shifted: Array) -> float:
-        moved = pack(problem, frame.T @ hessian_product(problem, shifted, directions) @ frame)
-        return float((inverse * moved).sum())
 
-    skewness = np.array(
-        [
-            (trace(kernel + DIFFERENCE * step) - trace(kernel - DIFFERENCE * step))
-            / (4.0 * DIFFERENCE)
-            for step in directions
-        ]
-    )
-    drift = pack(problem, frame.T @ subleading_gradient(problem, kernel) @ frame) + skewness
-    return np.asarray(frame @ unpack(problem, -inverse @ drift) @ frame.T)
+def fluctuation_gradient(problem: LinearProblem, kernel: Array, inverse: Array) -> Array:
+    """Derivative of ln det S'' by G: the third derivative of S contracted with S''^-1, (d, d).
+
+    inverse: S''^-1 in coordinates, (n, n). With X the fluctuation of G whose covariance it is,
+    Y = w carry(X) that of C, Z the direction of the derivative and V = w carry(Z), the third
+    derivative is a sum of traces in which Z or V meets two of X and Y. Each is linear in one of the
+    contractions <X P X>, <Y P X>, <Y P Y> with a matrix P.
+    """
+    local = local_expansion(problem, kernel)
+    inverse_c, response, pull = local.inverse_c, local.response, local.pull
+    # <X_ab X_cd>, <Y_ab X_cd> and <Y_ab Y_cd>.
+    xx = unpack(problem, np.moveaxis(unpack(problem, inverse), 0, -1))
+    yx = np.moveaxis(problem.w * carry(problem, xx), (2, 3), (0, 1))
+    yy = problem.w * carry(problem, yx)
+
+    def contract(moments: Array, middle: Array) -> Array:
+        """<A P B> from <A_ab B_cd>."""
+        return np.asarray(np.tensordot(moments, middle, axes=([1, 2], [0, 1])))
+
+    loss = np.outer(pull, response @ contract(xx, response) @ pull)
+    loss = loss + loss.T + response @ contract(xx, np.outer(pull, pull)) @ response
+    entropy = local.inverse @ contract(xx, local.inverse) @ local.inverse
+    carried = inverse_c @ contract(yy, inverse_c) @ inverse_c
+    mixed = inverse_c @ contract(yx, inverse_c) @ inverse_c
+    folded = carried @ local.kernel @ inverse_c
+    between = inverse_c @ local.kernel @ inverse_c
+    inner = inverse_c @ contract(yy, between) @ inverse_c
+    by_v = carried + mixed + mixed.T - folded - folded.T - inner
+    by_z = carried - entropy - problem.v**3 * loss
+    return np.asarray(by_z + problem.w * carry_back(problem, by_v))
 
 
 @dataclass(frozen=True)

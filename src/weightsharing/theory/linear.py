@@ -48,8 +48,12 @@ from weightsharing.symmetry import (
 GRADIENT_TOLERANCE = 1e-9
 # Two kernels closer than this, relative to their norm, are one stationary point.
 SAME_POINT = 1e-6
-# Hessians up to this size are formed in full, larger ones are only applied.
-DENSE_HESSIAN = 100
+# Hessians up to these sizes are formed in full, to solve with or to diagonalise; larger ones are only
+# applied.
+DENSE_SOLVE = 100
+DENSE_DIAGONALISE = 600
+# Angles per time step of the coherent starts.
+TURNS = tuple(np.pi * np.arange(4) / 4.0)
 # Below this change of the action float64 cannot tell descent from ascent.
 ACTION_RESOLUTION = 1e-12
 
@@ -162,7 +166,7 @@ def coherence(problem: LinearProblem, kernel: Array) -> float:
 
 def covariance(problem: LinearProblem, kernel: Array) -> Array:
     """C = w B^T mask(A G A^T) B + K, the prior covariance of a neuron given the kernel (THEORY 3)."""
-    return problem.w * _carry(problem, kernel) + problem.input_kernel
+    return problem.w * carry(problem, kernel) + problem.input_kernel
 
 
 def prior_kernel(problem: LinearProblem) -> Array:
@@ -187,7 +191,7 @@ def action(problem: LinearProblem, kernel: Array) -> float:
 
 
 @dataclass(frozen=True)
-class _Local:
+class Local:
     """What gradient and Hessian at one G share."""
 
     problem: LinearProblem
@@ -199,15 +203,16 @@ class _Local:
     kernel: Array
 
     def gradient(self) -> Array:
+        """dS/dG, symmetric (d, d)."""
         p = self.problem
-        back = _carry_back(p, self.mismatch)
+        back = carry_back(p, self.mismatch)
         loss = np.outer(self.pull, self.pull)
         return np.asarray(0.5 * (self.inverse_c - self.inverse - p.w * back - p.v * loss))
 
     def hessian_product(self, direction: Array) -> Array:
         """Derivative of the gradient along ``direction``, shape (..., d, d), symmetric."""
         p = self.problem
-        moved = p.w * _carry(p, direction)
+        moved = p.w * carry(p, direction)
         moved_inverse = self.inverse_c @ moved @ self.inverse_c
         term = moved_inverse @ self.kernel @ self.inverse_c
         moved_mismatch = (
@@ -220,7 +225,7 @@ class _Local:
             * (
                 self.inverse @ direction @ self.inverse
                 - moved_inverse
-                - p.w * _carry_back(p, moved_mismatch)
+                - p.w * carry_back(p, moved_mismatch)
                 + p.v**2 * (loss + _transpose(loss))
             )
         )
@@ -228,12 +233,12 @@ class _Local:
 
 def gradient(problem: LinearProblem, kernel: Array) -> Array:
     """dS/dG, symmetric (d, d): dS = tr(gradient dG)."""
-    return _local(problem, kernel).gradient()
+    return local_expansion(problem, kernel).gradient()
 
 
 def hessian_product(problem: LinearProblem, kernel: Array, direction: Array) -> Array:
     """The derivative of ``gradient`` along symmetric ``direction``, shape (..., d, d)."""
-    return _local(problem, kernel).hessian_product(direction)
+    return local_expansion(problem, kernel).hessian_product(direction)
 
 
 def coordinates(problem: LinearProblem) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -264,7 +269,7 @@ def hessian_matrix(problem: LinearProblem, kernel: Array, frame: Array | None = 
     """The Hessian of S in coordinates, (n, n); of Z in G -> L (1 + Z) L^T if a frame L is given."""
     rows, _ = coordinates(problem)
     directions = unpack(problem, np.eye(rows.size))
-    local = _local(problem, kernel)
+    local = local_expansion(problem, kernel)
     if frame is None:
         return pack(problem, local.hessian_product(directions))
     return pack(problem, frame.T @ local.hessian_product(frame @ directions @ frame.T) @ frame)
@@ -286,12 +291,12 @@ def lowest_curvature(problem: LinearProblem, kernel: Array) -> tuple[float, Arra
     """Lowest eigenvalue of the whitened Hessian, and its direction as a change of G, (d, d)."""
     frame = np.linalg.cholesky(kernel)
     size = coordinates(problem)[0].size
-    if size <= DENSE_HESSIAN:
+    if size <= DENSE_DIAGONALISE:
         values, vectors = linalg.eigh(
             hessian_matrix(problem, kernel, frame), subset_by_index=(0, 0), driver="evr"
         )
     else:
-        local = _local(problem, kernel)
+        local = local_expansion(problem, kernel)
         values, vectors = eigsh(
             _whitened_operator(problem, local, frame), k=1, which="SA", v0=np.ones(size)
         )
@@ -308,7 +313,7 @@ def minimise(problem: LinearProblem, start: Array, max_iterations: int = 500) ->
     kernel, value, radius = start, action(problem, start), 0.5
     for _ in range(max_iterations):
         frame = np.linalg.cholesky(kernel)
-        local = _local(problem, kernel)
+        local = local_expansion(problem, kernel)
         slope = pack(problem, frame.T @ local.gradient() @ frame)
         norm = float(np.linalg.norm(slope))
         if norm < 0.01 * GRADIENT_TOLERANCE:
@@ -345,11 +350,11 @@ def newton(problem: LinearProblem, start: Array, max_iterations: int = 30) -> Ar
             frame = np.linalg.cholesky(kernel)
         except np.linalg.LinAlgError:
             return None
-        local = _local(problem, kernel)
+        local = local_expansion(problem, kernel)
         slope = pack(problem, frame.T @ local.gradient() @ frame)
         if np.linalg.norm(slope) < 0.1 * GRADIENT_TOLERANCE:
             return kernel
-        if slope.size <= DENSE_HESSIAN:
+        if slope.size <= DENSE_SOLVE:
             step = linalg.solve(
                 hessian_matrix(problem, kernel, frame), -slope, assume_a="sym", check_finite=False
             )
@@ -393,14 +398,19 @@ def branch_from_above(problem: LinearProblem, strongest: float = 4.0, increments
     return kernel
 
 
-def coherent_start(problem: LinearProblem, correlation: float = 0.5) -> Array:
-    """A start with correlations ``correlation``^|t - t'| between times, on the prior's diagonal."""
+def coherent_start(problem: LinearProblem, correlation: float = 0.5, angle: float = 0.0) -> Array:
+    """A start with temporal correlations on the prior's diagonal.
+
+    They are ``correlation``^|t - t'| cos(angle (t - t')), those of activities that turn by ``angle``
+    at each step, which a conjugate pair of outliers of W does.
+    """
     prior = problem.basis @ prior_kernel(problem) @ problem.basis.T
     time = np.repeat(np.arange(problem.steps), problem.patterns)
     scale = np.sqrt(np.diag(prior))
     pattern = np.tile(np.arange(problem.patterns), problem.steps)
     same = np.equal.outer(pattern, pattern)
-    coherent = correlation ** np.abs(np.subtract.outer(time, time)) * same * np.outer(scale, scale)
+    apart = np.abs(np.subtract.outer(time, time))
+    coherent = correlation**apart * np.cos(angle * apart) * same * np.outer(scale, scale)
     kernel = problem.basis.T @ coherent @ problem.basis
     return np.asarray(kernel + 1e-3 * prior_kernel(problem))
 
@@ -419,15 +429,16 @@ def stationary_points(
 ) -> list[StationaryPoint]:
     """Every stationary point found, by increasing action; the first is the theory.
 
-    Starts: the prior kernel, a temporally coherent kernel, continuation of the labels from 0 and
-    from above, both sides of the saddles found, and ``random_starts`` random kernels. Where W -> -W
+    Starts: the prior kernel, temporally coherent and turning kernels, continuation of the labels from 0
+    and from above, both sides of the saddles found, and ``random_starts`` random kernels. Where W -> -W
     is a symmetry, each point stands for itself and its image and is given with m >= 0 (THEORY 4).
     """
     generator = np.random.default_rng(seed)
     branch = disordered_branch(problem)
     found = [] if branch is None else [branch]
     found.append(branch_from_above(problem))
-    starts = [prior_kernel(problem), coherent_start(problem)]
+    starts = [prior_kernel(problem)]
+    starts += [coherent_start(problem, angle=angle) for angle in TURNS]
     starts += [random_start(problem, generator) for _ in range(random_starts)]
     found += [minimise(problem, start) for start in starts]
     for point in _distinct(problem, found):
@@ -445,14 +456,13 @@ def predict(problem: LinearProblem, kernel: Array) -> Array:
 
 
 def _distinct(problem: LinearProblem, kernels: Sequence[Array]) -> list[StationaryPoint]:
-    points: list[StationaryPoint] = []
-    for kernel in kernels:
-        point = stationary_point(problem, _canonical(problem, kernel))
+    apart: list[Array] = []
+    for kernel in (_canonical(problem, kernel) for kernel in kernels):
         if all(
-            np.linalg.norm(point.kernel - other.kernel) > SAME_POINT * np.linalg.norm(other.kernel)
-            for other in points
+            np.linalg.norm(kernel - other) > SAME_POINT * np.linalg.norm(other) for other in apart
         ):
-            points.append(point)
+            apart.append(kernel)
+    points = [stationary_point(problem, kernel) for kernel in apart]
     return sorted(points, key=lambda point: (not point.converged, point.action))
 
 
@@ -464,14 +474,14 @@ def _canonical(problem: LinearProblem, kernel: Array) -> Array:
     return problem.basis.T @ kernel_matrix(np.asarray(full)) @ problem.basis
 
 
-def _carry(problem: LinearProblem, kernel: Array) -> Array:
+def carry(problem: LinearProblem, kernel: Array) -> Array:
     """B^T mask(A G A^T) B: the kernel of one step as seen by the next, shape (..., d, d)."""
     moved = problem.mask * (problem.shifted @ kernel @ problem.shifted.T)
     return np.asarray(problem.basis.T @ moved @ problem.basis)
 
 
-def _carry_back(problem: LinearProblem, conjugate: Array) -> Array:
-    """The adjoint of ``_carry``, A^T mask(B M B^T) A."""
+def carry_back(problem: LinearProblem, conjugate: Array) -> Array:
+    """The adjoint of ``carry``, A^T mask(B M B^T) A."""
     moved = problem.mask * (problem.basis @ conjugate @ problem.basis.T)
     return np.asarray(problem.shifted.T @ moved @ problem.shifted)
 
@@ -482,11 +492,12 @@ def _noisy_readout(problem: LinearProblem, kernel: Array) -> Array:
     return problem.kappa * np.eye(problem.labels.size) + problem.v * supervised
 
 
-def _local(problem: LinearProblem, kernel: Array) -> _Local:
+def local_expansion(problem: LinearProblem, kernel: Array) -> Local:
+    """The matrices that derivatives of S at G are made of."""
     inverse = np.linalg.inv(kernel)
     inverse_c = np.linalg.inv(covariance(problem, kernel))
     resolvent = np.linalg.inv(_noisy_readout(problem, kernel))
-    return _Local(
+    return Local(
         problem=problem,
         inverse=0.5 * (inverse + inverse.T),
         inverse_c=0.5 * (inverse_c + inverse_c.T),
@@ -502,7 +513,7 @@ def _whitened_norm(problem: LinearProblem, kernel: Array) -> float:
     return float(np.linalg.norm(frame.T @ gradient(problem, kernel) @ frame))
 
 
-def _whitened_operator(problem: LinearProblem, local: _Local, frame: Array) -> LinearOperator:
+def _whitened_operator(problem: LinearProblem, local: Local, frame: Array) -> LinearOperator:
     def product(vector: Array) -> Array:
         direction = frame @ unpack(problem, vector.reshape(-1)) @ frame.T
         return pack(problem, frame.T @ local.hessian_product(direction) @ frame)

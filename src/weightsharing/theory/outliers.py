@@ -1,26 +1,100 @@
-"""Eigenvalues of the recurrent weights outside the disc of radius sqrt(w) (THEORY 7)."""
+"""The spectrum of the recurrent weights: a disc of noise and the outliers of the theory (THEORY 7)."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy import integrate, optimize, special
 
-from weightsharing.records import Array, kernel_matrix
+from weightsharing.records import Array, Kind, kernel_matrix
+
+# Nodes of the quadrature over the angle, whose integrand has a layer of width 1 / sqrt(N) at 0.
+_ANGLES, _ANGLE_WEIGHTS = np.polynomial.legendre.leggauss(400)
 
 
-def weight_eigenvalues(kernel: Array) -> NDArray[np.complex128]:
-    """Eigenvalues that the activities give to W in a linear RNN, by decreasing modulus.
+def weight_eigenvalues(kernel: Array, kind: Kind) -> NDArray[np.complex128]:
+    """Eigenvalues that the activities give to the recurrent weights, by decreasing modulus.
 
     Given the activities, W is a low-rank matrix that maps each h^t to h^(t+1) plus prior noise on the
     orthogonal complement. The noise fills the disc of radius sqrt(w); the low-rank part has the
     eigenvalues of M = H_(0..T-2, 0..T-2)^-1 H_(0..T-2, 1..T-1), shape ((T - 1) P,), of which those
-    beyond the disc are outliers. Holds for input at t = 0 only. In a DNN all are 0.
+    beyond the disc are outliers. In a DNN each W^(t) has one block of M to itself,
+    H_(t-1, t-1)^-1 H_(t-1, t), which vanishes unless t - 1 and t are correlated. Linear networks with
+    input at t = 0 only.
 
     kernel: H with the axes (pattern, pattern_, time, time_).
     """
-    patterns = kernel.shape[0]
+    patterns, steps = kernel.shape[0], kernel.shape[-1]
     matrix = kernel_matrix(kernel)
     before, after = matrix[:-patterns, :-patterns], matrix[:-patterns, patterns:]
+    blocks = [slice(None)]
+    if kind == "dnn":
+        blocks = [slice(time * patterns, (time + 1) * patterns) for time in range(steps - 1)]
     # Where inputs span fewer directions than there are patterns, H is singular and M acts on its range.
-    values = np.linalg.eigvals(np.linalg.pinv(before, rcond=1e-10, hermitian=True) @ after)
+    values = np.concatenate(
+        [
+            np.linalg.eigvals(
+                np.linalg.pinv(before[b, b], rcond=1e-10, hermitian=True) @ after[b, b]
+            )
+            for b in blocks
+        ]
+    )
     return np.asarray(values[np.argsort(-np.abs(values))], dtype=np.complex128)
+
+
+def noise_beyond(radius: float, width: int, w: float) -> float:
+    """Expected number of eigenvalues of pure noise beyond ``radius``, conjugate pairs counted once.
+
+    For an N x N matrix of independent N(0, w/N) entries, exactly, at any N >= 2. With
+    x = radius sqrt(N/w), the densities of real eigenvalues (Edelman, Kostlan & Shub 1994) and of
+    complex ones in the upper half plane (Edelman 1997), z = x + iy, are
+
+        1/sqrt(2 pi) [Q(N-1, x^2) + sqrt(pi) 2^((1-N)/2)/Gamma(N/2) x^(N-1) e^(-x^2/2) P((N-1)/2, x^2/2)]
+        sqrt(2/pi) y erfcx(sqrt(2) y) Q(N-1, x^2 + y^2)
+
+    with the regularised incomplete gamma functions P and Q. Being an expectation, it bounds the
+    probability that there is any (Markov's inequality).
+    """
+    start = radius * math.sqrt(width / w)
+
+    def real(x: float) -> float:
+        log_tail = (
+            0.5 * math.log(math.pi) + 0.5 * (1 - width) * math.log(2.0) - math.lgamma(0.5 * width)
+        )
+        log_tail += (width - 1) * math.log(x) - 0.5 * x * x
+        lower = special.gammainc(0.5 * (width - 1), 0.5 * x * x)
+        upper = special.gammaincc(width - 1, x * x)
+        return float((upper + math.exp(log_tail) * lower) / math.sqrt(2.0 * math.pi))
+
+    def pairs(x: float) -> float:
+        y = x * np.sin(0.25 * math.pi * (_ANGLES + 1.0))
+        angular = 0.5 * math.pi * _ANGLE_WEIGHTS @ (y * special.erfcx(math.sqrt(2.0) * y))
+        return float(x * math.sqrt(2.0 / math.pi) * angular * special.gammaincc(width - 1, x * x))
+
+    # Beyond the disc, sqrt(N) in these units, both fall within a few units.
+    last = max(start, math.sqrt(width)) + 12.0
+    total = 0.0
+    for density, weight in ((real, 2.0), (pairs, 1.0)):
+        points = [p for p in (math.sqrt(width) - 3.0, math.sqrt(width) + 3.0) if start < p < last]
+        value, _ = integrate.quad(density, start, last, points=points, epsrel=1e-8, limit=200)
+        total += weight * value
+    return total
+
+
+def noise_edge(width: int, w: float, expected: float) -> float:
+    """Radius beyond which ``expected`` eigenvalues of pure noise lie on average (``noise_beyond``).
+
+    An eigenvalue beyond it is not noise, but for a false alarm of probability below ``expected``. It
+    shrinks to the radius of the disc, sqrt(w), like 1/sqrt(N).
+    """
+    largest = 1.0 + 12.0 / math.sqrt(width)
+    return math.sqrt(w) * float(
+        optimize.brentq(
+            lambda radius: math.log(max(noise_beyond(radius, width, 1.0), 1e-300) / expected),
+            0.5,
+            largest,
+            xtol=1e-10,
+        )
+    )

@@ -1,0 +1,31 @@
+"""fig3: draw figure 3."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from weightsharing.plotting.fig3 import draw
+from weightsharing.plotting.style import save
+from weightsharing.storage import read_dataset, read_task
+from weightsharing.tasks import label_kernels
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("output", type=Path, help="figure; its ending names the format")
+    parser.add_argument(
+        "--task", type=Path, required=True, help="task of the strong signal, NetCDF"
+    )
+    parser.add_argument("--measures", type=Path, nargs="+", required=True, help="NetCDF files")
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Read the measures and draw them."""
+    task = read_task(options.task)
+    figure = draw(
+        task,
+        label_kernels(task),
+        [read_dataset(path, "measures") for path in options.measures],
+    )
+    save(figure, options.output)

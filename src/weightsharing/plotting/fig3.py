@@ -1,0 +1,248 @@
+"""Figure 3: kernels and spectra of DNNs and RNNs. Reads measures, draws, computes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Circle, Polygon
+
+from weightsharing.plotting.style import SAMPLER_NAMES, colours, page_figure
+from weightsharing.records import KINDS, Array, Task
+
+# Blue through white to red, told apart by colour-blind readers.
+KERNEL_COLOURS = "RdBu_r"
+# Kernels up to this size are drawn on a linear scale, larger ones on a logarithmic one.
+LINEAR_UP_TO = 1.0
+STRENGTHS = ("weak", "strong")
+
+
+def draw(task: Task, label_kernels: tuple[Array, Array], measures: Sequence[xr.Dataset]) -> Figure:
+    """Panel a (the task) above the four cells: DNN and RNN, weak and strong signal.
+
+    task, label_kernels: of the strong signal. measures: theory against experiment of the four cells,
+    in any order. Of each kernel the upper right is measured and the lower left is theory.
+    """
+    figure = page_figure(height=5.5)
+    norm = _kernel_norm(measures)
+    top, bottom = figure.subfigures(2, 1, height_ratios=[0.48, 1.0])
+    _task(top, task, label_kernels, norm)
+    signals = sorted({round(float(data.attrs["signal"]), 9) for data in measures})
+    cells = bottom.subfigures(len(signals), len(KINDS), squeeze=False)
+    letters = iter("bcde")
+    for column, kind in enumerate(KINDS):
+        for row, signal in enumerate(signals):
+            data = next(
+                data
+                for data in measures
+                if _run(data)["architecture"]["kind"] == kind
+                and round(float(data.attrs["signal"]), 9) == signal
+            )
+            cell = cells[row, column]
+            _cell(cell.subplots(1, 3), data, norm)
+            title = rf"{kind.upper()}, {STRENGTHS[row]} signal ($\lambda = {signal:g}$)"
+            _title(cell, next(letters), title)
+    figure.supxlabel(conditions(measures), fontsize=6, color="0.25")
+    return figure
+
+
+def conditions(measures: Sequence[xr.Dataset]) -> str:
+    """N, chains, sampler and what did not converge: the lines below the panels."""
+    samplers = [_run(data)["sampler"] for data in measures]
+
+    def span(name: str) -> str:
+        values = sorted({sampler[name] for sampler in samplers})
+        return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g}-{values[-1]:g}"
+
+    names = "/".join(sorted({SAMPLER_NAMES[sampler["method"]] for sampler in samplers}))
+    text = (
+        f"{names}: $N = {span('width')}$, {span('chains')} chains, $\\eta = {span('step_size')}$, "
+        rf"$\eta\times$steps $= {span('burn_in')}$ (burn-in) + {span('duration')}; "
+        rf"$\kappa = {_run(measures[0])['kappa']:g}$; upper right: measured, lower left: theory; "
+        r"branch $m > 0$"
+    )
+    failed = [data for data in measures if not _converged(data)]
+    if not failed:
+        rhat = max(float(data.attrs["largest_rhat"]) for data in measures)
+        size = min(float(data.attrs["smallest_effective_size"]) for data in measures)
+        return (
+            f"{text}\nall runs converged: $\\hat R \\leq {rhat:.3f}$, effective sample size "
+            rf"$\geq {size:.0f}$"
+        )
+    named = ", ".join(
+        f"{_run(data)['architecture']['kind'].upper()} at $\\lambda = {data.attrs['signal']:.3g}$"
+        for data in failed
+    )
+    return f"{text}\nNOT CONVERGED: {named}"
+
+
+def _title(cell: SubFigure, letter: str, text: str) -> None:
+    cell.suptitle(rf"$\mathbf{{{letter}}}$   {text}", x=0.02, ha="left", fontsize=8)
+
+
+def _task(top: SubFigure, task: Task, label_kernels: tuple[Array, Array], norm: Normalize) -> None:
+    """Inputs, labels and label kernels, and the key of the whole figure."""
+    grid = top.add_gridspec(1, 5, width_ratios=[1, 1, 1, 1, 2.4])
+    inputs, labels, temporal, samples, key = (top.add_subplot(cell) for cell in grid)
+    patterns, steps = task.patterns, task.steps
+    _title(
+        top,
+        "a",
+        f"task: {patterns} orthonormal inputs at $t = 0$, one label each at $t = T = {steps}$",
+    )
+    image = _image(inputs, task.inputs[:, 0], norm, "$p$", "dimension")
+    inputs.xaxis.labelpad = 0
+    inputs.set_title("inputs $x_p^0$", fontsize=7)
+    labels.axvline(0.0, color="0.8", linewidth=0.6)
+    labels.barh(np.arange(patterns), task.targets[:, -1], color="0.4", height=0.6)
+    labels.set_ylim(patterns - 0.5, -0.5)
+    labels.set_yticks([0, patterns - 1])
+    labels.set_ylabel("$p$", labelpad=-4)
+    labels.set_box_aspect(1)
+    labels.set_title("labels $y_p$ (strong)", fontsize=7)
+    _image(temporal, label_kernels[0], norm, "$t$", "$t'$")
+    temporal.set_title(r"$\mathbb{Y}_{00}^{tt'}$", fontsize=7)
+    for ticks in (temporal.set_xticks, temporal.set_yticks):
+        ticks([0, steps - 1], ["1", f"{steps}"])
+    _image(samples, label_kernels[1], norm, "$p$", "$p'$")
+    samples.set_title(r"$\mathbb{Y}_{pp'}^{TT}$", fontsize=7)
+    key.axis("off")
+    _key(key)
+    bar = key.inset_axes((0.08, 0.1, 0.88, 0.12))
+    largest = float(norm.vmax or 1.0)
+    ticks = [tick for tick in (-10, -5, -2, -1, 0, 1, 2, 5, 10) if abs(tick) <= largest]
+    top.colorbar(image, cax=bar, orientation="horizontal", ticks=ticks, format="%g")
+    bar.minorticks_off()
+    bar.set_title(r"$\mathbb{H}$ and $\mathbb{Y}$, one scale", fontsize=7, pad=3)
+
+
+def _key(axes: Axes) -> None:
+    """What the triangles of the kernels and the marks of the spectra mean."""
+    noise, theory = colours(2)
+    axes.plot([], [], ".", color="black", markersize=4, label="eigenvalue of trained $W$")
+    axes.plot([], [], "x", color=theory, markersize=5, label="outlier in theory")
+    axes.plot([], [], color=noise, linewidth=1.0, label=r"disc, radius $\sqrt{w}$")
+    axes.plot([], [], color=noise, linewidth=0.8, linestyle="--", label="edge of noise, this $N$")
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, 1.12), fontsize=6.5, ncols=2, handlelength=1.2,
+        columnspacing=0.8, title="kernels: upper right measured, lower left theory",
+        title_fontsize=6.5,
+    )  # fmt: skip
+
+
+def _cell(panels: Sequence[Axes], data: xr.Dataset, norm: Normalize) -> None:
+    """Temporal kernel, sample kernel and spectrum of one network."""
+    temporal, samples, spectrum = panels
+    measured = data["kernel"].to_numpy()
+    theory = data["kernel_theory"].to_numpy() if "kernel_theory" in data else None
+    _split(temporal, measured[0, 0], None if theory is None else theory[0, 0], norm, "t")
+    last = measured[..., -1, -1], None if theory is None else theory[..., -1, -1]
+    _split(samples, *last, norm, "p")
+    step = data.sizes["time"] - 1
+    temporal.set_title(r"$\mathbb{H}_{00}^{tt'}$", fontsize=7, pad=3)
+    samples.set_title(rf"$\mathbb{{H}}_{{pp'}}^{{{step}\,{step}}}$", fontsize=7, pad=3)
+    coherence = f"coherence {_with_error(data, 'temporal_coherence')}"
+    if theory is not None:
+        coherence = (
+            f"{_error(data, 'temporal_kernel')}\n{coherence}\n"
+            f"(theory {data['temporal_coherence_theory']:.2f})"
+        )
+        _note(samples, _error(data, "sample_kernel"))
+    _note(temporal, coherence)
+    if "eigenvalue" in data:
+        _spectrum(spectrum, data)
+    else:
+        spectrum.axis("off")
+
+
+def _note(axes: Axes, text: str) -> None:
+    axes.set_xlabel(f"{axes.get_xlabel()}\n{text}", fontsize=6, labelpad=-3, linespacing=1.25)
+
+
+def _spectrum(axes: Axes, data: xr.Dataset) -> None:
+    """Eigenvalues of one network of the first chain, the disc of noise, and the theory's outliers."""
+    noise, theory = colours(2)
+    last = data["eigenvalue"].isel(chain=0, spectrum=-1).to_numpy().reshape(-1, 2)
+    radius = float(_run(data)["architecture"]["prior"]["w"]) ** 0.5
+    edge = float(data["noise_edge"])
+    size = float(np.clip(25.0 / np.sqrt(len(last)), 0.4, 2.0))
+    axes.plot(last[:, 0], last[:, 1], "o", color="0.35", markersize=size, mew=0, rasterized=True)
+    outside = np.hypot(last[:, 0], last[:, 1]) > edge
+    axes.plot(last[outside, 0], last[outside, 1], ".", color="black", markersize=4)
+    axes.add_patch(Circle((0, 0), radius, fill=False, color=noise, linewidth=1.0))
+    axes.add_patch(Circle((0, 0), edge, fill=False, color=noise, linewidth=0.8, linestyle="--"))
+    if "eigenvalue_theory" in data:
+        predicted = data["eigenvalue_theory"].to_numpy()
+        beyond = np.hypot(predicted[:, 0], predicted[:, 1]) > radius
+        axes.plot(predicted[beyond, 0], predicted[beyond, 1], "x", color=theory, markersize=6)
+    limit = 1.12 * max(edge, float(np.abs(last).max()), 1.3 * radius)
+    axes.set_xlim(-limit, limit)
+    axes.set_ylim(-limit, limit)
+    axes.set_aspect("equal")
+    axes.set_xticks([-1, 0, 1])
+    axes.set_yticks([-1, 0, 1])
+    axes.set_ylabel("Im", labelpad=-4)
+    axes.set_title("eigenvalues", fontsize=7, pad=3)
+    counts = data["outliers"].to_numpy()
+    text = f"Re\noutliers: {counts.mean():.2g}"
+    axes.set_xlabel(text, fontsize=6, labelpad=0, linespacing=1.25)
+
+
+def _split(axes: Axes, measured: Array, theory: Array | None, norm: Normalize, index: str) -> None:
+    """A kernel whose lower left triangle shows the theory."""
+    _image(axes, measured, norm, f"${index}$", f"${index}'$")
+    if theory is None:
+        return
+    size = len(measured)
+    lower = Polygon([(-0.5, -0.5), (-0.5, size - 0.5), (size - 0.5, size - 0.5)], closed=True)
+    image = _image(axes, theory, norm, f"${index}$", f"${index}'$")
+    lower.set_transform(axes.transData)
+    image.set_clip_path(lower)
+    axes.plot([-0.5, size - 0.5], [-0.5, size - 0.5], color="black", linewidth=0.6)
+
+
+def _image(axes: Axes, matrix: Array, norm: Normalize, row: str, column: str) -> AxesImage:
+    for spine in ("top", "right"):
+        axes.spines[spine].set_visible(True)
+    axes.set_xticks([0, matrix.shape[1] - 1])
+    axes.set_yticks([0, matrix.shape[0] - 1])
+    axes.set_ylabel(row, labelpad=-4)
+    axes.set_xlabel(column, labelpad=-5)
+    return axes.imshow(matrix, cmap=KERNEL_COLOURS, norm=norm, interpolation="nearest")
+
+
+def _kernel_norm(measures: Sequence[xr.Dataset]) -> AsinhNorm:
+    """One scale for all kernels, symmetric about 0."""
+    names = ("kernel", "kernel_theory")
+    shown = [data[name].to_numpy() for data in measures for name in names if name in data]
+    largest = max(
+        max(float(np.abs(kernel[0, 0]).max()), float(np.abs(kernel[..., -1, -1]).max()))
+        for kernel in shown
+    )
+    return AsinhNorm(linear_width=LINEAR_UP_TO, vmin=-largest, vmax=largest)
+
+
+def _error(data: xr.Dataset, name: str) -> str:
+    """The relative Frobenius error of a kernel with its error bar."""
+    value = 100.0 * float(data[f"{name}_relative_error"])
+    bar = 100.0 * float(data[f"{name}_relative_error_standard_error"])
+    return f"error {value:.1f} $\\pm$ {bar:.1f} %"
+
+
+def _with_error(data: xr.Dataset, name: str) -> str:
+    return f"{float(data[name]):.2f} $\\pm$ {float(data[f'{name}_standard_error']):.2f}"
+
+
+def _converged(data: xr.Dataset) -> bool:
+    return data.attrs["converged"] == "yes" and data.attrs["coherence_converged"] == "yes"
+
+
+def _run(data: xr.Dataset) -> Any:
+    return json.loads(data.attrs["run"])
