@@ -32,7 +32,8 @@ def draw(task: Task, label_kernels: tuple[Array, Array], measures: Sequence[xr.D
     """
     figure = page_figure(height=5.5)
     norm = _kernel_norm(measures)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[0.48, 1.0])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[0.48, 1.0])
+    top, bottom = parts
     _task(top, task, label_kernels, norm)
     signals = sorted({round(float(data.attrs["signal"]), 9) for data in measures})
     cells = bottom.subfigures(len(signals), len(KINDS), squeeze=False)
@@ -90,7 +91,7 @@ def _title(cell: SubFigure, letter: str, text: str) -> None:
 def _task(top: SubFigure, task: Task, label_kernels: tuple[Array, Array], norm: Normalize) -> None:
     """Inputs, labels and label kernels, and the key of the whole figure."""
     grid = top.add_gridspec(1, 5, width_ratios=[1, 1, 1, 1, 2.4])
-    inputs, labels, temporal, samples, key = (top.add_subplot(cell) for cell in grid)
+    inputs, labels, temporal, samples, key = (top.add_subplot(grid[i]) for i in range(5))
     patterns, steps = task.patterns, task.steps
     _title(
         top,
@@ -109,8 +110,8 @@ def _task(top: SubFigure, task: Task, label_kernels: tuple[Array, Array], norm: 
     labels.set_title("labels $y_p$ (strong)", fontsize=7)
     _image(temporal, label_kernels[0], norm, "$t$", "$t'$")
     temporal.set_title(r"$\mathbb{Y}_{00}^{tt'}$", fontsize=7)
-    for ticks in (temporal.set_xticks, temporal.set_yticks):
-        ticks([0, steps - 1], ["1", f"{steps}"])
+    temporal.set_xticks([0, steps - 1], ["1", f"{steps}"])
+    temporal.set_yticks([0, steps - 1], ["1", f"{steps}"])
     _image(samples, label_kernels[1], norm, "$p$", "$p'$")
     samples.set_title(r"$\mathbb{Y}_{pp'}^{TT}$", fontsize=7)
     key.axis("off")
@@ -241,7 +242,7 @@ def _with_error(data: xr.Dataset, name: str) -> str:
 
 
 def _converged(data: xr.Dataset) -> bool:
-    return data.attrs["converged"] == "yes" and data.attrs["coherence_converged"] == "yes"
+    return {data.attrs["converged"], data.attrs["coherence_converged"]} == {"yes"}
 
 
 def _run(data: xr.Dataset) -> Any:
