@@ -225,16 +225,14 @@ def _beside_theory(
     """The theory's values, and how far from them the kernels on one branch are."""
     points = theory["kernel"].to_numpy()
     predicted = points[0]
-    off_diagonal, diagonal = temporal_coherence(predicted)
+    corrected = predicted + theory["kernel_correction"].to_numpy() / width
     variables: Variables = {
         "kernel_theory": (KERNEL_AXES, predicted),
-        "kernel_finite_width": (
-            KERNEL_AXES,
-            predicted + theory["kernel_correction"].to_numpy() / width,
-        ),
+        "kernel_finite_width": (KERNEL_AXES, corrected),
         "output_theory": (OUTPUT_AXES, theory["prediction"].isel(point=0).to_numpy()),
         "order_parameter_theory": ((), order_parameter(predicted, direction)),
-        "temporal_coherence_theory": ((), off_diagonal / diagonal),
+        "temporal_coherence_theory": ((), _ratio(*temporal_coherence(predicted))),
+        "temporal_coherence_finite_width": ((), _ratio(*temporal_coherence(corrected))),
     }
     parts = {
         "kernel": (kernels, predicted),
@@ -257,6 +255,10 @@ def _beside_theory(
             theory["eigenvalue"].isel(point=0).to_numpy(),
         )
     return variables
+
+
+def _ratio(above: Array, below: Array) -> Array:
+    return np.asarray(above / below)
 
 
 def _spectra(samples: xr.Dataset, signs: NDArray[np.floating], w: float) -> Variables:

@@ -30,7 +30,7 @@ def draw(task: Task, label_kernels: tuple[Array, Array], measures: Sequence[xr.D
     task, label_kernels: of the strong signal. measures: theory against experiment of the four cells,
     in any order. Of each kernel the upper right is measured and the lower left is theory.
     """
-    figure = page_figure(height=5.5)
+    figure = page_figure(height=5.7)
     norm = _kernel_norm(measures)
     parts: Any = figure.subfigures(2, 1, height_ratios=[0.48, 1.0])
     top, bottom = parts
@@ -153,7 +153,8 @@ def _cell(panels: Sequence[Axes], data: xr.Dataset, norm: Normalize) -> None:
     if theory is not None:
         coherence = (
             f"{_error(data, 'temporal_kernel')}\n{coherence}\n"
-            f"(theory {data['temporal_coherence_theory']:.2f})"
+            f"(theory {data['temporal_coherence_theory']:.3f}, at this $N$ "
+            f"{data['temporal_coherence_finite_width']:.3f})"
         )
         _note(samples, _error(data, "sample_kernel"))
     _note(temporal, coherence)
@@ -238,7 +239,7 @@ def _error(data: xr.Dataset, name: str) -> str:
 
 
 def _with_error(data: xr.Dataset, name: str) -> str:
-    return f"{float(data[name]):.2f} $\\pm$ {float(data[f'{name}_standard_error']):.2f}"
+    return f"{float(data[name]):.3f} $\\pm$ {float(data[f'{name}_standard_error']):.3f}"
 
 
 def _converged(data: xr.Dataset) -> bool:
