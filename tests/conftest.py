@@ -10,7 +10,19 @@ import pytest
 import torch
 from scipy import stats
 
-from weightsharing.records import Architecture, Array, EndpointTask, Kind, Prior, Run, Sampler, Task
+from weightsharing.records import (
+    Architecture,
+    Array,
+    Device,
+    EndpointTask,
+    ExactSettings,
+    Kind,
+    LangevinSettings,
+    Prior,
+    Run,
+    SamplerSettings,
+    Task,
+)
 from weightsharing.tasks import make_task
 from weightsharing.theory.linear import LinearProblem, linear_problem
 
@@ -35,20 +47,39 @@ def endpoint(
 
 
 def endpoint_run(
-    signal: float, *, kind: Kind = "rnn", steps: int = 4, kappa: float = KAPPA, **sampler: Any
-) -> Run:
+    signal: float, *, kind: Kind = "rnn", steps: int = 4, kappa: float = KAPPA,
+    device: Device = "cpu", **sampler: Any,
+) -> Run:  # fmt: skip
     """A run on the endpoint task with one pattern and a small, quick sampler."""
     defaults: dict[str, Any] = {
-        "method": "sgld", "precision": "float32", "start": "prior", "device": "cpu", "width": 32,
+        "method": "sgld", "precision": "float32", "start": "prior", "width": 32,
         "step_size": 1e-3, "burn_in": 2.0, "duration": 10.0, "draws": 100, "chains": 2,
     }  # fmt: skip
+    return _run(signal, kind, steps, kappa, device, LangevinSettings(**defaults | sampler))
+
+
+def exact_run(
+    signal: float, *, kind: Kind = "rnn", steps: int = 4, kappa: float = KAPPA, **sampler: Any
+) -> Run:
+    """The same with the exact sampler."""
+    defaults: dict[str, Any] = {
+        "method": "exact", "start": "prior", "width": 32, "warm_up": 100, "thinning": 1,
+        "leapfrog_steps": 8, "draws": 400, "chains": 4,
+    }  # fmt: skip
+    return _run(signal, kind, steps, kappa, "cpu", ExactSettings(**defaults | sampler))
+
+
+def _run(
+    signal: float, kind: Kind, steps: int, kappa: float, device: Device, sampler: SamplerSettings
+) -> Run:
     return Run(
         id="test/run",
         seed=11,
+        device=device,
         architecture=Architecture(kind=kind, steps=steps),
         kappa=kappa,
         task=EndpointTask(labels=(signal**0.5,)),
-        sampler=Sampler(**defaults | sampler),
+        sampler=sampler,
     )
 
 

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import KAPPA, PRIOR, ROOT, assert_z, endpoint_run
+from conftest import KAPPA, PRIOR, ROOT, assert_z, endpoint_run, exact_run
 
 from weightsharing.commands.sample import samples_dataset, start_kernel
 from weightsharing.commands.theory import points_dataset
 from weightsharing.errors import DeviceError, DivergenceError, FileError, StepSizeError
 from weightsharing.measures import Estimate, branch_signs, estimate
 from weightsharing.networks import Weights
-from weightsharing.records import Array, Kind, Run, Task
-from weightsharing.sampling import chain, langevin
+from weightsharing.records import Array, Kind, LangevinSettings, Run, Task
+from weightsharing.sampling import chain, dynamics, langevin, posterior, sgld
 from weightsharing.sampling.chain import Samples, sample
 from weightsharing.storage import task_dataset, write_dataset, write_record
 from weightsharing.symmetry import order_parameter, reflect_kernel
@@ -52,23 +52,24 @@ def test_same_seed_same_draws_and_chains_do_not_depend_on_their_number() -> None
 
 
 def test_random_streams_of_chains_are_independent() -> None:
-    run = endpoint_run(1.0, width=64, chains=2)
-    target = langevin.build(
-        task_of(run), run.architecture, KAPPA, torch.device("cpu"), torch.float64
-    )
-    state = chain._begin(run, target, None)
-    chain._fill(state.memory, state.streams)
-    first, second = state.memory
+    streams = dynamics.new_streams(11, 2, torch.device("cpu"))
+    first, second = dynamics.normal(torch.empty(0), (4096,), streams)
     correlation = torch.corrcoef(torch.stack([first, second]))[0, 1] * len(first) ** 0.5
     assert_z(correlation.numpy(), 0.0, np.array(1.0))
 
 
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+INTERRUPTED = {
+    "sgld-rnn": endpoint_run(3.0, burn_in=0.2, ramp=0.1, duration=0.6, draws=12, spectra=3),
+    "sgld-dnn": endpoint_run(3.0, kind="dnn", burn_in=0.2, duration=0.6, draws=12, spectra=3),
+    "exact-rnn": exact_run(3.0, warm_up=200, draws=12, thinning=50, spectra=3, leapfrog_steps=2),
+}
+
+
+@pytest.mark.parametrize("run", INTERRUPTED.values(), ids=list(INTERRUPTED))
 def test_interrupted_and_resumed_is_bitwise_equal(
-    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped by an exception at a checkpoint, in the burn-in and among the draws, then finished."""
-    run = endpoint_run(3.0, kind=kind, burn_in=0.5, ramp=0.3, duration=1.5, draws=12, spectra=3)
     task, checkpoint = task_of(run), tmp_path / "c.safetensors"
     whole = sample(run, task)
 
@@ -76,7 +77,7 @@ def test_interrupted_and_resumed_is_bitwise_equal(
         pass
 
     save = chain.save_checkpoint
-    for stop in (200, 1100):
+    for stop in (100, 520):
 
         def save_and_stop(state: chain.ChainState, path: Path, key: str, stop: int = stop) -> None:
             if state.step == stop:
@@ -90,7 +91,7 @@ def test_interrupted_and_resumed_is_bitwise_equal(
     monkeypatch.setattr(chain, "PROGRESS_SECONDS", 0.0)
     reported: list[int] = []
     resumed = sample(run, task, checkpoint, progress=lambda done, total: reported.append(done))
-    assert reported[0] == 1101
+    assert reported[0] == 521
     assert_equal(resumed, whole)
 
 
@@ -156,10 +157,10 @@ def test_eigenvalues_are_those_of_the_weights(kind: Kind) -> None:
 
 def test_labels_grow_over_the_ramp() -> None:
     run = endpoint_run(4.0, burn_in=0.5, ramp=0.3)
-    target = langevin.build(
-        task_of(run), run.architecture, KAPPA, torch.device("cpu"), torch.float64
-    )
-    sizes = [float(chain._ramped(target, n, run.sampler).targets[-1, 0]) for n in range(400)]
+    assert isinstance(run.sampler, LangevinSettings)
+    cpu = torch.device("cpu")
+    target = posterior.build(task_of(run), run.architecture, KAPPA, cpu, torch.float64)
+    sizes = [float(sgld.ramped(target, n, run.sampler).targets[-1, 0]) for n in range(400)]
     np.testing.assert_allclose(sizes[:300], 2.0 * np.arange(1, 301) / 300)
     assert set(sizes[300:]) == {2.0}
 
@@ -169,11 +170,9 @@ def test_checkpoint_of_another_run_or_damaged_is_not_used(
 ) -> None:
     run = endpoint_run(3.0, burn_in=0.5, duration=0.5, draws=5)
     checkpoint = tmp_path / "c.safetensors"
-    state = chain._begin(
-        run,
-        langevin.build(task_of(run), run.architecture, KAPPA, torch.device("cpu"), torch.float32),
-        None,
-    )
+    cpu = torch.device("cpu")
+    method = chain.find_dynamics(run, task_of(run), None, cpu)
+    state = chain._begin(run, task_of(run), method, cpu)
     chain.save_checkpoint(state, checkpoint, "another key")
     whole = sample(run, task_of(run))
     assert_equal(sample(run, task_of(run), checkpoint), whole)
@@ -251,7 +250,7 @@ def test_without_labels_sgld_samples_the_prior_kernel(kind: Kind) -> None:
     draws = estimate(sample(run, task).kernel[:, :, 0, 0])
     diagonal = range(4)
     # The step-size bias of a free weight is eta / 2 of its variance, t + 1 of which enter H^(tt).
-    bias = 0.5 * run.sampler.step_size * (1.0 + np.arange(4))
+    bias = 0.5 * 4e-3 * (1.0 + np.arange(4))
     assert_z(
         draws.mean[diagonal, diagonal] - bias,
         np.diag(expected),

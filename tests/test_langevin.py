@@ -12,7 +12,8 @@ from weightsharing import networks
 from weightsharing.networks import Weights
 from weightsharing.records import Activation, Architecture, Array, Kind, Prior, Task
 from weightsharing.sampling import initial, langevin
-from weightsharing.sampling.langevin import Posterior
+from weightsharing.sampling import posterior as posteriors
+from weightsharing.sampling.posterior import Posterior
 
 WIDTH, STEPS, FEATURES, CHAINS = 7, 4, 2, 3
 PRIOR = Prior(w=0.8, u=1.2, v=0.6)
@@ -25,7 +26,7 @@ def posterior(kind: Kind, activation: Activation = "linear", seed: int = 0) -> P
         generator.normal(size=(2, STEPS, FEATURES)), generator.normal(size=(2, STEPS)), supervised
     )
     architecture = Architecture(kind=kind, steps=STEPS, activation=activation, prior=PRIOR)
-    return langevin.build(task, architecture, 0.3, torch.device("cpu"), torch.float64)
+    return posteriors.build(task, architecture, 0.3, torch.device("cpu"), torch.float64)
 
 
 def weights_of(
@@ -172,7 +173,7 @@ def test_stability_limit_is_at_step_size_times_curvature_two() -> None:
     At small kappa the labels are fitted and the Gauss-Newton matrix is the Hessian.
     """
     target = posterior("rnn")
-    target = langevin.Posterior(
+    target = posteriors.Posterior(
         target.architecture, 1e-4, target.inputs, target.targets, target.supervised
     )
     trained = weights_of(target.architecture)
@@ -203,15 +204,13 @@ def test_weights_from_a_kernel_produce_it_and_fit_the_labels(kind: Kind) -> None
     source = weights_of(target.architecture, width, 1, seed=8)
     pre = networks.forward(source, target.inputs, target.architecture).pre[0]
     matrix = (pre.flatten(0, 1) @ pre.flatten(0, 1).T / width).numpy()
-    deviates = torch.randn(
-        chains,
-        width,
-        steps * patterns,
-        generator=torch.Generator().manual_seed(5),
-        dtype=torch.float64,
-    )
+    stream = torch.Generator().manual_seed(5)
+    deviates = torch.randn(chains, width, steps * patterns, generator=stream, dtype=torch.float64)
     prior = weights_of(target.architecture, width, chains, seed=6)
-    weights = initial.from_kernel(matrix, target, deviates, prior)
+    wanted_pre = initial.activities_from_kernel(matrix, deviates, target)
+    chosen = target.supervised.bool()
+    noise = torch.randn(chains, int(chosen.sum()), generator=stream, dtype=torch.float64)
+    weights = initial.given_activities(wanted_pre, target, prior, noise)
     activities = networks.forward(weights, target.inputs, target.architecture)
     flat = activities.pre.flatten(1, 2)
     # The activities are exactly the deviates times root(H), hence their kernel is H up to 1/sqrt(N).
@@ -219,14 +218,16 @@ def test_weights_from_a_kernel_produce_it_and_fit_the_labels(kind: Kind) -> None
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     wanted = deviates.numpy() @ root
     np.testing.assert_allclose(flat.mT.numpy(), wanted, atol=1e-8 * np.abs(root).max())
-    # The readout is the prior's plus ridge regression: y - f = kappa (kappa + v Phi)^-1 (y - f_prior).
-    chosen = target.supervised.bool()
+    # The readout is the prior's plus ridge regression of the labels less a draw of their noise e:
+    # y - f - e = kappa (kappa + v Phi)^-1 (y - f_prior - e).
+    drawn = (target.kappa / width) ** 0.5 * noise
     error = (target.targets - networks.outputs(weights, activities))[:, chosen]
     before = networks.outputs(prior, activities)[:, chosen]
     phi = activities.post[:, chosen]
     gram = PRIOR.v * phi @ phi.mT / width + target.kappa * torch.eye(int(chosen.sum())).double()
-    left = target.kappa * torch.linalg.solve(gram, (target.targets[chosen] - before)[..., None])
-    torch.testing.assert_close(error, left[..., 0], rtol=1e-8, atol=1e-10)
+    missed = (target.targets[chosen] - before - drawn)[..., None]
+    left = target.kappa * torch.linalg.solve(gram, missed)
+    torch.testing.assert_close(error - drawn, left[..., 0], rtol=1e-8, atol=1e-10)
 
 
 def test_curvature_of_overflowing_activities_is_infinite() -> None:

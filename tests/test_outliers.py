@@ -10,7 +10,7 @@ from scipy import stats
 
 from weightsharing.networks import Weights
 from weightsharing.records import Architecture, Array, EndpointTask, Kind, Prior, kernel_matrix
-from weightsharing.sampling import initial, langevin
+from weightsharing.sampling import initial, posterior
 from weightsharing.tasks import make_task
 from weightsharing.theory import linear, transition
 from weightsharing.theory.outliers import noise_beyond, noise_edge, weight_eigenvalues
@@ -70,16 +70,17 @@ def weights_with_kernel(
     steps = kernel.shape[-1]
     architecture = Architecture(kind=problem_kind, steps=steps)
     task = make_task(EndpointTask(labels=tuple(labels)), steps)
-    posterior = langevin.build(task, architecture, KAPPA, torch.device("cpu"), torch.float64)
+    target = posterior.build(task, architecture, KAPPA, torch.device("cpu"), torch.float64)
     stream = torch.Generator().manual_seed(5)
     memory = torch.randn(
         1, initial.weight_count(architecture, width, len(labels)), generator=stream,
         dtype=torch.float64,
     )  # fmt: skip
     normal = initial.weights_in(memory, architecture, width, len(labels))
-    activities = torch.randn(1, width, steps * len(labels), generator=stream, dtype=torch.float64)
-    prior_weights = initial.from_prior(architecture, normal)
-    return initial.from_kernel(kernel_matrix(kernel), posterior, activities, prior_weights)
+    deviates = torch.randn(1, width, steps * len(labels), generator=stream, dtype=torch.float64)
+    pre = initial.activities_from_kernel(kernel_matrix(kernel), deviates, target)
+    noise = torch.zeros(1, len(labels), dtype=torch.float64)
+    return initial.given_activities(pre, target, initial.from_prior(architecture, normal), noise)
 
 
 @pytest.mark.parametrize(

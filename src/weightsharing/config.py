@@ -19,12 +19,13 @@ from weightsharing.records import (
     KINDS,
     Activation,
     Architecture,
+    Device,
     EndpointTask,
+    LangevinSettings,
     Positive,
     Prior,
     Record,
     Run,
-    Sampler,
     SamplerSettings,
     Transition,
 )
@@ -37,10 +38,10 @@ Depth = Annotated[int, Field(ge=3)]
 class Cells(Record):
     """How the networks of the four cells of figure 3 are trained."""
 
-    dnn_weak: SamplerSettings
-    dnn_strong: SamplerSettings
-    rnn_weak: SamplerSettings
-    rnn_strong: SamplerSettings
+    dnn_weak: LangevinSettings
+    dnn_strong: LangevinSettings
+    rnn_weak: LangevinSettings
+    rnn_strong: LangevinSettings
 
 
 class Figure3(Record):
@@ -83,7 +84,7 @@ class Figure4(Record):
     landau_ratios: Annotated[tuple[Positive, ...], Field(min_length=1)]
     sampled_depth: Depth
     lambdas: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    sampler: SamplerSettings
+    sampler: LangevinSettings
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -122,7 +123,7 @@ class Config(Record):
 
     preset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
-    device: Literal["auto", "cpu", "cuda"]
+    device: Device
     fig3: Figure3
     fig4: Figure4
 
@@ -238,7 +239,8 @@ def _run(
             architecture=architecture,
             kappa=kappa,
             task=EndpointTask(labels=labels),
-            sampler=Sampler(**sampler.model_dump(), device=config.device),
+            device=config.device,
+            sampler=sampler,
         )
     except ValidationError as error:
         lines = [line.removeprefix("sampler.") for line in explain(error)]

@@ -72,6 +72,11 @@ def outputs(weights: Weights, activities: Activities) -> Tensor:
     return flat.view(activities.post.shape[:-1]) / weights.readout.shape[-1]
 
 
+def by_time(flat: Tensor, steps: int) -> Tensor:
+    """(chain, T P, ...) of index t P + p as (chain, time, pattern, ...)."""
+    return flat.reshape(flat.shape[0], steps, flat.shape[1] // steps, *flat.shape[2:])
+
+
 def kernel(activities: Tensor) -> Tensor:
     """(1/N) h_p^t . h_p'^t', (chain, pattern, pattern, time, time), of pre- or post-activations."""
     flat = activities.flatten(1, 2)

@@ -28,6 +28,7 @@ Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Device = Literal["auto", "cpu", "cuda"]
 Kind = Literal["rnn", "dnn"]
 KINDS: tuple[Kind, ...] = ("dnn", "rnn")
 Activation = Literal["linear", "erf"]
@@ -71,39 +72,28 @@ class EndpointTask(Record):
     kind: Literal["endpoint"] = "endpoint"
     labels: Annotated[tuple[Finite, ...], Field(min_length=1)]
 
+    @property
+    def patterns(self) -> int:
+        """Number of patterns P."""
+        return len(self.labels)
 
-class SamplerSettings(Record):
-    """How a chain is run. Times are Langevin times, eta x steps, which do not depend on N.
 
-    step_size: eta of THEORY 2. burn_in: time discarded. duration: time sampled after it.
-    draws: kept draws per chain, evenly spaced over ``duration``. chains: independent chains, run as
-    one batch. start: "prior", or the stationary point of the theory whose kernel the first
-    activities are drawn from ("lowest" is the one of lowest action, "disordered" the one without
-    temporal coherence). spectra: draws per chain, evenly spaced, whose recurrent eigenvalues are kept.
-    keep_weights: whether the last weights of the first chain are kept. ramp: first part of the burn-in,
-    over which the labels grow linearly from 0 to their size.
+class ChainSettings(Record):
+    """What all samplers have in common.
+
+    width: N. draws: kept draws per chain. chains: independent chains, run as one batch. start:
+    "prior", or the stationary point of the theory whose kernel the first activities are drawn from
+    ("lowest" is the one of lowest action, "disordered" the one without temporal coherence). spectra:
+    draws per chain, evenly spaced, whose recurrent eigenvalues are kept. keep_weights: whether the
+    last weights of the first chain are kept.
     """
 
-    method: Literal["sgld"]
     width: Count
-    step_size: Positive
-    burn_in: NonNegative
-    duration: Positive
     draws: Annotated[int, Field(ge=4)]
     chains: Annotated[int, Field(ge=2)]
-    precision: Literal["float32", "float64"]
     start: Literal["prior", "lowest", "disordered"]
     spectra: Annotated[int, Field(ge=0)] = 0
     keep_weights: bool = False
-    ramp: NonNegative = 0.0
-
-    @model_validator(mode="after")
-    def _ramp_within_burn_in(self) -> Self:
-        if self.ramp > self.burn_in:
-            raise ValueError(
-                f"ramp: got {self.ramp:g}, must not exceed burn_in = {self.burn_in:g}; it is part of it"
-            )
-        return self
 
     @model_validator(mode="after")
     def _spectra_divide_draws(self) -> Self:
@@ -111,6 +101,29 @@ class SamplerSettings(Record):
             raise ValueError(
                 f"spectra: got {self.spectra}, must divide draws = {self.draws}: eigenvalues are kept "
                 "of every draws / spectra-th draw"
+            )
+        return self
+
+
+class LangevinSettings(ChainSettings):
+    """Langevin dynamics of the weights. Times are eta x steps, which do not depend on N.
+
+    step_size: eta of THEORY 2. burn_in: time discarded. ramp: first part of it, over which the labels
+    grow linearly from 0 to their size. duration: time sampled, with evenly spaced draws.
+    """
+
+    method: Literal["sgld"]
+    step_size: Positive
+    burn_in: NonNegative
+    ramp: NonNegative = 0.0
+    duration: Positive
+    precision: Literal["float32", "float64"]
+
+    @model_validator(mode="after")
+    def _ramp_within_burn_in(self) -> Self:
+        if self.ramp > self.burn_in:
+            raise ValueError(
+                f"ramp: got {self.ramp:g}, must not exceed burn_in = {self.burn_in:g}; it is part of it"
             )
         return self
 
@@ -124,12 +137,6 @@ class SamplerSettings(Record):
             )
         return self
 
-
-class Sampler(SamplerSettings):
-    """The settings of a chain and the device it runs on."""
-
-    device: Literal["auto", "cpu", "cuda"]
-
     @property
     def burn_in_steps(self) -> int:
         """Steps discarded at the beginning of each chain."""
@@ -141,29 +148,54 @@ class Sampler(SamplerSettings):
         return round(self.ramp / self.step_size)
 
     @property
-    def thinning(self) -> int:
+    def draw_every(self) -> int:
         """Steps between kept draws."""
         return round(self.duration / self.step_size / self.draws)
 
+
+class ExactSettings(ChainSettings):
+    """Hamiltonian Monte Carlo of the activities, weights integrated out (THEORY 8).
+
+    warm_up: trajectories discarded, during which step size and mass adapt. thinning: trajectories
+    between kept draws. leapfrog_steps: steps of a trajectory. acceptance: that the step size aims at.
+    Always in float64.
+    """
+
+    method: Literal["exact"]
+    warm_up: Annotated[int, Field(ge=10)]
+    thinning: Count
+    leapfrog_steps: Count
+    acceptance: Annotated[float, Field(gt=0.2, lt=0.999)] = 0.8
+
     @property
-    def total_steps(self) -> int:
-        """Steps of a whole chain."""
-        return self.burn_in_steps + self.thinning * self.draws
+    def burn_in_steps(self) -> int:
+        """Trajectories discarded at the beginning of each chain."""
+        return self.warm_up
+
+    @property
+    def draw_every(self) -> int:
+        """Trajectories between kept draws."""
+        return self.thinning
+
+
+SamplerSettings = LangevinSettings | ExactSettings
 
 
 class Run(Record):
     """One condition: a task learned by one network, and the sampler that trains it.
 
     kappa: the temperature of the posterior is kappa / N. seed: root seed of all random streams.
+    device: where the chains run.
     """
 
     kind: Literal["run"] = "run"
     id: str
     seed: Annotated[int, Field(ge=0)]
+    device: Device
     architecture: Architecture
     kappa: Positive
     task: EndpointTask
-    sampler: Sampler
+    sampler: Annotated[SamplerSettings, Field(discriminator="method")]
 
     @property
     def has_theory(self) -> bool:
@@ -182,10 +214,19 @@ class Run(Record):
     @model_validator(mode="after")
     def _step_size_is_stable(self) -> Self:
         limit = 2.0 / prior_curvature(self.architecture, self.kappa)
-        if self.sampler.step_size >= limit:
+        if isinstance(self.sampler, LangevinSettings) and self.sampler.step_size >= limit:
             raise ValueError(
                 f"sampler.step_size: {self.sampler.step_size:g} is beyond the stability limit "
                 f"{limit:.3g} of the untrained network; a tenth of it or less is sensible"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _activities_have_a_density(self) -> Self:
+        least = self.architecture.steps * self.task.patterns
+        if self.sampler.method == "exact" and self.sampler.width < least:
+            raise ValueError(
+                f"sampler.width: got {self.sampler.width}, the exact sampler needs at least T P = {least}"
             )
         return self
 

@@ -20,7 +20,7 @@ from weightsharing.records import (
     SPECTRUM_AXES,
     Array,
     Run,
-    Sampler,
+    SamplerSettings,
     kernel_matrix,
 )
 from weightsharing.sampling.chain import Progress, Samples, sample
@@ -66,7 +66,7 @@ def execute(options: argparse.Namespace) -> None:
         options.checkpoint.unlink(missing_ok=True)
 
 
-def start_kernel(sampler: Sampler, theory: Path | None) -> Array | None:
+def start_kernel(sampler: SamplerSettings, theory: Path | None) -> Array | None:
     """The kernel that the first activities are drawn from; None for a start from the prior."""
     if sampler.start == "prior":
         return None
@@ -79,7 +79,7 @@ def start_kernel(sampler: Sampler, theory: Path | None) -> Array | None:
     return kernel_matrix(points["kernel"].isel(point=chosen).to_numpy())
 
 
-def samples_dataset(samples: Samples, sampler: Sampler) -> xr.Dataset:
+def samples_dataset(samples: Samples, sampler: SamplerSettings) -> xr.Dataset:
     """Draws as a dataset of named axes."""
     steps = samples.kernel.shape[-1]
     dataset = xr.Dataset(
@@ -96,12 +96,16 @@ def samples_dataset(samples: Samples, sampler: Sampler) -> xr.Dataset:
         attrs={
             "sampler": sampler.method,
             "width": sampler.width,
-            "steps": sampler.total_steps,
+            "steps": sampler.burn_in_steps + sampler.draw_every * sampler.draws,
             "stiffness": samples.stiffness,
             "device": samples.device,
-            "precision": sampler.precision,
+            "precision": str(samples.kernel.dtype),
         },
     )
+    if samples.acceptance is not None:
+        dataset.attrs["acceptance"] = samples.acceptance
+    if samples.activation_kernel.size:
+        dataset["activation_kernel"] = ((*DRAW_AXES, *KERNEL_AXES), samples.activation_kernel)
     if sampler.spectra:
         every = sampler.draws // sampler.spectra
         dataset["spectrum_draw"] = ("spectrum", np.arange(1, sampler.spectra + 1) * every - 1)

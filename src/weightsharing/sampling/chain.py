@@ -1,10 +1,9 @@
-"""Running a batch of chains: random streams, burn-in, draws, checks, checkpoints.
+"""Running a batch of chains: burn-in, draws, checks, checkpoints.
 
-Every chain has its own random stream, so its draws do not depend on how many others run beside it.
-What is kept of each draw is its kernel, its outputs and its loss, and of some the eigenvalues of the
+What is kept of each draw is its kernels, its outputs and its loss, and of some the eigenvalues of the
 recurrent matrices; not its weights. Means, error bars and diagnostics are computed from them later.
-A checkpoint holds the weights, the random streams and
-the draws so far: a chain that is killed and resumed ends bitwise equal to one left alone, on a CPU.
+A checkpoint holds the states, the random streams and the draws so far: a chain that is killed and
+resumed ends bitwise equal to one left alone, on a CPU.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,21 +24,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from weightsharing import networks
-from weightsharing.errors import DeviceError, DivergenceError, StepSizeError
-from weightsharing.networks import Weights
-from weightsharing.records import Array, Run, Sampler, Task
-from weightsharing.sampling import initial, langevin
-from weightsharing.sampling.langevin import Posterior
+from weightsharing.errors import DeviceError
+from weightsharing.records import Array, ExactSettings, Run, SamplerSettings, Task
+from weightsharing.sampling import dynamics, exact, initial, langevin, marginal, posterior, sgld
+from weightsharing.sampling.dynamics import Dynamics, Streams
 from weightsharing.storage import replacing
 
 log = logging.getLogger(__name__)
 
-# Above step_size x curvature = 1 the stiffest direction fluctuates with twice its variance or more.
-LARGEST_STIFFNESS = 1.0
 # Seconds between two reports of progress.
 PROGRESS_SECONDS = 1.0
-# Langevin time between looks at finiteness and curvature.
-CHECK_EVERY = 0.25
+# The modules that decide what is drawn.
+CODE = (networks, posterior, initial, langevin, sgld, marginal, exact, dynamics)
 
 Progress = Callable[[int, int], None]
 
@@ -48,21 +44,26 @@ Progress = Callable[[int, int], None]
 class ChainState:
     """A batch of chains between two steps; the arrays of draws fill up in place.
 
-    memory: (chain, number of weights), the storage of ``weights``. streams: one generator per chain.
-    kernel: (chain, draw, pattern, pattern_, time, time_). output: (chain, draw, output_time,
-    pattern). loss: 1/2 sum_S (y - f)^2, (chain, draw). eigenvalues: real and imaginary part, (chain,
-    spectrum, matrix, unit, 2). stiffness: largest step_size x curvature seen.
+    memory: (chain, size), the states. streams: one generator per chain. kernel, activation_kernel:
+    (chain, draw, pattern, pattern_, time, time_); the second is empty for linear networks, where it
+    equals the first. output: (chain, draw, output_time, pattern). loss: 1/2 sum_S (y - f)^2,
+    (chain, draw). eigenvalues: real and imaginary part, (chain, spectrum, matrix, unit, 2).
+    stiffness: largest step_size x curvature seen.
     """
 
     step: int
     memory: Tensor
-    weights: Weights
-    streams: list[torch.Generator]
+    streams: Streams
     kernel: Tensor
+    activation_kernel: Tensor
     output: Tensor
     loss: Tensor
     eigenvalues: Tensor
     stiffness: float
+
+
+# What is kept of the draws, by name: these fields go to the checkpoint as they are.
+DRAWN = ("kernel", "activation_kernel", "output", "loss", "eigenvalues")
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,17 @@ class Samples:
     """The draws of all chains, on the CPU, with the axes of ``ChainState``.
 
     weights: the last ones of the first chain, without the chain axis, if they were asked for.
+    acceptance: share of accepted proposals, None for a sampler that proposes nothing.
     """
 
     kernel: NDArray[np.floating]
+    activation_kernel: NDArray[np.floating]
     output: NDArray[np.floating]
     loss: NDArray[np.floating]
     eigenvalues: NDArray[np.floating]
     weights: tuple[NDArray[np.floating], ...] | None
     stiffness: float
+    acceptance: float | None
     device: str
 
 
@@ -90,7 +94,7 @@ def sample(
     start_kernel: Array | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Samples:
-    """Train a batch of networks by SGLD and return the draws of their kernels and outputs.
+    """Draw from the posterior of a run by its sampler; kernels, outputs and loss of the draws.
 
     checkpoint: file to resume from if it exists, written every ``checkpoint_seconds``; the caller
     removes it once the draws are stored. start_kernel: (T P, T P) matrix H of the first activities;
@@ -98,51 +102,43 @@ def sample(
     progress: called with (steps done, steps in all).
     Raises DeviceError, StepSizeError, or DivergenceError with the advice that helps.
     """
-    sampler = run.sampler
-    device = find_device(sampler.device)
-    dtype = torch.float64 if sampler.precision == "float64" else torch.float32
-    posterior = langevin.build(task, run.architecture, run.kappa, device, dtype)
+    settings = run.sampler
+    device = find_device(run.device)
+    method = find_dynamics(run, task, start_kernel, device)
     key = fingerprint(run, task, start_kernel, device)
-    state = _resume(checkpoint, key, sampler, posterior)
+    total_steps = settings.burn_in_steps + settings.draw_every * settings.draws
+    state = _resume(checkpoint, key, device, total_steps)
     if state is None:
-        state = _begin(run, posterior, start_kernel)
-        _check(state, posterior, sampler)
+        state = _begin(run, task, method, device)
+        state.stiffness = method.check(state.memory, 0)
 
-    noise_memory = torch.empty_like(state.memory)
-    noise = initial.weights_in(noise_memory, run.architecture, sampler.width, task.inputs.shape[2])
-    check_every = max(1, round(CHECK_EVERY / sampler.step_size))
     saved = shown = time.monotonic()
-    while state.step < sampler.total_steps:
-        _fill(noise_memory, state.streams)
-        langevin.step(
-            state.weights, noise, _ramped(posterior, state.step, sampler), sampler.step_size
-        )
+    while state.step < total_steps:
+        method.advance(state.memory, state.streams, state.step)
         state.step += 1
-        after = state.step - sampler.burn_in_steps
-        if after > 0 and after % sampler.thinning == 0:
-            _record(state, after // sampler.thinning - 1, posterior, sampler)
+        after = state.step - settings.burn_in_steps
+        if after > 0 and after % settings.draw_every == 0:
+            _record(state, after // settings.draw_every - 1, method, settings)
         # Powers of two as well: an unstable chain diverges within few steps.
-        due = state.step % check_every == 0 or state.step & (state.step - 1) == 0
-        if due or state.step == sampler.total_steps:
-            _check(state, posterior, sampler)
+        due = state.step % method.check_every == 0 or state.step & (state.step - 1) == 0
+        if due or state.step == total_steps:
+            state.stiffness = max(state.stiffness, method.check(state.memory, state.step))
         now = time.monotonic()
-        if now - shown >= PROGRESS_SECONDS or state.step == sampler.total_steps:
-            progress(state.step, sampler.total_steps)
+        if now - shown >= PROGRESS_SECONDS or state.step == total_steps:
+            progress(state.step, total_steps)
             shown = now
         if checkpoint is not None and now - saved >= checkpoint_seconds:
             save_checkpoint(state, checkpoint, key)
             saved = now
+    weights = None
+    if settings.keep_weights:
+        last = method.weights(state.memory, state.streams)
+        weights = tuple(block[0].cpu().numpy() for block in last)
     return Samples(
-        kernel=state.kernel.cpu().numpy(),
-        output=state.output.cpu().numpy(),
-        loss=state.loss.cpu().numpy(),
-        eigenvalues=state.eigenvalues.cpu().numpy(),
-        weights=(
-            tuple(block[0].cpu().numpy() for block in state.weights)
-            if sampler.keep_weights
-            else None
-        ),
+        **{name: getattr(state, name).cpu().numpy() for name in DRAWN},
+        weights=weights,
         stiffness=state.stiffness,
+        acceptance=method.acceptance(state.memory),
         device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
     )
 
@@ -154,12 +150,25 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def find_dynamics(
+    run: Run, task: Task, start_kernel: Array | None, device: torch.device
+) -> Dynamics:
+    """The dynamics of a run's sampler on its posterior."""
+    settings = run.sampler
+    if isinstance(settings, ExactSettings):
+        target = posterior.build(task, run.architecture, run.kappa, device, torch.float64)
+        return exact.dynamics(target, settings, start_kernel)
+    dtype = torch.float64 if settings.precision == "float64" else torch.float32
+    target = posterior.build(task, run.architecture, run.kappa, device, dtype)
+    return sgld.dynamics(target, settings, start_kernel)
+
+
 def fingerprint(run: Run, task: Task, start_kernel: Array | None, device: torch.device) -> str:
     """Hash of everything the draws depend on, the sampling code included: the checkpoint's key."""
     digest = hashlib.sha256(run.model_dump_json().encode())
     for array in (task.inputs, task.targets, task.supervised, start_kernel):
         digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
-    for module in (networks, langevin, initial, inspect.getmodule(sample)):
+    for module in (*CODE, inspect.getmodule(sample)):
         assert module is not None
         digest.update(inspect.getsource(module).encode())
     digest.update(f"{torch.__version__} {device.type}".encode())
@@ -168,13 +177,9 @@ def fingerprint(run: Run, task: Task, start_kernel: Array | None, device: torch.
 
 def save_checkpoint(state: ChainState, path: Path, key: str) -> None:
     """Write the state as safetensors, atomically."""
-    tensors = {
+    tensors = {name: getattr(state, name) for name in DRAWN} | {
         "memory": state.memory,
         "streams": torch.stack([stream.get_state() for stream in state.streams]),
-        "kernel": state.kernel,
-        "output": state.output,
-        "loss": state.loss,
-        "eigenvalues": state.eigenvalues,
         "stiffness": torch.tensor(state.stiffness, dtype=torch.float64),
     }
     with replacing(path) as temporary:
@@ -182,12 +187,11 @@ def save_checkpoint(state: ChainState, path: Path, key: str) -> None:
 
 
 def _resume(
-    path: Path | None, key: str, sampler: Sampler, posterior: Posterior
+    path: Path | None, key: str, device: torch.device, total_steps: int
 ) -> ChainState | None:
     """The state in a checkpoint; None if there is none, or none that belongs to this run."""
     if path is None or not path.exists():
         return None
-    device = posterior.inputs.device
     try:
         with safe_open(path, framework="pt") as stored:
             if stored.metadata()["key"] != key:
@@ -203,102 +207,49 @@ def _resume(
     for generator_state in tensors["streams"]:
         streams.append(torch.Generator(device))
         streams[-1].set_state(generator_state.clone())  # reads from the start of the storage
-    memory = tensors["memory"].to(device)
-    features = posterior.inputs.shape[2]
-    log.info("resuming at step %d of %d", step, sampler.total_steps)
+    log.info("resuming at step %d of %d", step, total_steps)
     return ChainState(
         step=step,
-        memory=memory,
-        weights=initial.weights_in(memory, posterior.architecture, sampler.width, features),
+        memory=tensors["memory"].to(device),
         streams=streams,
-        kernel=tensors["kernel"].to(device),
-        output=tensors["output"].to(device),
-        loss=tensors["loss"].to(device),
-        eigenvalues=tensors["eigenvalues"].to(device),
         stiffness=float(tensors["stiffness"]),
+        **{name: tensors[name].to(device) for name in DRAWN},
     )
 
 
-def _begin(run: Run, posterior: Posterior, start_kernel: Array | None) -> ChainState:
-    """Step 0: random streams, first weights, room for the draws."""
-    sampler, architecture = run.sampler, run.architecture
-    steps, patterns, features = posterior.inputs.shape
-    device, dtype = posterior.inputs.device, posterior.inputs.dtype
-    seeds = np.random.SeedSequence(run.seed).spawn(sampler.chains)
-    streams = [
-        torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
-        for seed in seeds
-    ]
-
-    size = initial.weight_count(architecture, sampler.width, features)
-    memory = torch.empty(sampler.chains, size, device=device, dtype=dtype)
-    weights = initial.weights_in(memory, architecture, sampler.width, features)
-    _fill(memory, streams)
-    first = initial.from_prior(architecture, weights)
-    if start_kernel is not None:
-        activities = memory.new_empty(sampler.chains, sampler.width, steps * patterns)
-        _fill(activities, streams)
-        first = initial.from_kernel(start_kernel, posterior, activities, first)
-    for block, value in zip(weights, first, strict=True):
-        block.copy_(value)
-
-    draws = (sampler.chains, sampler.draws)
+def _begin(run: Run, task: Task, method: Dynamics, device: torch.device) -> ChainState:
+    """Step 0: random streams, first states, room for the draws."""
+    settings, architecture = run.sampler, run.architecture
+    streams = dynamics.new_streams(run.seed, settings.chains, device)
+    memory = torch.empty(settings.chains, method.size, device=device, dtype=method.dtype)
+    method.begin(memory, streams)
+    draws = (settings.chains, settings.draws)
+    kernel = (*draws, task.patterns, task.patterns, task.steps, task.steps)
+    linear = architecture.activation == "linear"
     return ChainState(
         step=0,
         memory=memory,
-        weights=weights,
         streams=streams,
-        kernel=memory.new_zeros(*draws, patterns, patterns, steps, steps),
-        output=memory.new_zeros(*draws, steps, patterns),
+        kernel=memory.new_zeros(kernel),
+        activation_kernel=memory.new_zeros((0,) if linear else kernel),
+        output=memory.new_zeros(*draws, task.steps, task.patterns),
         loss=memory.new_zeros(draws),
         eigenvalues=memory.new_zeros(
-            sampler.chains, sampler.spectra, architecture.weight_matrices, sampler.width, 2
+            settings.chains, settings.spectra, architecture.weight_matrices, settings.width, 2
         ),
         stiffness=0.0,
     )
 
 
-def _ramped(posterior: Posterior, step: int, sampler: Sampler) -> Posterior:
-    """The posterior with the labels of this step: they grow to their size over the ramp."""
-    if step >= sampler.ramp_steps:
-        return posterior
-    return replace(posterior, targets=posterior.targets * ((step + 1) / sampler.ramp_steps))
-
-
-def _fill(memory: Tensor, streams: list[torch.Generator]) -> None:
-    """Standard normal deviates, each chain's from its own stream."""
-    for row, stream in zip(memory, streams, strict=True):
-        row.normal_(generator=stream)
-
-
-def _record(state: ChainState, draw: int, posterior: Posterior, sampler: Sampler) -> None:
-    """Keep kernel, outputs, loss and, where due, eigenvalues of the present weights, on the device."""
-    activities = networks.forward(state.weights, posterior.inputs, posterior.architecture)
-    output = networks.outputs(state.weights, activities)
-    error = posterior.supervised * (posterior.targets - output)
-    state.kernel[:, draw] = networks.kernel(activities.pre)
-    state.output[:, draw] = output
-    state.loss[:, draw] = 0.5 * error.square().sum((1, 2))
-    if sampler.spectra and (draw + 1) % (sampler.draws // sampler.spectra) == 0:
-        spectrum = (draw + 1) // (sampler.draws // sampler.spectra) - 1
-        values = torch.linalg.eigvals(state.weights.recurrent)
+def _record(state: ChainState, draw: int, method: Dynamics, settings: SamplerSettings) -> None:
+    """Keep kernels, outputs, loss and, where due, eigenvalues of the present state, on the device."""
+    seen = method.observe(state.memory, state.streams)
+    state.kernel[:, draw] = seen.kernel
+    if state.activation_kernel.numel():
+        state.activation_kernel[:, draw] = seen.activation_kernel
+    state.output[:, draw] = seen.output
+    state.loss[:, draw] = seen.loss
+    if settings.spectra and (draw + 1) % (settings.draws // settings.spectra) == 0:
+        spectrum = (draw + 1) // (settings.draws // settings.spectra) - 1
+        values = torch.linalg.eigvals(method.weights(state.memory, state.streams).recurrent)
         state.eigenvalues[:, spectrum] = torch.view_as_real(values)
-
-
-def _check(state: ChainState, posterior: Posterior, sampler: Sampler) -> None:
-    """Stop a chain that has diverged or whose step size is too large for the curvature."""
-    eta = sampler.step_size
-    finite = torch.isfinite(state.memory).all(dim=1)
-    if not bool(finite.all()):
-        chain = int(torch.nonzero(~finite)[0])
-        raise DivergenceError(
-            f"chain {chain} diverged before step {state.step}: its weights are not finite; "
-            f"lower step_size, now {eta:g}"
-        )
-    curvature = float(langevin.curvature(state.weights, posterior).max())
-    state.stiffness = max(state.stiffness, eta * curvature)
-    if not eta * curvature <= LARGEST_STIFFNESS:
-        raise StepSizeError(
-            f"step_size: {eta:g} is too large at step {state.step}: the curvature of the energy is "
-            f"{curvature:.3g}; use at most {0.5 / curvature:.1g}"
-        )

@@ -1,4 +1,4 @@
-"""First weights of a chain: from the prior, or with a given kernel (THEORY 2 and 6)."""
+"""Weights and activities of the prior, with a given kernel, and given each other (THEORY 2 and 8)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from weightsharing.networks import Weights, activate, matrix_index
+from weightsharing.networks import Weights, activate, by_time, matrix_index
 from weightsharing.records import Architecture, Array
-from weightsharing.sampling.langevin import Posterior
+from weightsharing.sampling.posterior import Posterior, masked, shift
 
 
 def weight_count(architecture: Architecture, width: int, features: int) -> int:
@@ -37,25 +37,33 @@ def from_prior(architecture: Architecture, normal: Weights) -> Weights:
     )
 
 
-def from_kernel(
-    kernel: Array, posterior: Posterior, activities: Tensor, prior_weights: Weights
+def activities_from_kernel(kernel: Array, deviates: Tensor, posterior: Posterior) -> Tensor:
+    """Pre-activations with the law N(0, H) for each unit, (chain, time, pattern, unit).
+
+    kernel: H as a (T P, T P) matrix, index t P + p. deviates: standard normal, (chain, unit, T P). They
+    are multiplied by the symmetric root of H.
+    """
+    values, vectors = torch.linalg.eigh(torch.as_tensor(kernel))
+    root = ((vectors * values.clamp(min=0).sqrt()) @ vectors.T).to(deviates)
+    pre: Tensor = (deviates @ root).mT
+    return by_time(pre, posterior.inputs.shape[0])
+
+
+def given_activities(
+    pre: Tensor, posterior: Posterior, prior_weights: Weights, label_noise: Tensor
 ) -> Weights:
-    """Weights under which the pre-activations have the law N(0, H), with the readout fitted to y.
+    """A draw of the weights given the pre-activations, and of the readout given y as well (THEORY 8).
 
-    The activities are ``activities`` times the symmetric root of H.
+    Both laws are Gaussian: the prior draw plus the correction that makes it produce h exactly
+    (Matheron's rule), with the covariance C of each unit; the readout likewise, but for the noise of
+    variance kappa / N of the labels.
 
-    kernel: H as a (T P, T P) matrix, index t P + p. activities: standard normal deviates (chain,
-    unit, T P). prior_weights: a draw of the prior. The weights given the activities are Gaussian:
-    the prior draw plus the correction that makes it produce them exactly (Matheron's rule), with the
-    covariance C of THEORY 6 for each unit; the readout likewise with y. This starts a chain on a
-    chosen branch, to see whether it stays there.
+    pre: h, (chain, time, pattern, unit). prior_weights: a draw of the prior. label_noise: standard
+    normal deviates (chain, supervised). If h cannot be produced, it is fitted by least squares.
     """
     architecture, width = posterior.architecture, prior_weights.readout.shape[-1]
     prior = architecture.prior
     steps, patterns, _ = posterior.inputs.shape
-    values, vectors = torch.linalg.eigh(torch.as_tensor(kernel))
-    root = ((vectors * values.clamp(min=0).sqrt()) @ vectors.T).to(activities)
-    pre = (activities @ root).mT.unflatten(1, (steps, patterns))  # (c, t, p, i)
     post = activate(architecture.activation, pre).double()
     pre, inputs = pre.double(), posterior.inputs.double()
     recurrent, input_, readout = (block.double().clone() for block in prior_weights)
@@ -64,11 +72,13 @@ def from_kernel(
     leaving = torch.cat([torch.zeros_like(post[:, :1]), post[:, :-1]], dim=1).flatten(1, 2)
     driven = inputs.flatten(0, 1)
     used = torch.tensor([matrix_index(architecture, max(time, 1)) for time in range(steps)])
-    used = used.repeat_interleave(patterns)
+    used = used.repeat_interleave(patterns).to(pre.device)
     shared = (used[:, None] == used).to(leaving)
     covariance = prior.w / width * shared * (leaving @ leaving.mT) + prior.u * driven @ driven.mT
-    explained = torch.einsum("ckij,ckj->cki", recurrent[:, used], leaving) + driven @ input_.mT
-    residual = pre.flatten(1, 2) - explained
+    residual = pre.flatten(1, 2) - driven @ input_.mT
+    for index in range(architecture.weight_matrices):
+        rows = used == index
+        residual[:, rows] -= leaving[:, rows] @ recurrent[:, index].mT
     coefficients = torch.linalg.pinv(covariance, hermitian=True) @ residual
     for index in range(architecture.weight_matrices):
         rows = used == index
@@ -80,12 +90,40 @@ def from_kernel(
     phi = post[:, chosen]  # (c, s, i)
     targets = posterior.targets[chosen].double()
     output = torch.einsum("csi,ci->cs", phi, readout) / width
+    output = output + math.sqrt(posterior.kappa / width) * label_noise.double()
     gram = prior.v * phi @ phi.mT / width
     gram = gram + posterior.kappa * torch.eye(len(targets), dtype=gram.dtype, device=gram.device)
     answer = torch.linalg.solve(gram, (targets - output)[..., None])[..., 0]
     readout += prior.v * torch.einsum("cs,csi->ci", answer, phi)
     dtype = prior_weights.readout.dtype
     return Weights(recurrent.to(dtype), input_.to(dtype), readout.to(dtype))
+
+
+def activities_from_prior(posterior: Posterior, width: int, deviates: Tensor) -> Tensor:
+    """Pre-activations of untrained networks, without their weights: (chain, time, pattern, unit).
+
+    Given all earlier activities, h^t of each unit is Gaussian with the blocks of C that their kernel
+    Phi determines (THEORY 8): exact at any N. deviates: standard normal, (chain, unit, T P).
+    """
+    architecture = posterior.architecture
+    steps, patterns, features = posterior.inputs.shape
+    driven = posterior.inputs.reshape(-1, features).to(deviates)
+    from_input = architecture.prior.u * driven @ driven.T
+    pre = deviates.new_zeros(deviates.shape)
+    post = torch.zeros_like(pre)
+    for time in range(steps):
+        now, before = slice(time * patterns, (time + 1) * patterns), slice(0, time * patterns)
+        phi = post.mT @ post / width
+        covariance = from_input + architecture.prior.w * masked(shift(phi, patterns), posterior)
+        inverse = torch.linalg.pinv(covariance[:, before, before], hermitian=True)
+        gain = covariance[:, now, before] @ inverse
+        mean = pre[..., before] @ gain.mT
+        spread = covariance[:, now, now] - gain @ covariance[:, before, now]
+        values, vectors = torch.linalg.eigh(0.5 * (spread + spread.mT))
+        root = vectors * values.clamp(min=0).sqrt()[:, None, :]
+        pre[..., now] = mean + deviates[..., now] @ root.mT
+        post[..., now] = activate(architecture.activation, pre[..., now])
+    return by_time(pre.mT, steps)
 
 
 def _sizes(architecture: Architecture, width: int, features: int) -> list[int]:

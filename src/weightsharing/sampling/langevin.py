@@ -15,10 +15,8 @@ decay has curvature 1 and a direction of curvature k has the stationary variance
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,22 +28,8 @@ from weightsharing.networks import (
     matrix_index,
     outputs,
 )
-from weightsharing.records import Architecture, Task
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """What the energy depends on besides the weights, as tensors on the device.
-
-    inputs: (time, pattern, feature). targets: (time, pattern), 0 where not supervised. supervised:
-    (time, pattern), 0 or 1.
-    """
-
-    architecture: Architecture
-    kappa: float
-    inputs: Tensor
-    targets: Tensor
-    supervised: Tensor
+from weightsharing.records import Architecture
+from weightsharing.sampling.posterior import Posterior
 
 
 class LossGradient(NamedTuple):
@@ -58,23 +42,6 @@ class LossGradient(NamedTuple):
     activities: Activities
     error: Tensor
     delta: Tensor
-
-
-def build(
-    task: Task, architecture: Architecture, kappa: float, device: torch.device, dtype: torch.dtype
-) -> Posterior:
-    """The posterior of a task as tensors."""
-
-    def tensor(array: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.ascontiguousarray(array), dtype=dtype, device=device)
-
-    return Posterior(
-        architecture=architecture,
-        kappa=kappa,
-        inputs=tensor(task.inputs.transpose(1, 0, 2)),
-        targets=tensor(np.where(task.supervised, task.targets, 0.0).T),
-        supervised=tensor(task.supervised.T),
-    )
 
 
 def energy(weights: Weights, posterior: Posterior) -> Tensor:

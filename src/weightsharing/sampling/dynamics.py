@@ -1,0 +1,73 @@
+"""What a chain needs of a sampler: an interface of plain functions, and the random streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from weightsharing.networks import Weights
+
+# One random stream for each chain, so that its draws do not depend on how many run beside it.
+Streams = list[torch.Generator]
+
+
+class Observation(NamedTuple):
+    """What is kept of a draw.
+
+    kernel H and activation_kernel Phi: (chain, pattern, pattern_, time, time_). output:
+    (chain, output_time, pattern). loss: 1/2 sum_S (y - f)^2, (chain,).
+    """
+
+    kernel: Tensor
+    activation_kernel: Tensor
+    output: Tensor
+    loss: Tensor
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """A sampler on one posterior, as functions of the states of a batch of chains.
+
+    size: numbers in the state of one chain; all states are one tensor (chain, size). begin: fills it
+    at step 0. advance: makes one step in place, given its number. observe: kernels, outputs and loss.
+    weights: those of the present state. check: raises if the chains cannot go on, else returns
+    step_size x curvature where that is defined. check_every: steps between checks. acceptance: share
+    of accepted proposals so far, or None.
+    """
+
+    size: int
+    dtype: torch.dtype
+    begin: Callable[[Tensor, Streams], None]
+    advance: Callable[[Tensor, Streams, int], None]
+    observe: Callable[[Tensor, Streams], Observation]
+    weights: Callable[[Tensor, Streams], Weights]
+    check: Callable[[Tensor, int], float]
+    check_every: int
+    acceptance: Callable[[Tensor], float | None]
+
+
+def new_streams(seed: int, chains: int, device: torch.device) -> Streams:
+    """Independent streams of one root seed."""
+    seeds = np.random.SeedSequence(seed).spawn(chains)
+    return [
+        torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
+        for seed in seeds
+    ]
+
+
+def fill_normal(memory: Tensor, streams: Streams) -> None:
+    """Standard normal deviates, each chain's from its own stream."""
+    for row, stream in zip(memory, streams, strict=True):
+        row.normal_(generator=stream)
+
+
+def normal(like: Tensor, shape: tuple[int, ...], streams: Streams) -> Tensor:
+    """Standard normal deviates (chain, *shape) on the device and in the precision of ``like``."""
+    values = like.new_empty(len(streams), *shape)
+    fill_normal(values, streams)
+    return values

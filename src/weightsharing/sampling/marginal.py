@@ -1,0 +1,241 @@
+"""The exact posterior of the activities at finite width, weights integrated out (THEORY 8).
+
+    U(h) = -ln p(h | y) = N/2 [tr(C^-1 H) + ln det C + y_S^T a] + 1/2 ln det(kappa + v Phi_SS)
+    a = (kappa + v Phi_SS)^-1 y_S,   H = h^T h / N,   Phi = phi(h)^T phi(h) / N,
+    C = w mask(shift(Phi)) + u x x^T
+
+h is (N, T P). C has the same range whatever h is, so that h = g B^T with a basis B of it, and g has a
+density. Its gradient costs O(N (T P)^2):
+
+    dU/dh = h C^-1 - phi'(h) * (phi [Q - (v/N) (kappa + v Phi_SS)^-1]),
+    Q = v a a^T on S + w shift_back(mask(C^-1 H C^-1 - C^-1))
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from weightsharing.networks import activate, activation_slope, by_time
+from weightsharing.sampling.initial import activities_from_prior
+from weightsharing.sampling.posterior import Posterior, masked, shift, shift_back
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """The density of g on the reachable directions, of number d.
+
+    posterior: in float64. width: N. basis B: (T P, d). input_kernel: u x x^T, (T P, T P). chosen: indices
+    t P + p of the supervised outputs. labels: y_S, (supervised,), or (chain, supervised) if they differ.
+    """
+
+    posterior: Posterior
+    width: int
+    basis: Tensor
+    input_kernel: Tensor
+    chosen: Tensor
+    labels: Tensor
+
+    @property
+    def dimension(self) -> int:
+        """Number d of reachable directions."""
+        return int(self.basis.shape[1])
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What the energy at one h depends on, for each chain.
+
+    covariance C in the reachable directions, kernel H there, activation_kernel Phi in full, answer a.
+    """
+
+    covariance: Tensor
+    kernel: Tensor
+    activation_kernel: Tensor
+    noisy: Tensor
+    answer: Tensor
+
+
+def build(posterior: Posterior, width: int) -> Marginal:
+    """The marginal density of the activities of networks of this width.
+
+    The reachable directions are the range of C of untrained networks, which training does not change.
+    """
+    posterior = replace(
+        posterior,
+        inputs=posterior.inputs.double(),
+        targets=posterior.targets.double(),
+        supervised=posterior.supervised.double(),
+    )
+    steps, patterns, features = posterior.inputs.shape
+    driven = posterior.inputs.reshape(-1, features)
+    input_kernel = posterior.architecture.prior.u * driven @ driven.T
+    units = 8 * steps * patterns
+    stream = torch.Generator(driven.device).manual_seed(0)
+    deviates = torch.randn(
+        1, units, steps * patterns, generator=stream, dtype=driven.dtype, device=driven.device
+    )
+    pre = activities_from_prior(posterior, units, deviates).flatten(1, 2)
+    post = activate(posterior.architecture.activation, pre)
+    prior_kernel = (post @ post.mT / units)[0]
+    covariance = input_kernel + posterior.architecture.prior.w * masked(
+        shift(prior_kernel, patterns), posterior
+    )
+    values, vectors = torch.linalg.eigh(covariance)
+    chosen = torch.nonzero(posterior.supervised.flatten())[:, 0]
+    return Marginal(
+        posterior=posterior,
+        width=width,
+        basis=vectors[:, values > 1e-10 * values.max()],
+        input_kernel=input_kernel,
+        chosen=chosen,
+        labels=posterior.targets.flatten()[chosen],
+    )
+
+
+def activations(marginal: Marginal, position: Tensor) -> tuple[Tensor, Tensor]:
+    """h and phi(h), each (chain, unit, T P), from g (chain, unit, d)."""
+    pre = position @ marginal.basis.T
+    return pre, activate(marginal.posterior.architecture.activation, pre)
+
+
+def moments(marginal: Marginal, position: Tensor, post: Tensor) -> Moments:
+    """C, H, Phi and a at g; ``post`` is phi(h)."""
+    prior = marginal.posterior.architecture.prior
+    patterns = marginal.posterior.inputs.shape[1]
+    phi = post.mT @ post / marginal.width
+    carried = masked(shift(phi, patterns), marginal.posterior)
+    covariance = marginal.basis.T @ (marginal.input_kernel + prior.w * carried) @ marginal.basis
+    supervised = phi[:, marginal.chosen[:, None], marginal.chosen]
+    noisy = prior.v * supervised + marginal.posterior.kappa * torch.eye(
+        len(marginal.chosen), dtype=phi.dtype, device=phi.device
+    )
+    return Moments(
+        covariance=covariance,
+        kernel=position.mT @ position / marginal.width,
+        activation_kernel=phi,
+        noisy=noisy,
+        # A trajectory that diverges may make it singular; such a proposal is refused, not an error.
+        answer=torch.linalg.solve_ex(noisy, marginal.labels.expand(len(phi), -1))[0],
+    )
+
+
+def energy(marginal: Marginal, position: Tensor) -> Tensor:
+    """U(g) up to a constant, (chain,); infinite where C is not positive definite."""
+    _, post = activations(marginal, position)
+    found = moments(marginal, position, post)
+    factor, fault = torch.linalg.cholesky_ex(found.covariance)
+    noisy_factor, noisy_fault = torch.linalg.cholesky_ex(found.noisy)
+    log_c = 2.0 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    log_noisy = 2.0 * noisy_factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    trace = torch.cholesky_solve(found.kernel, factor).diagonal(dim1=-2, dim2=-1).sum(-1)
+    loss = (found.answer * marginal.labels).sum(-1)
+    value = 0.5 * marginal.width * (trace + log_c + loss) + 0.5 * log_noisy
+    return torch.where((fault == 0) & (noisy_fault == 0), value, torch.inf).nan_to_num(
+        nan=torch.inf
+    )
+
+
+def gradient(marginal: Marginal, position: Tensor) -> Tensor:
+    """dU/dg, (chain, unit, d)."""
+    architecture = marginal.posterior.architecture
+    prior, patterns = architecture.prior, marginal.posterior.inputs.shape[1]
+    pre, post = activations(marginal, position)
+    found = moments(marginal, position, post)
+    inverse = torch.linalg.inv_ex(found.covariance)[0]
+    mismatch = marginal.basis @ (inverse @ found.kernel @ inverse - inverse) @ marginal.basis.T
+    conjugate = prior.w * shift_back(masked(mismatch, marginal.posterior), patterns)
+    loss = prior.v * found.answer[:, :, None] * found.answer[:, None, :]
+    loss = loss - prior.v / marginal.width * torch.linalg.inv_ex(found.noisy)[0]
+    conjugate[:, marginal.chosen[:, None], marginal.chosen] += loss
+    pull = post @ conjugate
+    if architecture.activation != "linear":
+        pull = pull * activation_slope(architecture.activation, pre)
+    slope: Tensor = position @ inverse - pull @ marginal.basis
+    return slope
+
+
+def draw_outputs(marginal: Marginal, phi: Tensor, deviates: Tensor) -> Tensor:
+    """Outputs f at all times with the readout drawn given Phi and y, (chain, output_time, pattern).
+
+    f is Gaussian with mean v Phi_(.,S) a and covariance [v Phi - v^2 Phi_(.,S) (kappa + v Phi_SS)^-1
+    Phi_(S,.)] / N. phi: (chain, T P, T P). deviates: standard normal, (chain, T P).
+    """
+    v = marginal.posterior.architecture.prior.v
+    chosen = marginal.chosen
+    seen = v * phi[:, :, chosen]
+    noisy = seen[:, chosen] + marginal.posterior.kappa * torch.eye(
+        len(chosen), dtype=phi.dtype, device=phi.device
+    )
+    mean = seen @ torch.linalg.solve(noisy, marginal.labels.expand(len(phi), -1))[..., None]
+    covariance = (v * phi - seen @ torch.linalg.solve(noisy, seen.mT)) / marginal.width
+    values, vectors = torch.linalg.eigh(0.5 * (covariance + covariance.mT))
+    drawn = vectors @ (values.clamp(min=0).sqrt() * deviates)[..., None]
+    return by_time((mean + drawn)[..., 0], marginal.posterior.inputs.shape[0])
+
+
+def leapfrog(
+    marginal: Marginal, position: Tensor, momentum: Tensor, factor: Tensor, step: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """``count`` steps of Hamiltonian dynamics in z, g = z L^T, with unit mass for z.
+
+    The part |z|^2 / 2 of the energy, which is all of it for independent units of covariance L L^T, is
+    solved exactly by a rotation in phase space; the rest acts in kicks (Strang splitting): second
+    order, reversible, volume preserving. The step is limited by how far the posterior is from
+    Gaussian, not by its width.
+
+    position z and momentum: (chain, unit, d). factor L: (chain, d, d). step: (chain,).
+    """
+    step = step[:, None, None]
+    turn, sideways = torch.cos(step), torch.sin(step)
+
+    def kick(z: Tensor) -> Tensor:
+        return gradient(marginal, z @ factor.mT) @ factor - z
+
+    momentum = momentum - 0.5 * step * kick(position)
+    for index in range(count):
+        position, momentum = (
+            turn * position + sideways * momentum,
+            turn * momentum - sideways * position,
+        )
+        last = 0.5 if index == count - 1 else 1.0
+        momentum = momentum - last * step * kick(position)
+    return position, momentum
+
+
+def hamiltonian(marginal: Marginal, position: Tensor, momentum: Tensor, factor: Tensor) -> Tensor:
+    """Energy of g = z L^T plus kinetic energy, (chain,)."""
+    kinetic = 0.5 * momentum.square().sum((1, 2))
+    return energy(marginal, position @ factor.mT) + kinetic
+
+
+def whitening(marginal: Marginal, position: Tensor) -> Tensor:
+    """A factor L of an estimate of each unit's covariance, (chain, d, d), for the mass.
+
+    The units' own covariance H, shrunk towards C by d of N + d units so that it is never singular.
+    """
+    _, post = activations(marginal, position)
+    found = moments(marginal, position, post)
+    d = marginal.dimension
+    mixed = (marginal.width * found.kernel + d * found.covariance) / (marginal.width + d)
+    factor: Tensor = torch.linalg.cholesky(mixed)
+    return factor
+
+
+def adapted_log_step(
+    log_step: Tensor, averaged: Tensor, drift: Tensor, error: Tensor, iteration: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Dual averaging of the step size (Hoffman & Gelman 2014, section 3.2), per chain.
+
+    error: aimed at minus found acceptance. Returns log_step, its running average, and the drift.
+    """
+    shrink, delay, memory = 0.05, 10.0, 0.75
+    count = iteration + 1.0
+    drift = drift + (error - drift) / (count + delay)
+    log_step = math.log(0.5) - math.sqrt(count) / shrink * drift
+    log_step = log_step.clamp(max=math.log(1.2))
+    weight = count**-memory
+    return log_step, weight * log_step + (1.0 - weight) * averaged, drift
