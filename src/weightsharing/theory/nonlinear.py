@@ -62,9 +62,12 @@ SEARCH_POINTS = 2**13
 CHUNK = 4096
 # Angles per time step of the coherent starts.
 TURNS = tuple(np.pi * np.arange(4) / 4.0)
-# Two kernels closer than this, relative to their norm, are one solution of a search, whose own
-# quadrature error is below it.
-SAME_POINT = 1e-3
+# Two kernels closer than this, relative to their norm, are one solution of a search, and once refined
+# one stationary point. The searches have a quadrature error of up to 1 %, which soft directions set.
+SAME_IN_SEARCH, SAME_POINT = 1e-2, 2e-3
+# The proposal is nowhere narrower than this fraction of C. With bounded phi the law has the tails of
+# N(0, C), and below 1/2 the variance of the weights would be infinite, which no sample shows.
+NARROWEST = 0.6
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Quadrature:
     own, at least 2. seed: root seed of all of them.
     """
 
-    points: int = 2**15
+    points: int = 2**16
     scramblings: int = 8
     seed: int = 0
 
@@ -408,10 +411,14 @@ def deviates(dimension: int, points: int, generator: np.random.Generator) -> Arr
 
 def sample(problem: NonlinearProblem, normal: Array, covariance: Array) -> Sample:
     """Points of the proposal N(0, covariance): normal (points, d), covariance of g (d, d)."""
-    frame = np.linalg.cholesky(covariance)
+    values, vectors = np.linalg.eigh(covariance)
+    if values[0] <= 0.0:
+        raise np.linalg.LinAlgError("proposal covariance: not positive definite")
+    # Widest directions first: the leading Sobol coordinates are the most uniform.
+    frame = (vectors * np.sqrt(values))[:, ::-1]
     activity = normal @ frame.T
     psi = problem.activation(activity @ problem.lift.T) @ problem.lower_phi.T
-    log_proposal = -0.5 * (normal**2).sum(axis=1) - np.log(np.diag(frame)).sum()
+    log_proposal = -0.5 * (normal**2).sum(axis=1) - 0.5 * np.log(values).sum()
     return Sample(activity, np.ascontiguousarray(psi), log_proposal)
 
 
@@ -646,7 +653,8 @@ def minimise(
     small = False
     for _ in range(max_iterations):
         if not small:
-            following = _adapt(problem, normal, local.kernel, local.conjugate, local.second_moment)
+            wanted = _proposal(problem, local)
+            following = _adapt(problem, normal, local.kernel, local.conjugate, wanted)
             if following is None:
                 return None
             local, points, proposal = following
@@ -695,11 +703,20 @@ def _adapt(
         if local is None:
             return None
         conjugate = local.conjugate
-        gap = np.linalg.norm(local.second_moment - proposal)
-        if gap < 0.05 * np.linalg.norm(proposal):
-            return local, points, proposal
-        proposal = local.second_moment
+        wanted = _proposal(problem, local)
+        if np.linalg.norm(wanted - proposal) < 0.05 * np.linalg.norm(proposal):
+            break
+        proposal = wanted
     return local, points, proposal
+
+
+def _proposal(problem: NonlinearProblem, local: Local) -> Array:
+    """H in g, widened where it is narrower than ``NARROWEST`` C."""
+    frame = np.linalg.cholesky(covariance(problem, local.kernel))
+    half = linalg.solve_triangular(frame, local.second_moment, lower=True)
+    values, vectors = np.linalg.eigh(linalg.solve_triangular(frame, half.T, lower=True))
+    root = (frame @ vectors) * np.sqrt(np.maximum(values, NARROWEST))
+    return np.asarray(root @ root.T)
 
 
 # --- solutions --------------------------------------------------------------------------------
@@ -748,11 +765,16 @@ def stationary_points(
             change = frame @ unpack(vectors[:, 0]) @ frame.T
             for sign in (0.1, -0.1):
                 shifted = local.kernel + sign * change
-                found.append(
-                    minimise(problem, normal, shifted, local.conjugate, proposal)
-                )
+                found.append(minimise(problem, normal, shifted, local.conjugate, proposal))
     solutions = [_refine(problem, quadrature, *point) for point in _distinct(problem, found)]
-    return sorted(solutions, key=lambda solution: (not solution.converged, solution.action))
+    apart: list[Solution] = []
+    for solution in sorted(solutions, key=lambda one: (not one.converged, one.action)):
+        if all(
+            np.linalg.norm(solution.phi - other.phi) > SAME_POINT * np.linalg.norm(other.phi)
+            for other in apart
+        ):
+            apart.append(solution)
+    return apart
 
 
 def coherent_start(
@@ -792,9 +814,7 @@ def _start(problem: NonlinearProblem, start: Array) -> Array:
     return np.asarray(0.5 * (kernel + kernel.T))
 
 
-def _coherent(
-    problem: NonlinearProblem, normal: Array, correlation: float, angle: float
-) -> Array:
+def _coherent(problem: NonlinearProblem, normal: Array, correlation: float, angle: float) -> Array:
     c = covariance(problem, _prior(problem, normal))
     scale = np.sqrt(np.diag(problem.lift @ c @ problem.lift.T))
     time = np.repeat(np.arange(problem.steps), problem.patterns)
@@ -808,12 +828,8 @@ def _coherent(
     return np.asarray(psi.T @ psi / len(psi))
 
 
-def _descend(
-    problem: NonlinearProblem, normal: Array, kernel: Array
-) -> tuple[Local, Array] | None:
-    return minimise(
-        problem, normal, kernel, np.zeros_like(kernel), covariance(problem, kernel)
-    )
+def _descend(problem: NonlinearProblem, normal: Array, kernel: Array) -> tuple[Local, Array] | None:
+    return minimise(problem, normal, kernel, np.zeros_like(kernel), covariance(problem, kernel))
 
 
 def _continued(
@@ -828,7 +844,7 @@ def _continued(
         local = newton(with_signal(problem, float(strength)), points, kernel, conjugate)
         if local is None:
             return None
-        kernel, conjugate, proposal = local.kernel, local.conjugate, local.second_moment
+        kernel, conjugate, proposal = local.kernel, local.conjugate, _proposal(problem, local)
     points = sample(problem, normal, proposal)
     local = newton(problem, points, kernel, conjugate)
     return None if local is None else (local, proposal)
@@ -844,7 +860,8 @@ def _distinct(
         kernel = _canonical(problem, point[0])
         others = [_canonical(problem, other) for other, _ in apart]
         if all(
-            np.linalg.norm(kernel - other) > SAME_POINT * np.linalg.norm(other) for other in others
+            np.linalg.norm(kernel - other) > SAME_IN_SEARCH * np.linalg.norm(other)
+            for other in others
         ):
             apart.append(point)
     return apart
