@@ -53,7 +53,9 @@ def test_figure_2_action_and_stationarity_by_an_independent_quadrature(
     assert found.is_minimum
     assert found.fraction > 0.8
     assert found.action_error < 1e-4
-    assert_z(found.action, action, np.hypot(found.action_error, 1e-5), found.scramblings - 1)
+    assert_z(
+        np.asarray(found.action), action, np.hypot(found.action_error, 1e-5), found.scramblings - 1
+    )
 
     c = np.zeros((STEPS, STEPS))
     c[1:, 1:] = found.phi[:-1, :-1]
@@ -88,7 +90,10 @@ def test_figure_2_action_and_stationarity_by_an_independent_quadrature(
     answer = np.linalg.solve(kappa * np.eye(STEPS) + found.phi, targets)
     value = 0.5 * targets @ answer + 0.5 * np.sum(found.q * found.phi) - np.log(np.mean(integrals))
     assert_z(
-        value, found.action, np.hypot(error(integrals) / np.mean(integrals), found.action_error), 7
+        np.asarray(value),
+        found.action,
+        np.hypot(error(integrals) / np.mean(integrals), found.action_error),
+        7,
     )
 
 
@@ -120,7 +125,7 @@ def test_identity_is_the_linear_theory(kind: Kind) -> None:
     upper = np.triu_indices(6)
     floor = 1e-6  # of either solver
     assert_z(found.phi[upper], kernel[upper], np.hypot(found.phi_error, floor)[upper], 7)
-    assert_z(found.action, expected.action, np.hypot(found.action_error, floor), 7)
+    assert_z(np.asarray(found.action), expected.action, np.hypot(found.action_error, floor), 7)
     assert found.phi_error.max() < 1e-3
     assert found.action_error < 1e-4
     np.testing.assert_allclose(found.h, found.phi, atol=1e-8)
@@ -138,7 +143,7 @@ def test_ordered_branch_of_a_linear_network(kind: Kind) -> None:
     own = nonlinear.nonlinear_problem(task, Architecture(kind=kind, steps=4), KAPPA)
     found = nonlinear.stationary_points(own, Quadrature(points=2**13, scramblings=4))[0]
     assert found.converged
-    assert_z(found.action, expected.action, np.hypot(found.action_error, 1e-6), 3)
+    assert_z(np.asarray(found.action), expected.action, np.hypot(found.action_error, 1e-6), 3)
     upper = np.triu_indices(4)
     error = np.hypot(found.phi_error, 1e-5)[upper]
     assert_z(found.phi[upper], expected.kernel[upper], error, 3)
@@ -276,7 +281,9 @@ def test_independent_scramblings_agree_and_errors_fall_faster_than_monte_carlo()
     )
     upper = np.triu_indices(STEPS)
     assert_z(one.phi[upper], other.phi[upper], np.hypot(one.phi_error, other.phi_error)[upper], 7)
-    assert_z(one.action, other.action, np.hypot(one.action_error, other.action_error), 7)
+    assert_z(
+        np.asarray(one.action), other.action, np.hypot(one.action_error, other.action_error), 7
+    )
 
 
 # --- symmetries -------------------------------------------------------------------------------
@@ -312,7 +319,9 @@ def test_permuted_patterns_permute_the_kernel() -> None:
     upper = np.triu_indices(6)
     error = np.hypot(one.phi_error[np.ix_(index, index)], other.phi_error)[upper]
     assert_z(one.phi[np.ix_(index, index)][upper], other.phi[upper], error, 7)
-    assert_z(one.action, other.action, np.hypot(one.action_error, other.action_error), 7)
+    assert_z(
+        np.asarray(one.action), other.action, np.hypot(one.action_error, other.action_error), 7
+    )
 
 
 def test_unreachable_directions_are_removed() -> None:

@@ -322,7 +322,7 @@ def _triangular_root(covariance: Array) -> Array:
     """Lower triangular L with L L^T = covariance, which may be singular."""
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    upper = np.linalg.qr(root.T, mode="r")
+    _, upper = np.linalg.qr(root.T)
     return np.asarray((upper * np.where(np.diag(upper) < 0.0, -1.0, 1.0)[:, None]).T)
 
 
@@ -596,7 +596,7 @@ def newton(
         try:
             local = expand(problem, points, kernel, conjugate)
             residual = max(local.residuals)
-        except np.linalg.LinAlgError:
+        except (np.linalg.LinAlgError, ValueError):
             return None
         if not np.isfinite(residual):
             return None
@@ -702,12 +702,11 @@ def _adapt(
         local = maximise(problem, points, kernel, conjugate)
         if local is None:
             return None
-        conjugate = local.conjugate
         wanted = _proposal(problem, local)
         if np.linalg.norm(wanted - proposal) < 0.05 * np.linalg.norm(proposal):
-            break
-        proposal = wanted
-    return local, points, proposal
+            return local, points, proposal
+        conjugate, proposal = local.conjugate, wanted
+    return None
 
 
 def _proposal(problem: NonlinearProblem, local: Local) -> Array:
@@ -879,7 +878,7 @@ def _branch_signs(problem: NonlinearProblem, h: Array) -> Array:
     if not problem.sign_symmetric or order_parameter(full, problem.direction) >= 0:
         return np.ones_like(h)
     parity = (-1.0) ** np.repeat(np.arange(problem.steps), problem.patterns)
-    return np.multiply.outer(parity, parity)
+    return np.asarray(np.multiply.outer(parity, parity))
 
 
 def _refine(
@@ -897,13 +896,13 @@ def _refine(
         # What did not converge is kept, so that its residual is reported.
         found.append(local or expand(problem, points, start.kernel, start.conjugate))
     frame = np.linalg.cholesky(found[0].kernel)
-    raw = {
+    raw: dict[str, list[Array]] = {
         "phi": [lift_phi(problem, local.kernel) for local in found],
         "h": [problem.lift @ local.second_moment @ problem.lift.T for local in found],
         "q": [problem.lower_phi.T @ local.conjugate @ problem.lower_phi for local in found],
     }
-    signs = _branch_signs(problem, np.mean(raw["h"], axis=0))
-    mean = {name: signs * np.mean(values, axis=0) for name, values in raw.items()}
+    signs = _branch_signs(problem, np.array(raw["h"]).mean(axis=0))
+    mean = {name: signs * np.array(values).mean(axis=0) for name, values in raw.items()}
     actions = np.array([local.action for local in found])
     return Solution(
         phi=mean["phi"],
