@@ -22,5 +22,6 @@ include: "workflow/rules/figures.smk"
 rule all:
     default_target: True
     input:
+        "figures/fig2.pdf",
         "figures/fig3.pdf",
         "figures/fig4.pdf",

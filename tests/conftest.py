@@ -23,7 +23,7 @@ from weightsharing.records import (
     SamplerSettings,
     Task,
 )
-from weightsharing.tasks import make_task
+from weightsharing.tasks import make_task, sinusoid_task
 from weightsharing.theory.linear import LinearProblem, linear_problem
 
 # As in the workflow; more threads only slow down networks this small.
@@ -137,12 +137,8 @@ def posterior_mean(
 
 def rotation(steps: int, supervised: set[int]) -> tuple[Task, Array]:
     """One input, outputs cos(2 pi t / T): the rotation of figure 5. Returns the task and all targets."""
-    time = np.arange(1, steps + 1)
-    targets = np.cos(2 * np.pi * time / steps)
-    inputs = np.zeros((1, steps, 1))
-    inputs[0, 0] = 1.0
-    chosen = np.isin(time, sorted(supervised))
-    return Task(inputs, targets[None], chosen[None]), targets
+    task = sinusoid_task(steps, tuple(sorted(supervised)))
+    return task, task.targets[0]
 
 
 @pytest.fixture

@@ -213,12 +213,15 @@ def test_changing_one_lambda_changes_one_run() -> None:
 SAMPLER_SIZES = {
     "width", "step_size", "burn_in", "ramp", "duration", "draws", "chains", "spectra"
 }  # fmt: skip
+EXACT_SIZES = {"warm_up", "thinning", "leapfrog_steps"}
 SAMPLERS = {"fig4.sampler"} | {
     f"fig3.samplers.{cell}" for cell in ("dnn_weak", "dnn_strong", "rnn_weak", "rnn_strong")
 }
 SIZES = {"preset", "fig4.curve_points", "fig4.landau_ratios", "fig4.lambdas"} | {
     f"{sampler}.{size}" for sampler in SAMPLERS for size in SAMPLER_SIZES
 }
+SIZES |= {f"fig{n}.exact.{size}" for n in (3, 4) for size in SAMPLER_SIZES | EXACT_SIZES}
+SIZES |= {"fig2.sgld", "fig2.exact", "fig2.shown"}
 
 
 def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:

@@ -22,6 +22,7 @@ VERBS = {
     "transition": "scan the theory of one depth over the signal strength",
     "sample": "train the networks of a run",
     "measure": "compare theory and samples of a run",
+    "fig2": "draw figure 2",
     "fig3": "draw figure 3",
     "fig4": "draw figure 4",
 }

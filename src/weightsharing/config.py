@@ -19,20 +19,50 @@ from weightsharing.records import (
     KINDS,
     Activation,
     Architecture,
+    Count,
     Device,
     EndpointTask,
+    ExactSettings,
     LangevinSettings,
     Positive,
     Prior,
     Record,
     Run,
     SamplerSettings,
+    SinusoidTask,
     Transition,
 )
 from weightsharing.storage import explain
 from weightsharing.theory.transition import critical_signal
 
 Depth = Annotated[int, Field(ge=3)]
+
+
+class Figure2(Record):
+    """Kernels of a nonlinear RNN against its width.
+
+    kappa, prior, activation: the posterior. steps: T of the sinusoid. sgld, exact: one sampler for
+    each width. shown: widths of the kernels drawn beside the theory.
+    """
+
+    kappa: Positive
+    prior: Prior
+    activation: Activation
+    steps: Annotated[int, Field(ge=3)]
+    sgld: Annotated[tuple[LangevinSettings, ...], Field(min_length=1)]
+    exact: Annotated[tuple[ExactSettings, ...], Field(min_length=1)]
+    shown: Annotated[tuple[Count, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _widths_exist(self) -> Self:
+        for name, samplers in (("sgld", self.sgld), ("exact", self.exact)):
+            widths = [sampler.width for sampler in samplers]
+            if len(set(widths)) < len(widths):
+                raise ValueError(f"{name}: got the widths {widths}, they must differ")
+        known = {sampler.width for sampler in (*self.sgld, *self.exact)}
+        if not set(self.shown) <= known:
+            raise ValueError(f"shown: got {list(self.shown)}, must be widths of sgld or exact")
+        return self
 
 
 class Cells(Record):
@@ -48,7 +78,7 @@ class Figure3(Record):
     """Kernels and spectra of DNN and RNN for a weak and a strong learning signal.
 
     kappa, prior, activation: the posterior. steps: T. signs: of the labels, one for each pattern.
-    weak, strong: sizes of the labels; lambda is P times their square.
+    weak, strong: sizes of the labels; lambda is P times their square. exact: of all four cells.
     """
 
     kappa: Positive
@@ -59,6 +89,7 @@ class Figure3(Record):
     weak: Positive
     strong: Positive
     samplers: Cells
+    exact: ExactSettings
 
     @model_validator(mode="after")
     def _weak_is_weaker(self) -> Self:
@@ -73,7 +104,7 @@ class Figure4(Record):
     kappa, prior: the posterior. depths: T of the theory curves. largest_signal: where the
     curves end. curve_points: points of the finite-width prediction. landau_ratios:
     lambda / lambda_c of panel b.
-    sampled_depth: T of the trained networks. lambdas: where they are trained.
+    sampled_depth: T of the trained networks. lambdas: where they are trained, by both samplers.
     """
 
     kappa: Positive
@@ -85,6 +116,7 @@ class Figure4(Record):
     sampled_depth: Depth
     lambdas: Annotated[tuple[Positive, ...], Field(min_length=1)]
     sampler: LangevinSettings
+    exact: ExactSettings
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -124,6 +156,7 @@ class Config(Record):
     preset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     device: Device
+    fig2: Figure2
     fig3: Figure3
     fig4: Figure4
 
@@ -168,7 +201,39 @@ def overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 
 def runs(config: Config) -> dict[str, Run | Transition]:
     """All runs of all figures by their ids. Raises ConfigError naming the key behind a bad run."""
-    return {run.id: run for run in [*figure3_runs(config), *figure4_runs(config)]}
+    every = [*figure2_runs(config), *figure3_runs(config), *figure4_runs(config)]
+    return {run.id: run for run in every}
+
+
+def theory_runs(found: dict[str, Run | Transition]) -> dict[str, str]:
+    """For each training run, the id of the run whose theory it shares: the first of the same key."""
+    first: dict[str, str] = {}
+    return {
+        name: first.setdefault(run.theory_key, name)
+        for name, run in found.items()
+        if isinstance(run, Run)
+    }
+
+
+def figure2_runs(config: Config) -> list[Run]:
+    """Figure 2: one run for each sampler and width."""
+    figure = config.fig2
+    architecture = Architecture(
+        kind="rnn", activation=figure.activation, steps=figure.steps, prior=figure.prior
+    )
+    samplers: list[SamplerSettings] = [*figure.sgld, *figure.exact]
+    return [
+        _run(
+            config,
+            f"fig2.{sampler.method}",
+            id=f"fig2/{sampler.method}-width{sampler.width}",
+            architecture=architecture,
+            kappa=figure.kappa,
+            task=SinusoidTask(),
+            sampler=sampler,
+        )
+        for sampler in samplers
+    ]
 
 
 def figure3_runs(config: Config) -> list[Run]:
@@ -177,17 +242,25 @@ def figure3_runs(config: Config) -> list[Run]:
     return [
         _run(
             config,
-            f"fig3.samplers.{kind}_{strength}",
-            id=f"fig3/{kind}-{strength}",
+            key,
+            id=f"fig3/{kind}-{strength}{suffix}",
             architecture=Architecture(
                 kind=kind, activation=figure.activation, steps=figure.steps, prior=figure.prior
             ),
             kappa=figure.kappa,
-            labels=tuple(sign * size for sign in figure.signs),
-            sampler=getattr(figure.samplers, f"{kind}_{strength}"),
+            task=EndpointTask(labels=tuple(sign * size for sign in figure.signs)),
+            sampler=sampler,
         )
         for kind in KINDS
         for strength, size in (("weak", figure.weak), ("strong", figure.strong))
+        for key, suffix, sampler in (
+            (
+                f"fig3.samplers.{kind}_{strength}",
+                "",
+                getattr(figure.samplers, f"{kind}_{strength}"),
+            ),
+            ("fig3.exact", "-exact", figure.exact),
+        )
     ]
 
 
@@ -207,17 +280,22 @@ def figure4_runs(config: Config) -> list[Run | Transition]:
         for depth in figure.depths
     ]
     trained = Architecture(kind="rnn", steps=figure.sampled_depth, prior=figure.prior)
+    samplers: tuple[tuple[str, str, SamplerSettings], ...] = (
+        ("fig4.sampler", "", figure.sampler),
+        ("fig4.exact", "-exact", figure.exact),
+    )
     return scans + [
         _run(
             config,
-            "fig4.sampler",
-            id=f"fig4/depth{figure.sampled_depth}-lambda{strength:g}",
+            key,
+            id=f"fig4/depth{figure.sampled_depth}-lambda{strength:g}{suffix}",
             architecture=trained,
             kappa=figure.kappa,
-            labels=(strength**0.5,),
-            sampler=figure.sampler,
+            task=EndpointTask(labels=(strength**0.5,)),
+            sampler=sampler,
         )
         for strength in figure.lambdas
+        for key, suffix, sampler in samplers
     ]
 
 
@@ -228,17 +306,17 @@ def _run(
     id: str,
     architecture: Architecture,
     kappa: float,
-    labels: tuple[float, ...],
+    task: EndpointTask | SinusoidTask,
     sampler: SamplerSettings,
 ) -> Run:
-    """A run on the endpoint task; ``key`` is the place of its sampler in the configuration."""
+    """A run; ``key`` is the place of its sampler in the configuration."""
     try:
         return Run(
             id=id,
             seed=run_seed(config.seed, id),
             architecture=architecture,
             kappa=kappa,
-            task=EndpointTask(labels=labels),
+            task=task,
             device=config.device,
             sampler=sampler,
         )

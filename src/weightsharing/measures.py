@@ -121,6 +121,27 @@ def estimate_relative_error(draws: NDArray[np.floating], reference: Array) -> Re
     )
 
 
+def alignment(kernel: NDArray[np.floating], reference: Array) -> Array:
+    """Centered kernel alignment (Kornblith et al. 2019) of kernels with a reference, (...).
+
+    CKA(K, L) = <K', L'> / (|K'| |L'|) with K' = J K J, where J = 1 - 1/(T P) projects orthogonally to the
+    constant vector. 1 if K' and L' are proportional. kernel: (..., pattern, pattern_, time, time_).
+    """
+    patterns, steps = reference.shape[0], reference.shape[-1]
+    centre = np.eye(patterns * steps) - 1.0 / (patterns * steps)
+
+    def centred(values: NDArray[np.floating]) -> Array:
+        flat = np.moveaxis(np.asarray(values, dtype=np.float64), -2, -4)
+        flat = np.moveaxis(flat, -1, -2)
+        return np.asarray(
+            centre @ flat.reshape(*values.shape[:-4], len(centre), len(centre)) @ centre
+        )
+
+    first, second = centred(kernel), centred(reference)
+    norm = np.linalg.norm(first, axis=(-2, -1)) * np.linalg.norm(second)
+    return np.asarray((first * second).sum(axis=(-2, -1)) / norm)
+
+
 def binder_cumulant(values: NDArray[np.floating]) -> float:
     """1 - <m^4> / (3 <m^2>^2): 0 for a Gaussian around 0, 2/3 for two narrow peaks at +-m.
 
@@ -170,12 +191,19 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
     }
     coherence = estimate_ratio(*temporal_coherence(kernels))
     variables = _scalars(judged | {"temporal_coherence": coherence})
+    linear = run.architecture.activation == "linear"
+    activation_kernels = (
+        kernels if linear else reflect_kernel(samples["activation_kernel"].to_numpy(), signs)
+    )
+    activation_kernel = estimate(activation_kernels)
     kernel = estimate(kernels)
     output = estimate(reflect_outputs(samples["output"].to_numpy(), signs, task))
     variables |= {
         "kernel": (KERNEL_AXES, kernel.mean),
         "kernel_standard_error": (KERNEL_AXES, kernel.standard_error),
         "kernel_deviation": (KERNEL_AXES, kernel.deviation),
+        "activation_kernel": (KERNEL_AXES, activation_kernel.mean),
+        "activation_kernel_standard_error": (KERNEL_AXES, activation_kernel.standard_error),
         "output": (OUTPUT_AXES, output.mean),
         "output_standard_error": (OUTPUT_AXES, output.standard_error),
     }
@@ -183,10 +211,12 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
         variables |= _spectra(samples, signs, run.architecture.prior.w)
     faults = [name for name, scalar in judged.items() if not scalar.converged]
     if theory is not None:
-        variables |= _beside_theory(theory, kernels, direction, run.sampler.width)
+        variables |= _beside_theory(
+            theory, kernels, activation_kernels, direction, run.sampler.width
+        )
         if theory.attrs["converged"] != "yes":
             faults.append("theory")
-    return xr.Dataset(
+    dataset = xr.Dataset(
         variables,
         coords={
             "time": samples["time"].to_numpy(),
@@ -203,9 +233,18 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
                 float(scalar.effective_size) for scalar in judged.values()
             ),
             "stiffness": samples.attrs["stiffness"],
+            "width": run.sampler.width,
+            "method": run.sampler.method,
             "device": samples.attrs["device"],
         },
     )
+    if theory is not None:
+        mixed = (
+            float(dataset["alignment_rhat"]) < LARGEST_RHAT
+            and float(dataset["alignment_effective_size"]) > SMALLEST_EFFECTIVE_SIZE
+        )
+        dataset.attrs["alignment_converged"] = "yes" if mixed else "no"
+    return dataset
 
 
 def _scalars(scalars: Mapping[str, Estimate]) -> Variables:
@@ -220,20 +259,30 @@ def _scalars(scalars: Mapping[str, Estimate]) -> Variables:
 
 
 def _beside_theory(
-    theory: xr.Dataset, kernels: NDArray[np.floating], direction: Array, width: int
+    theory: xr.Dataset,
+    kernels: NDArray[np.floating],
+    activation_kernels: NDArray[np.floating],
+    direction: Array,
+    width: int,
 ) -> Variables:
     """The theory's values, and how far from them the kernels on one branch are."""
     points = theory["kernel"].to_numpy()
     predicted = points[0]
-    corrected = predicted + theory["kernel_correction"].to_numpy() / width
-    variables: Variables = {
+    activated = predicted
+    if "activation_kernel" in theory:
+        activated = theory["activation_kernel"].isel(point=0).to_numpy()
+    variables = _scalars({"alignment": estimate(alignment(activation_kernels, activated))})
+    variables |= {
         "kernel_theory": (KERNEL_AXES, predicted),
-        "kernel_finite_width": (KERNEL_AXES, corrected),
+        "activation_kernel_theory": (KERNEL_AXES, activated),
         "output_theory": (OUTPUT_AXES, theory["prediction"].isel(point=0).to_numpy()),
         "order_parameter_theory": ((), order_parameter(predicted, direction)),
         "temporal_coherence_theory": ((), _ratio(*temporal_coherence(predicted))),
-        "temporal_coherence_finite_width": ((), _ratio(*temporal_coherence(corrected))),
     }
+    if "kernel_correction" in theory:
+        corrected = predicted + theory["kernel_correction"].to_numpy() / width
+        variables["kernel_finite_width"] = (KERNEL_AXES, corrected)
+        variables["temporal_coherence_finite_width"] = ((), _ratio(*temporal_coherence(corrected)))
     parts = {
         "kernel": (kernels, predicted),
         "temporal_kernel": (kernels[:, :, 0, 0], predicted[0, 0]),

@@ -42,13 +42,21 @@ def matrix_index(architecture: Architecture, time: int) -> int:
 
 
 def activate(name: Activation, pre: Tensor) -> Tensor:
-    """phi(h): the identity ("linear") or erf(sqrt(pi)/2 h) ("erf"), both of slope 1 at 0."""
-    return pre if name == "linear" else torch.erf(0.5 * math.sqrt(math.pi) * pre)
+    """phi(h): the identity, erf(sqrt(pi)/2 h), tanh(h) (all of slope 1 at 0) or relu max(h, 0)."""
+    if name == "linear":
+        return pre
+    if name == "erf":
+        return torch.erf(0.5 * math.sqrt(math.pi) * pre)
+    return torch.tanh(pre) if name == "tanh" else torch.relu(pre)
 
 
 def activation_slope(name: Activation, pre: Tensor) -> Tensor:
-    """phi'(h): 1 ("linear") or exp(-pi h^2 / 4) ("erf")."""
-    return torch.ones_like(pre) if name == "linear" else torch.exp(-0.25 * math.pi * pre**2)
+    """phi'(h): 1, exp(-pi h^2 / 4), 1 - tanh(h)^2 or the step function."""
+    if name == "linear":
+        return torch.ones_like(pre)
+    if name == "erf":
+        return torch.exp(-0.25 * math.pi * pre**2)
+    return 1.0 - torch.tanh(pre) ** 2 if name == "tanh" else (pre > 0).to(pre)
 
 
 def forward(weights: Weights, inputs: Tensor, architecture: Architecture) -> Activities:

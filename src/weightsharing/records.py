@@ -23,6 +23,10 @@ DRAW_AXES = ("chain", "draw")
 # Eigenvalues of the recurrent matrices at some draws; the last axis is real and imaginary part.
 SPECTRUM_AXES = ("chain", "spectrum", "matrix", "unit", "part")
 
+# Largest dimension T P of the single-neuron integral of the nonlinear theory: beyond it the importance
+# weights degenerate.
+LARGEST_INTEGRAL = 20
+
 # The upper bound is far beyond anything sensible; it keeps powers and ratios within float64.
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
@@ -31,7 +35,7 @@ Count = Annotated[int, Field(ge=1)]
 Device = Literal["auto", "cpu", "cuda"]
 Kind = Literal["rnn", "dnn"]
 KINDS: tuple[Kind, ...] = ("dnn", "rnn")
-Activation = Literal["linear", "erf"]
+Activation = Literal["linear", "erf", "tanh", "relu"]
 
 
 class Record(BaseModel):
@@ -52,7 +56,7 @@ class Architecture(Record):
     """A network unrolled over ``steps`` hidden steps t = 0..T-1 (THEORY 1).
 
     kind: "rnn" shares one recurrent matrix W over all steps, "dnn" has an independent one for each.
-    activation: "linear" is the identity, "erf" is erf(sqrt(pi)/2 x), of slope 1 at 0.
+    activation: "linear" is the identity, "erf" is erf(sqrt(pi)/2 x), of slope 1 at 0 as "tanh" is.
     """
 
     kind: Kind
@@ -76,6 +80,21 @@ class EndpointTask(Record):
     def patterns(self) -> int:
         """Number of patterns P."""
         return len(self.labels)
+
+
+class SinusoidTask(Record):
+    """One scalar input, x^t = 1 at t = 0 only, and targets y^t = cos(2 pi t / T) (THEORY 9).
+
+    supervised: output times trained on; all if None.
+    """
+
+    kind: Literal["sinusoid"] = "sinusoid"
+    supervised: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
+
+    @property
+    def patterns(self) -> int:
+        """Number of patterns P."""
+        return 1
 
 
 class ChainSettings(Record):
@@ -194,20 +213,38 @@ class Run(Record):
     device: Device
     architecture: Architecture
     kappa: Positive
-    task: EndpointTask
+    task: Annotated[EndpointTask | SinusoidTask, Field(discriminator="kind")]
     sampler: Annotated[SamplerSettings, Field(discriminator="method")]
 
     @property
     def has_theory(self) -> bool:
-        """Whether the kernel theory of this run can be solved: of linear networks, so far."""
-        return self.architecture.activation == "linear"
+        """Whether the kernel theory of this run can be solved: linear, or T P small enough."""
+        size = self.architecture.steps * self.task.patterns
+        return self.architecture.activation == "linear" or size <= LARGEST_INTEGRAL
+
+    @property
+    def theory_key(self) -> str:
+        """What the theory depends on: runs with the same key share it, whatever their sampler."""
+        return self.model_dump_json(include={"architecture", "kappa", "task"})
 
     @model_validator(mode="after")
     def _start_is_known(self) -> Self:
         if self.sampler.start != "prior" and not self.has_theory:
             raise ValueError(
                 f"sampler.start: got {self.sampler.start!r}, must be 'prior' where there is no theory "
-                f"(activation {self.architecture.activation!r})"
+                f"(activation {self.architecture.activation!r} and T P above {LARGEST_INTEGRAL})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _supervised_times_exist(self) -> Self:
+        chosen = getattr(self.task, "supervised", None)
+        if chosen is not None and (
+            max(chosen) > self.architecture.steps or len(set(chosen)) < len(chosen)
+        ):
+            raise ValueError(
+                f"task.supervised: got {list(chosen)}, want different output times from 1 to T = "
+                f"{self.architecture.steps}"
             )
         return self
 

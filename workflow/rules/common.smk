@@ -13,7 +13,14 @@ BIN = str(Path(sys.executable).parent)
 sys.path[:0] = [str(SOURCE.resolve()), str((ROOT / "workflow").resolve())]
 
 from sources import sources_of
-from weightsharing.config import figure3_runs, figure4_runs, runs, validate
+from weightsharing.config import (
+    figure2_runs,
+    figure3_runs,
+    figure4_runs,
+    runs,
+    theory_runs,
+    validate,
+)
 from weightsharing.errors import UserError
 from weightsharing.records import Transition
 
@@ -26,6 +33,7 @@ RESULTS = f"results/{CONFIG.preset}"
 LOGS = f"logs/{CONFIG.preset}"
 BENCHMARKS = f"benchmarks/{CONFIG.preset}"
 RUNS = runs(CONFIG)
+THEORY_OF = theory_runs(RUNS)
 
 # Rules call `python -m weightsharing`: the interpreter that runs Snakemake and the package of this
 # source tree, unless --software-deployment-method conda brings an interpreter of its own.
@@ -44,14 +52,15 @@ def branch_to_start_from(wildcards):
     """The theory's kernels, for chains that begin on one of its branches."""
     if RUNS[wildcards.run].sampler.start == "prior":
         return []
-    return f"{RESULTS}/{wildcards.run}/theory.nc"
+    return f"{RESULTS}/{THEORY_OF[wildcards.run]}/theory.nc"
 
 
 def theory_to_compare_with(wildcards):
-    """The theory's kernels, where there is a theory of the network."""
+    """The theory's kernels, where there is a theory of the network. Runs that differ in their sampler
+    only share it."""
     if not RUNS[wildcards.run].has_theory:
         return []
-    return f"{RESULTS}/{wildcards.run}/theory.nc"
+    return f"{RESULTS}/{THEORY_OF[wildcards.run]}/theory.nc"
 
 
 def option(name, file):

@@ -1,5 +1,28 @@
+FIGURE2 = figure2_runs(CONFIG)
 FIGURE3 = figure3_runs(CONFIG)
 FIGURE4 = figure4_runs(CONFIG)
+
+
+rule fig2:
+    input:
+        measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE2],
+        code=code("fig2"),
+    output:
+        report(
+            "figures/fig2.pdf",
+            caption="../report/fig2.rst",
+            category="Figures",
+            labels={"figure": "2", "preset": CONFIG.preset},
+        ),
+    log:
+        f"{LOGS}/fig2.log",
+    conda:
+        "../../environment.yml"
+    params:
+        shown=CONFIG.fig2.shown,
+    shell:
+        "python -m weightsharing fig2 {output:q} --measures {input.measures:q}"
+        " --shown {params.shown} 2> {log:q}"
 
 
 rule fig3:

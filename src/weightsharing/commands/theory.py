@@ -8,8 +8,18 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from weightsharing.records import KERNEL_AXES, OUTPUT_AXES, Kind, Run, Task
+from weightsharing.records import (
+    KERNEL_AXES,
+    OUTPUT_AXES,
+    Array,
+    Kind,
+    Run,
+    Task,
+    kernel_axes,
+)
 from weightsharing.storage import read_record, read_task, write_dataset
+from weightsharing.symmetry import label_direction, order_parameter
+from weightsharing.theory import nonlinear
 from weightsharing.theory.finite_width import kernel_correction
 from weightsharing.theory.linear import (
     LinearProblem,
@@ -21,6 +31,8 @@ from weightsharing.theory.linear import (
     stationary_points,
 )
 from weightsharing.theory.outliers import weight_eigenvalues
+
+POINT_KERNEL_AXES = ("point", *KERNEL_AXES)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +46,64 @@ def execute(options: argparse.Namespace) -> None:
     """Find all stationary points and write them by increasing action."""
     run = read_record(options.run, Run)
     task = read_task(options.task)
-    problem = linear_problem(task, run.architecture, run.kappa)
-    dataset = points_dataset(problem, stationary_points(problem), task, run.architecture.kind)
+    if run.architecture.activation == "linear":
+        problem = linear_problem(task, run.architecture, run.kappa)
+        dataset = points_dataset(problem, stationary_points(problem), task, run.architecture.kind)
+    else:
+        integral = nonlinear.nonlinear_problem(task, run.architecture, run.kappa)
+        solutions = nonlinear.stationary_points(integral)
+        dataset = solutions_dataset(integral, solutions, task)
     write_dataset(dataset, options.output, "theory", run)
+
+
+def solutions_dataset(
+    problem: nonlinear.NonlinearProblem, solutions: list[nonlinear.Solution], task: Task
+) -> xr.Dataset:
+    """Stationary points of the nonlinear theory as a dataset; the first is the theory.
+
+    Errors are standard errors of the quadrature, over independent scramblings.
+    """
+    lowest = solutions[0]
+    faults = []
+    if not lowest.converged:
+        faults.append(
+            f"residual {max(lowest.residuals):.1e}, effective fraction {lowest.fraction:.2f}"
+        )
+    if not lowest.is_minimum:
+        faults.append(f"not a minimum, lowest curvature {lowest.lowest_curvature:.1e}")
+    direction = label_direction(task)
+
+    def kernels(matrices: list[Array]) -> Array:
+        return np.stack([kernel_axes(matrix, task.patterns, task.steps) for matrix in matrices])
+
+    variables: dict[str, tuple[tuple[str, ...], Array]] = {
+        "kernel": (POINT_KERNEL_AXES, kernels([one.h for one in solutions])),
+        "kernel_error": (POINT_KERNEL_AXES, kernels([one.h_error for one in solutions])),
+        "activation_kernel": (POINT_KERNEL_AXES, kernels([one.phi for one in solutions])),
+        "activation_kernel_error": (
+            POINT_KERNEL_AXES,
+            kernels([one.phi_error for one in solutions]),
+        ),
+        "prediction": (
+            ("point", *OUTPUT_AXES),
+            np.stack([nonlinear.predict(problem, one.phi) for one in solutions]),
+        ),
+        "action": (("point",), np.array([one.action for one in solutions])),
+        "action_error": (("point",), np.array([one.action_error for one in solutions])),
+        "gradient_norm": (("point",), np.array([max(one.residuals) for one in solutions])),
+        "lowest_curvature": (("point",), np.array([one.lowest_curvature for one in solutions])),
+        "effective_fraction": (("point",), np.array([one.fraction for one in solutions])),
+    }
+    variables["order_parameter"] = (
+        ("point",),
+        order_parameter(variables["kernel"][1], direction),
+    )
+    time = np.arange(task.steps)
+    return xr.Dataset(
+        variables,
+        coords={"time": time, "time_": time, "output_time": time + 1},
+        attrs={"converged": "yes" if not faults else "no: " + "; ".join(faults)},
+    )
 
 
 def points_dataset(
@@ -54,7 +121,7 @@ def points_dataset(
     dataset = xr.Dataset(
         {
             "kernel": (
-                ("point", *KERNEL_AXES),
+                POINT_KERNEL_AXES,
                 np.stack([full_kernel(problem, point.kernel) for point in points]),
             ),
             "kernel_correction": (KERNEL_AXES, full_kernel(problem, correction)),

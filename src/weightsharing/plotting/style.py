@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from weightsharing import __version__
 from weightsharing.storage import git_commit, replacing
 
-SAMPLER_NAMES = {"sgld": "SGLD"}
+SAMPLER_NAMES = {"sgld": "SGLD", "exact": "exact sampler"}
 # Width of both columns together, in inches.
 PAGE_WIDTH = 6.75
 

@@ -35,7 +35,14 @@ from numpy.typing import NDArray
 from scipy import linalg, special
 from scipy.stats import qmc
 
-from weightsharing.records import Architecture, Array, Task, kernel_axes, time_major
+from weightsharing.records import (
+    LARGEST_INTEGRAL,
+    Architecture,
+    Array,
+    Task,
+    kernel_axes,
+    time_major,
+)
 from weightsharing.symmetry import is_sign_symmetric, label_direction, order_parameter
 
 ActivationFunction = Callable[[Array], Array]
@@ -47,8 +54,6 @@ ACTIVATIONS: dict[str, ActivationFunction] = {
     "relu": lambda h: np.asarray(np.maximum(h, 0.0)),
 }
 
-# Largest T P: beyond it the importance weights degenerate.
-MAXIMUM_DIMENSION = 20
 # A stationary point counts as converged below this norm of the gradients (whitened, S of order 1).
 GRADIENT_TOLERANCE = 1e-9
 # Below this effective fraction of the points neither values nor standard errors are to be trusted.
@@ -225,7 +230,7 @@ def nonlinear_problem(
     """S(F, q) of a network on a task (THEORY 3), reduced to the reachable directions.
 
     activation: a name of ``ACTIVATIONS`` or a function of arrays, elementwise; by default the one of
-    the architecture. Raises ValueError if the name is unknown, T P exceeds ``MAXIMUM_DIMENSION``, no
+    the architecture. Raises ValueError if the name is unknown, T P exceeds ``LARGEST_INTEGRAL``, no
     input differs from 0, patterns are so nearly dependent that float64 cannot tell, or a product
     phi phi' does not fluctuate, so that its conjugate is not defined by the maximum over Q.
     """
@@ -233,9 +238,9 @@ def nonlinear_problem(
     phi = _activation(chosen)
     patterns, steps, features = task.inputs.shape
     size = steps * patterns
-    if size > MAXIMUM_DIMENSION:
+    if size > LARGEST_INTEGRAL:
         raise ValueError(
-            f"task: T P = {steps} x {patterns} = {size} exceeds {MAXIMUM_DIMENSION}, the largest "
+            f"task: T P = {steps} x {patterns} = {size} exceeds {LARGEST_INTEGRAL}, the largest "
             "dimension of the single-neuron integral; use the exact sampler over activities at large N"
         )
     if not np.any(task.inputs):

@@ -1,0 +1,23 @@
+"""fig2: draw figure 2."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from weightsharing.plotting.fig2 import draw
+from weightsharing.plotting.style import save
+from weightsharing.storage import read_dataset
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("output", type=Path, help="figure; its ending names the format")
+    parser.add_argument("--measures", type=Path, nargs="+", required=True, help="NetCDF files")
+    parser.add_argument("--shown", type=int, nargs="+", required=True, help="widths of panel b")
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Read the measures and draw them."""
+    measures = [read_dataset(path, "measures") for path in options.measures]
+    save(draw(measures, options.shown), options.output)
