@@ -80,7 +80,16 @@ BAD: list[tuple[str, Any, str]] = [
     ("fig3.samplers.dnn_weak", DELETED, "missing"),
     ("fig3.samplers.rnn_weak.spectra", -1, "-1"),
     ("fig3.samplers.rnn_weak.keep_weights", "no", "no"),
+    ("fig2.exact", [], "at least 1"),
+    ("fig2.sgld", {}, "{}"),
+    ("fig3.exact.method", "sgld", "exact"),
+    ("fig3.exact.warm_up", 3, "greater than or equal to 10"),
+    ("fig3.exact.acceptance", 1.5, "less than"),
+    ("fig3.exact.step_size", 0.1, "unknown key"),
     # inconsistent
+    ("fig2.shown", [17], "must be widths"),
+    ("fig3.exact.width", 31, "at least T P = 32"),
+    ("fig4.exact.width", 3, "at least T P = 4"),
     ("fig3.weak", 2.0, "below strong"),
     ("fig3.samplers.rnn_weak.spectra", 7, "divide draws"),
     ("fig3.samplers.dnn_strong.ramp", 99.0, "burn_in"),
@@ -249,6 +258,7 @@ def test_paper_preset_has_the_width_of_the_captions() -> None:
 
 def test_a_start_from_the_theory_needs_one() -> None:
     settings = changed("fig3.activation", "erf")
+    settings["fig3"]["exact"]["start"] = "prior"
     assert not any(run.has_theory for run in config.figure3_runs(config.validate(settings)))
     settings["fig3"]["samplers"]["rnn_strong"]["start"] = "lowest"
     with pytest.raises(ConfigError, match=r"fig3\.samplers\.rnn_strong\.start: .*no theory"):

@@ -28,9 +28,10 @@ def draw(task: Task, label_kernels: tuple[Array, Array], measures: Sequence[xr.D
     """Panel a (the task) above the four cells: DNN and RNN, weak and strong signal.
 
     task, label_kernels: of the strong signal. measures: theory against experiment of the four cells,
-    in any order. Of each kernel the upper right is measured and the lower left is theory.
+    in any order, trained by SGLD and drawn by the exact sampler. Of each kernel the upper right is
+    measured in the trained networks and the lower left is theory.
     """
-    figure = page_figure(height=5.7)
+    figure = page_figure(height=6.0)
     norm = _kernel_norm(measures)
     parts: Any = figure.subfigures(2, 1, height_ratios=[0.48, 1.0])
     top, bottom = parts
@@ -40,14 +41,14 @@ def draw(task: Task, label_kernels: tuple[Array, Array], measures: Sequence[xr.D
     letters = iter("bcde")
     for column, kind in enumerate(KINDS):
         for row, signal in enumerate(signals):
-            data = next(
-                data
+            own = {
+                data.attrs["method"] != "exact": data
                 for data in measures
                 if _run(data)["architecture"]["kind"] == kind
                 and round(float(data.attrs["signal"]), 9) == signal
-            )
+            }
             cell = cells[row, column]
-            _cell(cell.subplots(1, 3), data, norm)
+            _cell(cell.subplots(1, 3), own[True], own.get(False), norm)
             title = rf"{kind.upper()}, {STRENGTHS[row]} signal ($\lambda = {signal:g}$)"
             _title(cell, next(letters), title)
     figure.supxlabel(conditions(measures), fontsize=6, color="0.25")
@@ -56,7 +57,9 @@ def draw(task: Task, label_kernels: tuple[Array, Array], measures: Sequence[xr.D
 
 def conditions(measures: Sequence[xr.Dataset]) -> str:
     """N, chains, sampler and what did not converge: the lines below the panels."""
-    samplers = [_run(data)["sampler"] for data in measures]
+    trained = [data for data in measures if data.attrs["method"] != "exact"]
+    exact = [data for data in measures if data.attrs["method"] == "exact"]
+    samplers = [_run(data)["sampler"] for data in trained]
 
     def span(name: str) -> str:
         values = sorted({sampler[name] for sampler in samplers})
@@ -69,19 +72,20 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
         rf"$\kappa = {_run(measures[0])['kappa']:g}$; upper right: measured, lower left: theory; "
         r"branch $m > 0$"
     )
+    if exact:
+        sampler = _run(exact[0])["sampler"]
+        text += f"\nexact: exact sampler, $N = {sampler['width']}$, {sampler['chains']} chains"
     failed = [data for data in measures if not _converged(data)]
     if not failed:
         rhat = max(float(data.attrs["largest_rhat"]) for data in measures)
         size = min(float(data.attrs["smallest_effective_size"]) for data in measures)
         return (
-            f"{text}\nall runs converged: $\\hat R \\leq {rhat:.3f}$, effective sample size "
+            f"{text}; all runs converged: $\\hat R \\leq {rhat:.3f}$, effective sample size "
             rf"$\geq {size:.0f}$"
         )
-    named = ", ".join(
-        f"{_run(data)['architecture']['kind'].upper()} at $\\lambda = {data.attrs['signal']:.3g}$"
-        for data in failed
-    )
-    return f"{text}\nNOT CONVERGED: {named}"
+    named = [_run(data)["id"].removeprefix("fig3/") for data in failed]
+    lines = [", ".join(named[start : start + 4]) for start in range(0, len(named), 4)]
+    return f"{text}\nNOT CONVERGED: " + ",\n".join(lines)
 
 
 def _title(cell: SubFigure, letter: str, text: str) -> None:
@@ -126,9 +130,10 @@ def _task(top: SubFigure, task: Task, label_kernels: tuple[Array, Array], norm: 
 
 def _key(axes: Axes) -> None:
     """What the triangles of the kernels and the marks of the spectra mean."""
-    noise, theory = colours(2)
+    noise, theory, third = colours(3)
     axes.plot([], [], ".", color="black", markersize=4, label="eigenvalue of trained $W$")
     axes.plot([], [], "x", color=theory, markersize=5, label="outlier in theory")
+    axes.plot([], [], "+", color=third, markersize=5, label="outlier, exact sampler")
     axes.plot([], [], color=noise, linewidth=1.0, label=r"disc, radius $\sqrt{w}$")
     axes.plot([], [], color=noise, linewidth=0.8, linestyle="--", label="edge of noise, this $N$")
     axes.legend(
@@ -138,7 +143,9 @@ def _key(axes: Axes) -> None:
     )  # fmt: skip
 
 
-def _cell(panels: Sequence[Axes], data: xr.Dataset, norm: Normalize) -> None:
+def _cell(
+    panels: Sequence[Axes], data: xr.Dataset, exact: xr.Dataset | None, norm: Normalize
+) -> None:
     """Temporal kernel, sample kernel and spectrum of one network."""
     temporal, samples, spectrum = panels
     measured = data["kernel"].to_numpy()
@@ -152,14 +159,14 @@ def _cell(panels: Sequence[Axes], data: xr.Dataset, norm: Normalize) -> None:
     coherence = f"coherence {_with_error(data, 'temporal_coherence')}"
     if theory is not None:
         coherence = (
-            f"{_error(data, 'temporal_kernel')}\n{coherence}\n"
+            f"{_errors(data, exact, 'temporal_kernel')}\n{coherence}\n"
             f"(theory {data['temporal_coherence_theory']:.3f}, at this $N$ "
             f"{data['temporal_coherence_finite_width']:.3f})"
         )
-        _note(samples, _error(data, "sample_kernel"))
+        _note(samples, _errors(data, exact, "sample_kernel"))
     _note(temporal, coherence)
     if "eigenvalue" in data:
-        _spectrum(spectrum, data)
+        _spectrum(spectrum, data, exact)
     else:
         spectrum.axis("off")
 
@@ -168,9 +175,9 @@ def _note(axes: Axes, text: str) -> None:
     axes.set_xlabel(f"{axes.get_xlabel()}\n{text}", fontsize=6, labelpad=-3, linespacing=1.25)
 
 
-def _spectrum(axes: Axes, data: xr.Dataset) -> None:
+def _spectrum(axes: Axes, data: xr.Dataset, exact: xr.Dataset | None) -> None:
     """Eigenvalues of one network of the first chain, the disc of noise, and the theory's outliers."""
-    noise, theory = colours(2)
+    noise, theory, third = colours(3)
     last = data["eigenvalue"].isel(chain=0, spectrum=-1).to_numpy().reshape(-1, 2)
     radius = float(_run(data)["architecture"]["prior"]["w"]) ** 0.5
     edge = float(data["noise_edge"])
@@ -178,6 +185,10 @@ def _spectrum(axes: Axes, data: xr.Dataset) -> None:
     axes.plot(last[:, 0], last[:, 1], "o", color="0.35", markersize=size, mew=0, rasterized=True)
     outside = np.hypot(last[:, 0], last[:, 1]) > edge
     axes.plot(last[outside, 0], last[outside, 1], ".", color="black", markersize=4)
+    if exact is not None and "eigenvalue" in exact:
+        other = exact["eigenvalue"].isel(chain=0, spectrum=-1).to_numpy().reshape(-1, 2)
+        other = other[np.hypot(other[:, 0], other[:, 1]) > float(exact["noise_edge"])]
+        axes.plot(other[:, 0], other[:, 1], "+", color=third, markersize=6)
     axes.add_patch(Circle((0, 0), radius, fill=False, color=noise, linewidth=1.0))
     axes.add_patch(Circle((0, 0), edge, fill=False, color=noise, linewidth=0.8, linestyle="--"))
     if "eigenvalue_theory" in data:
@@ -231,11 +242,16 @@ def _kernel_norm(measures: Sequence[xr.Dataset]) -> AsinhNorm:
     return AsinhNorm(linear_width=LINEAR_UP_TO, vmin=-largest, vmax=largest)
 
 
+def _errors(data: xr.Dataset, exact: xr.Dataset | None, name: str) -> str:
+    """Relative Frobenius errors of a kernel with their error bars."""
+    text = f"error {_error(data, name)}"
+    return text if exact is None else f"{text}\nexact {_error(exact, name)}"
+
+
 def _error(data: xr.Dataset, name: str) -> str:
-    """The relative Frobenius error of a kernel with its error bar."""
     value = 100.0 * float(data[f"{name}_relative_error"])
     bar = 100.0 * float(data[f"{name}_relative_error_standard_error"])
-    return f"error {value:.1f} $\\pm$ {bar:.1f} %"
+    return f"{value:.1f} $\\pm$ {bar:.1f} %"
 
 
 def _with_error(data: xr.Dataset, name: str) -> str:

@@ -24,7 +24,7 @@ def draw(transitions: Sequence[xr.Dataset], measures: Sequence[xr.Dataset]) -> F
     """Panels a (order parameter against lambda) and b (Landau curve) with a line of conditions.
 
     transitions: theory scans, one for each depth. measures: theory against experiment, one for each
-    lambda. Runs that did not converge are drawn hollow and named below the panels.
+    lambda and sampler. Runs that did not converge are drawn hollow and named below the panels.
     """
     figure = page_figure(height=3.6)
     grid = figure.add_gridspec(1, 2, width_ratios=[1.65, 1.0])
@@ -41,7 +41,8 @@ def draw(transitions: Sequence[xr.Dataset], measures: Sequence[xr.Dataset]) -> F
 
 def conditions(measures: Sequence[xr.Dataset]) -> str:
     """N, chains, sampler and what did not converge: the line below the panels."""
-    run = json.loads(measures[0].attrs["run"])
+    run = next(run for run in map(_run, measures) if run["sampler"]["method"] != "exact")
+    exact = [run["sampler"] for run in map(_run, measures) if run["sampler"]["method"] == "exact"]
     sampler = run["sampler"]
     text = (
         f"{SAMPLER_NAMES[sampler['method']]}: $N = {sampler['width']}$, {sampler['chains']} chains, "
@@ -49,14 +50,24 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
         rf"+ {sampler['duration']:g}; $\kappa = {run['kappa']:g}$; "
         "diamonds on the branch $m > 0$; error bars: fluctuation at equilibrium"
     )
+    if exact:
+        text += (
+            f"\ncircles: exact sampler of the activities, weights integrated out, $N = "
+            f"{exact[0]['width']}$, {exact[0]['chains']} chains"
+        )
     failed = [data for data in measures if data.attrs["converged"] != "yes"]
     if not failed:
         rhat = max(float(data.attrs["largest_rhat"]) for data in measures)
         size = min(float(data.attrs["smallest_effective_size"]) for data in measures)
         verdict = rf"$\hat R \leq {rhat:.3f}$, effective sample size $\geq {size:.0f}$"
-        return f"{text}\nall runs converged: {verdict}"
-    named = ", ".join(f"{data.attrs['signal']:.3g}" for data in failed)
-    return text + f"\nNOT CONVERGED (hollow): $\\lambda$ = {named}"
+        return f"{text}\nall runs of both samplers converged: {verdict}"
+    for method in ("sgld", "exact"):
+        own = [f"{data.attrs['signal']:.3g}" for data in failed if data.attrs["method"] == method]
+        if own:
+            text += (
+                f"\nNOT CONVERGED (hollow), {SAMPLER_NAMES[method]}: $\\lambda$ = {', '.join(own)}"
+            )
+    return text
 
 
 def _order_parameter(
@@ -165,21 +176,27 @@ def _diamonds(
     for data in measures:
         signal, m = float(data.attrs["signal"]), float(data["order_parameter"])
         converged = data.attrs["converged"] == "yes"
-        style = {
-            "marker": "D",
-            "markersize": 4.5,
-            "color": colour,
+        exact = data.attrs["method"] == "exact"
+        style: dict[str, Any] = {
+            "marker": "o" if exact else "D",
+            "markersize": 2.6 if exact else 5.0,
+            "color": "black" if exact else colour,
             "markeredgecolor": "black",
-            "markerfacecolor": colour if converged else "white",
+            "markerfacecolor": ("black" if exact else colour) if converged else "white",
             "markeredgewidth": 0.6,
             "linestyle": "none",
         }
-        axes.errorbar(signal, m, yerr=float(data["order_parameter_deviation"]), zorder=3, **style)
+        # Both samplers have the same fluctuation, drawn once; the circles lie on the diamonds.
+        bar = None if exact else float(data["order_parameter_deviation"])
+        axes.errorbar(signal, m, yerr=bar, zorder=4 if exact else 3, **style)
         if signal > critical:
-            inset.plot(signal / critical - 1.0, m, **style | {"markersize": 3})
-    run = json.loads(measures[0].attrs["run"])
-    label = f"{SAMPLER_NAMES[run['sampler']['method']]}, $T = {_depth(measures[0])}$"
-    axes.plot([], [], "D", markersize=4.5, color=colour, markeredgecolor="black", label=label)
+            inset.plot(signal / critical - 1.0, m, **style | {"markersize": 1.5 if exact else 3.0})
+    for method, marker, size, fill in (("sgld", "D", 5.0, colour), ("exact", "o", 2.6, "black")):
+        if any(data.attrs["method"] == method for data in measures):
+            label = f"{SAMPLER_NAMES[method]}, $T = {_depth(measures[0])}$"
+            axes.plot(
+                [], [], marker, markersize=size, color=fill, markeredgecolor="black", label=label
+            )
 
 
 def _slope_guide(inset: Axes, scans: Sequence[xr.Dataset]) -> None:
@@ -240,4 +257,8 @@ def _landau(axes: Axes, scan: xr.Dataset) -> None:
 
 
 def _depth(data: xr.Dataset) -> int:
-    return int(json.loads(data.attrs["run"])["architecture"]["steps"])
+    return int(_run(data)["architecture"]["steps"])
+
+
+def _run(data: xr.Dataset) -> Any:
+    return json.loads(data.attrs["run"])
