@@ -16,9 +16,9 @@ from conftest import ROOT
 
 from weightsharing import config
 from weightsharing.cli import main
-from weightsharing.config import load, overlay, runs
+from weightsharing.config import load, overlay, runs, theory_runs
 from weightsharing.errors import ConfigError
-from weightsharing.records import Run, Transition
+from weightsharing.records import LangevinSettings, Run, Transition
 
 DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))
@@ -74,7 +74,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("fig4.sampler.start", "anywhere", "anywhere"),
     ("fig3.weak", 0.0, "greater than 0"),
     ("fig3.steps", 2, "greater than or equal to 3"),
-    ("fig3.activation", "relu", "relu"),
+    ("fig3.activation", "softmax", "softmax"),
     ("fig3.signs", [1, 2], "2"),
     ("fig3.signs", [1], "at least 2"),
     ("fig3.samplers.dnn_weak", DELETED, "missing"),
@@ -207,14 +207,29 @@ def test_default_runs_and_ids() -> None:
     assert "fig4/depth4-lambda2.4" in found
     assert {"fig3/dnn-weak", "fig3/dnn-strong", "fig3/rnn-weak", "fig3/rnn-strong"} <= set(found)
     assert len({run.seed for run in trained}) == len(trained)
-    assert all(run.sampler.width <= 512 for run in trained)
+    by_sgld = [run for run in trained if isinstance(run.sampler, LangevinSettings)]
+    assert all(run.sampler.width <= 512 for run in by_sgld)
+    assert {run.id.removesuffix("-exact") for run in trained if "fig2" not in run.id} == {
+        run.id for run in by_sgld if "fig2" not in run.id
+    }
+
+
+def test_runs_that_differ_in_their_sampler_only_share_a_theory() -> None:
+    found = theory_runs(runs(load([ROOT / "config.yaml"])))
+    assert {found[name] for name in found if "fig2" in name} == {"fig2/sgld-width16"}
+    assert found["fig3/rnn-strong-exact"] == "fig3/rnn-strong"
+    assert len(set(found.values())) == 1 + 4 + 12
 
 
 def test_changing_one_lambda_changes_one_run() -> None:
     before = runs(load([ROOT / "config.yaml"]))
     settings = changed("fig4.lambdas", [0.6, *DEFAULT["fig4"]["lambdas"][1:]])
     after = runs(config.validate(settings))
-    assert set(after) ^ set(before) == {"fig4/depth4-lambda0.5", "fig4/depth4-lambda0.6"}
+    assert set(after) ^ set(before) == {
+        f"fig4/depth4-lambda{value}{sampler}"
+        for value in ("0.5", "0.6")
+        for sampler in ("", "-exact")
+    }
     assert all(after[name] == before[name] for name in set(after) & set(before))
 
 
