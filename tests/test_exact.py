@@ -20,14 +20,25 @@ from scipy import stats
 from torch import Tensor
 
 from weightsharing import networks
-from weightsharing.measures import Estimate, branch_signs, estimate
+from weightsharing.measures import Estimate, alignment, branch_signs, estimate
 from weightsharing.networks import Weights
-from weightsharing.records import Activation, Architecture, EndpointTask, Kind, Prior, Run, Task
+from weightsharing.records import (
+    Activation,
+    Architecture,
+    EndpointTask,
+    ExactSettings,
+    Kind,
+    Prior,
+    Run,
+    SinusoidTask,
+    Task,
+    kernel_axes,
+)
 from weightsharing.sampling import initial, marginal, posterior
-from weightsharing.sampling.chain import sample
+from weightsharing.sampling.chain import Samples, sample
 from weightsharing.symmetry import reflect_kernel
 from weightsharing.tasks import make_task
-from weightsharing.theory import finite_width, linear
+from weightsharing.theory import finite_width, linear, nonlinear
 from weightsharing.theory.transition import critical_signal
 
 CPU = torch.device("cpu")
@@ -342,3 +353,54 @@ def test_step_size_adapts_to_the_acceptance_aimed_at() -> None:
         run = exact_run(3.0, steps=6, width=64, warm_up=300, draws=200, acceptance=aimed)
         samples = sample(run, make_task(run.task, 6))
         assert samples.acceptance == pytest.approx(aimed, abs=0.12)
+
+
+# --- nonlinear networks -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def figure_2() -> tuple[nonlinear.Solution, dict[int, Samples]]:
+    """Theory and exact sampler for the erf network of figure 2 at three widths."""
+    architecture = Architecture(kind="rnn", activation="erf", steps=10)
+    task = make_task(SinusoidTask(), 10)
+    problem = nonlinear.nonlinear_problem(task, architecture, 0.5)
+    solution = nonlinear.solve(problem, nonlinear.Quadrature(points=2**15, scramblings=4))
+    drawn = {}
+    for width in (64, 256, 1024):
+        settings = ExactSettings(
+            method="exact", width=width, warm_up=100, thinning=2, leapfrog_steps=8, draws=300,
+            chains=4, start="lowest",
+        )  # fmt: skip
+        run = Run(
+            id="test/fig2", seed=5, device="cpu", architecture=architecture, kappa=0.5,
+            task=SinusoidTask(), sampler=settings,
+        )  # fmt: skip
+        drawn[width] = sample(run, task, start_kernel=solution.h)
+    return solution, drawn
+
+
+def test_kernel_of_activations_tends_to_the_nonlinear_theory(
+    figure_2: tuple[nonlinear.Solution, dict[int, Samples]],
+) -> None:
+    """Phi at N = 1024 against the saddle point: two codes that share neither method nor formula.
+
+    The 1/N term is taken from N = 64, an estimate of it whose own error counts.
+    """
+    solution, drawn = figure_2
+    coarse, fine = (estimate(drawn[width].activation_kernel[:, :, 0, 0]) for width in (64, 1024))
+    upper = np.triu_indices(10)
+    correction = (coarse.mean - solution.phi) * 64 / 1024
+    error = np.hypot(fine.standard_error, coarse.standard_error * 64 / 1024)
+    error = np.hypot(error, solution.phi_error)
+    assert_z(fine.mean[upper], (solution.phi + correction)[upper], error[upper])
+
+
+def test_alignment_with_the_theory_tends_to_one_as_one_over_n(
+    figure_2: tuple[nonlinear.Solution, dict[int, Samples]],
+) -> None:
+    solution, drawn = figure_2
+    reference = kernel_axes(solution.phi, 1, 10)
+    found = [estimate(alignment(drawn[n].activation_kernel, reference)) for n in drawn]
+    missing = [1.0 - float(one.mean) for one in found]
+    exponent = np.polyfit(np.log(list(drawn)), np.log(missing), 1)[0]
+    assert exponent == pytest.approx(-1.0, abs=0.1)

@@ -184,6 +184,23 @@ def test_relative_error_of_a_mean(generator: np.random.Generator) -> None:
     assert np.mean(noise) == pytest.approx(expected, rel=0.1)
 
 
+def test_alignment_ignores_scale_and_constants_and_sees_the_rest(
+    generator: np.random.Generator,
+) -> None:
+    root = generator.normal(size=(12, 12))
+    reference = (root @ root.T).reshape(2, 6, 2, 6).transpose(0, 2, 1, 3)
+    assert measures.alignment(3.0 * reference, reference) == pytest.approx(1.0)
+    assert measures.alignment(reference + 2.0, reference) == pytest.approx(1.0)
+    other = generator.normal(size=(12, 12))
+    kernel = (other @ other.T).reshape(2, 6, 2, 6).transpose(0, 2, 1, 3)
+    centre = np.eye(12) - 1 / 12
+    first, second = centre @ other @ other.T @ centre, centre @ root @ root.T @ centre
+    expected = np.trace(first @ second) / np.linalg.norm(first) / np.linalg.norm(second)
+    assert measures.alignment(kernel, reference) == pytest.approx(expected)
+    batch = measures.alignment(np.stack([kernel, reference]), reference)
+    np.testing.assert_allclose(batch, [expected, 1.0])
+
+
 def test_label_kernels() -> None:
     task = make_task(EndpointTask(labels=(2.0, -1.0)), 3)
     temporal, samples = label_kernels(task)

@@ -83,7 +83,7 @@ class EndpointTask(Record):
 
 
 class SinusoidTask(Record):
-    """One scalar input, x^t = 1 at t = 0 only, and targets y^t = cos(2 pi t / T) (THEORY 9).
+    """One scalar input, x^t = 1 at t = 0 only, and targets y^t = cos(2 pi t / T) (figure 2).
 
     supervised: output times trained on; all if None.
     """
