@@ -24,7 +24,7 @@ def draw(measures: Sequence[xr.Dataset], shown: Sequence[int]) -> Figure:
     samplers have one, SGLD is drawn. Runs that did not converge are hollow and named below.
     """
     figure = page_figure(height=2.9)
-    grid = figure.add_gridspec(1, 3, width_ratios=[1.15, 1.1, 0.85])
+    grid = figure.add_gridspec(1, 3, width_ratios=[1.0, 1.3, 0.85])
     _alignment(figure.add_subplot(grid[0]), measures)
     chosen = [_at_width(measures, width) for width in sorted(shown)]
     _kernels(figure, grid[1], chosen)
@@ -83,7 +83,7 @@ def _alignment(axes: Axes, measures: Sequence[xr.Dataset]) -> None:
             error = float(data["alignment_standard_error"])
             axes.errorbar(_width(data), value, yerr=error, **style)
             inset.errorbar(_width(data), 1.0 - value, yerr=error, **style | {"markersize": 3})
-        axes.plot([], [], **style, label=SAMPLER_NAMES[method])
+        axes.plot([], [], **style | {"markerfacecolor": colour}, label=SAMPLER_NAMES[method])
     axes.set_xscale("log", base=2)
     axes.set_xlabel("width $N$")
     axes.set_ylabel(r"CKA($\Phi_{\mathrm{exp}}, \Phi_{\mathrm{theory}}$)")
@@ -114,9 +114,7 @@ def _kernels(figure: Figure, place: Any, chosen: Sequence[xr.Dataset]) -> None:
     panels = [
         (f"$N = {_width(data)}$", data["activation_kernel"][0, 0].to_numpy()) for data in chosen
     ]
-    panels.append(
-        ("theory, $N \\to \\infty$", chosen[-1]["activation_kernel_theory"][0, 0].to_numpy())
-    )
+    panels.append(("theory", chosen[-1]["activation_kernel_theory"][0, 0].to_numpy()))
     largest = max(float(np.abs(kernel).max()) for _, kernel in panels)
     columns = 2
     grid = place.subgridspec(-(-len(panels) // columns), columns, wspace=0.05, hspace=0.1)
@@ -150,10 +148,10 @@ def _autocorrelation(axes: Axes, chosen: Sequence[xr.Dataset]) -> None:
         along = data["activation_kernel"][0, 0].to_numpy()[time, time[::-1]]
         error = data["activation_kernel_standard_error"][0, 0].to_numpy()[time, time[::-1]]
         axes.errorbar(
-            lag, along, yerr=error, color=colour, linewidth=1.0, label=f"$N = {_width(data)}$"
+            lag, along, yerr=error, color=colour, linewidth=1.8, label=f"$N = {_width(data)}$"
         )
     theory = chosen[-1]["activation_kernel_theory"][0, 0].to_numpy()[time, time[::-1]]
-    axes.plot(lag, theory, color="black", linestyle="--", linewidth=1.2, label="theory")
+    axes.plot(lag, theory, color="black", linestyle="--", linewidth=1.2, zorder=4, label="theory")
     axes.set_xlabel("$t - t'$")
     axes.set_ylabel(r"$\Phi^{t,\,T-1-t}$", color=ANTIDIAGONAL)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.02), fontsize=6, handlelength=1.4, ncols=2,
