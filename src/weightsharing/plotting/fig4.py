@@ -118,6 +118,7 @@ def _order_parameter(
     axes.legend(
         loc="upper center",
         bbox_to_anchor=(0.53, -0.2),
+        fontsize=6.5,
         ncols=3,
         handlelength=1.6,
         labelspacing=0.3,
