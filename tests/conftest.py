@@ -59,14 +59,15 @@ def endpoint_run(
 
 
 def exact_run(
-    signal: float, *, kind: Kind = "rnn", steps: int = 4, kappa: float = KAPPA, **sampler: Any
-) -> Run:
+    signal: float, *, kind: Kind = "rnn", steps: int = 4, kappa: float = KAPPA,
+    device: Device = "cpu", **sampler: Any,
+) -> Run:  # fmt: skip
     """The same with the exact sampler."""
     defaults: dict[str, Any] = {
         "method": "exact", "start": "prior", "width": 32, "warm_up": 100, "thinning": 1,
         "leapfrog_steps": 8, "draws": 400, "chains": 4,
     }  # fmt: skip
-    return _run(signal, kind, steps, kappa, "cpu", ExactSettings(**defaults | sampler))
+    return _run(signal, kind, steps, kappa, device, ExactSettings(**defaults | sampler))
 
 
 def _run(

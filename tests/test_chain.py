@@ -21,7 +21,7 @@ from weightsharing.commands.theory import points_dataset
 from weightsharing.errors import DeviceError, DivergenceError, FileError, StepSizeError
 from weightsharing.measures import Estimate, branch_signs, estimate
 from weightsharing.networks import Weights
-from weightsharing.records import Array, Kind, LangevinSettings, Run, Task
+from weightsharing.records import Array, Device, Kind, LangevinSettings, Run, Task
 from weightsharing.sampling import chain, dynamics, langevin, posterior, sgld
 from weightsharing.sampling.chain import Samples, sample
 from weightsharing.storage import task_dataset, write_dataset, write_record
@@ -224,10 +224,15 @@ def test_cuda_without_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_gpu_agrees_with_cpu_in_distribution() -> None:
+@pytest.mark.parametrize("method", ["sgld", "exact"])
+def test_gpu_agrees_with_cpu_in_distribution(method: str) -> None:
     losses = []
-    for device in ("cpu", "cuda"):
-        run = endpoint_run(1.0, width=64, duration=30.0, draws=300, device=device)
+    devices: tuple[Device, ...] = ("cpu", "cuda")
+    for device in devices:
+        if method == "sgld":
+            run = endpoint_run(1.0, width=64, duration=30.0, draws=300, device=device)
+        else:
+            run = exact_run(1.0, width=64, device=device)
         losses.append(estimate(sample(run, task_of(run)).loss))
     error = np.hypot(losses[0].standard_error, losses[1].standard_error)
     assert_z(losses[0].mean, losses[1].mean, error)
@@ -285,7 +290,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
         )  # fmt: skip
         task = task_of(run)
         samples = sample(run, task)
-        signs = branch_signs(samples.kernel, task, shared=True)
+        signs = branch_signs(samples.kernel, task, run.architecture)
         # Below the transition there is one branch, m = 0: nothing to align.
         assert bool((signs == 1.0).all()) != ordered
         kernels = reflect_kernel(samples.kernel, signs)

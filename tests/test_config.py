@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
+from pydantic import ValidationError
 
 from weightsharing import config
 from weightsharing.cli import main
@@ -277,6 +278,29 @@ def test_a_start_from_the_theory_needs_one() -> None:
     assert not any(run.has_theory for run in config.figure3_runs(config.validate(settings)))
     settings["fig3"]["samplers"]["rnn_strong"]["start"] = "lowest"
     with pytest.raises(ConfigError, match=r"fig3\.samplers\.rnn_strong\.start: .*no theory"):
+        config.validate(settings)
+
+
+def test_supervised_times_are_output_times() -> None:
+    run = config.figure2_runs(config.validate(DEFAULT))[0]
+    allowed: tuple[tuple[int, ...] | None, ...] = ((1, 3, 10), (10,), None)
+    for times in allowed:
+        changed_task = {"kind": "sinusoid", "supervised": times}
+        assert Run.model_validate(run.model_dump() | {"task": changed_task}).task.patterns == 1
+    for wrong in ((1, 11), (2, 2), (0, 1)):
+        changed_task = {"kind": "sinusoid", "supervised": wrong}
+        with pytest.raises(ValidationError, match=r"supervised"):
+            Run.model_validate(run.model_dump() | {"task": changed_task})
+
+
+def test_curvature_is_bounded_beforehand_where_it_is_known() -> None:
+    """A linear network on the endpoint task; any other finds out when it runs."""
+    settings = changed("fig3.samplers.dnn_strong.step_size", 0.075)
+    settings["fig3"]["activation"] = "erf"
+    settings["fig3"]["exact"]["start"] = "prior"
+    config.validate(settings)
+    settings["fig3"]["activation"] = "linear"
+    with pytest.raises(ConfigError, match="stability limit"):
         config.validate(settings)
 
 

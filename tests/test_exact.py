@@ -34,7 +34,7 @@ from weightsharing.records import (
     Task,
     kernel_axes,
 )
-from weightsharing.sampling import initial, marginal, posterior
+from weightsharing.sampling import collective, initial, marginal, posterior
 from weightsharing.sampling.chain import Samples, sample
 from weightsharing.symmetry import reflect_kernel
 from weightsharing.tasks import make_task
@@ -67,6 +67,13 @@ def untrained(target: marginal.Marginal, chains: int, seed: int = 0) -> Tensor:
     return pre.flatten(1, 2).mT @ target.basis
 
 
+def whitened(target: marginal.Marginal, position: Tensor) -> tuple[Tensor, Tensor]:
+    """The factor L of the units' own kernel, and z of g = z L^T."""
+    kernel = position.mT @ position / target.width
+    factor = marginal.whitening(target, position, kernel, states=1)
+    return factor, torch.linalg.solve_triangular(factor, position.mT, upper=False).mT
+
+
 TASKS = {
     "endpoint": make_task(EndpointTask(labels=(0.9, -0.4)), 3),
     "sequence": rotation(4, {1, 2, 4})[0],
@@ -80,7 +87,7 @@ TASKS = {
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
-@pytest.mark.parametrize("activation", ["linear", "erf"])
+@pytest.mark.parametrize("activation", ["linear", "erf", "tanh", "relu"])
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 def test_gradient_matches_finite_differences(
     kind: Kind, activation: Activation, task: Task
@@ -184,8 +191,7 @@ def test_outputs_have_the_law_of_readouts_given_the_activities(activation: Activ
 def test_trajectories_are_reversible(kind: Kind, activation: Activation) -> None:
     target = density(TASKS["sequence"], kind, activation, 12)
     position = untrained(target, 3)
-    factor = marginal.whitening(target, position)
-    z = torch.linalg.solve_triangular(factor, position.mT, upper=False).mT
+    factor, z = whitened(target, position)
     momentum, step = normal(*z.shape, seed=1), torch.tensor([0.05, 0.1, 0.2], dtype=torch.float64)
     there, arriving = marginal.leapfrog(target, z, momentum, factor, step, 10)
     assert (there - z).norm() > 0.1
@@ -199,8 +205,7 @@ def test_energy_error_is_of_second_order(activation: Activation) -> None:
     """Fitted over steps that halve while the trajectory keeps its length."""
     target = density(TASKS["sequence"], "rnn", activation, 20)
     position = untrained(target, 8)
-    factor = marginal.whitening(target, position)
-    z = torch.linalg.solve_triangular(factor, position.mT, upper=False).mT
+    factor, z = whitened(target, position)
     momentum = normal(*z.shape, seed=1)
     before = marginal.hamiltonian(target, z, momentum, factor)
     errors = []
@@ -236,8 +241,9 @@ def test_trajectories_preserve_volume() -> None:
 
 @pytest.mark.parametrize("activation", ["linear", "erf"])
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
+@pytest.mark.parametrize("move", ["units", "collective"])
 def test_joint_law_of_activities_and_labels_is_left_alone(
-    kind: Kind, activation: Activation
+    move: str, kind: Kind, activation: Activation
 ) -> None:
     """Geweke's (2004) joint test: networks from the prior, labels drawn from them, then trajectories.
 
@@ -249,23 +255,33 @@ def test_joint_law_of_activities_and_labels_is_left_alone(
     target = density(rotation(4, {2, 4})[0], kind, activation, width, kappa, PRIOR)
     position = untrained(target, networks_)
     # The mass must not depend on the state, or the proposals were not reversible.
-    factor = marginal.whitening(target, untrained(target, 1, seed=20)).expand(networks_, -1, -1)
+    factor = whitened(target, untrained(target, 1, seed=20))[0].expand(networks_, -1, -1)
     found = marginal.moments(target, position, marginal.activations(target, position)[1])
     root = torch.linalg.cholesky(found.noisy / width)
     labels = (root @ normal(networks_, 2, 1, seed=7))[..., 0]
+    directions = collective.count(target.dimension)
+    inverse_root = torch.eye(directions).double().expand(networks_, -1, -1) / (2 * width) ** 0.5
     target = replace(target, labels=labels)
     z = torch.linalg.solve_triangular(factor, position.mT, upper=False).mT
     step = torch.full((networks_,), 0.35, dtype=torch.float64)
     accepted = 0.0
     for sweep in range(6):
-        momentum = normal(*z.shape, seed=30 + sweep)
-        before = marginal.hamiltonian(target, z, momentum, factor)
-        proposal, arriving = marginal.leapfrog(target, z, momentum, factor, step, 3)
-        after = marginal.hamiltonian(target, proposal, arriving, factor)
+        if move == "units":
+            momentum = normal(*z.shape, seed=30 + sweep)
+            log_ratio = marginal.hamiltonian(target, z, momentum, factor)
+            proposal, arriving = marginal.leapfrog(target, z, momentum, factor, step, 3)
+            log_ratio = log_ratio - marginal.hamiltonian(target, proposal, arriving, factor)
+        else:
+            velocity = normal(networks_, directions, seed=30 + sweep)
+            log_ratio = collective.energy(target, z, velocity, factor)
+            proposal, arriving, grown = collective.leapfrog(
+                target, z, velocity, factor, inverse_root, step, 3
+            )
+            log_ratio = grown + log_ratio - collective.energy(target, proposal, arriving, factor)
         uniform = torch.rand(
             networks_, generator=torch.Generator().manual_seed(sweep), dtype=torch.float64
         )
-        taken = uniform < (before - after).exp()
+        taken = uniform < log_ratio.exp()
         accepted += float(taken.double().mean()) / 6
         z = torch.where(taken[:, None, None], proposal, z)
     assert 0.3 < accepted < 0.97
@@ -279,13 +295,145 @@ def test_joint_law_of_activities_and_labels_is_left_alone(
         assert_z(change.mean(axis=0), 0.0, change.std(axis=0) / np.sqrt(networks_))
 
 
+# --- collective moves -------------------------------------------------------------------------
+
+
+def test_components_are_those_along_an_orthonormal_basis() -> None:
+    first, second = normal(2, 4, 4)
+    symmetric = 0.5 * (first + first.mT)
+    found = collective.to_components(first)
+    assert found.shape == (collective.count(4),)
+    torch.testing.assert_close(collective.to_matrix(found, 4), symmetric)
+    inner = found @ collective.to_components(second)
+    torch.testing.assert_close(inner, (symmetric * second).sum())
+
+
+@pytest.mark.parametrize("activation", ["linear", "erf", "relu"])
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_collective_force_is_the_slope_of_the_energy_and_the_volume(
+    kind: Kind, activation: Activation
+) -> None:
+    """By central differences along z exp(s X) with a random symmetric X."""
+    target = density(TASKS["sequence"], kind, activation, 12)
+    factor, z = whitened(target, untrained(target, 3))
+    components = normal(collective.count(target.dimension), seed=4)
+    matrix, step = collective.to_matrix(components, target.dimension), 1e-5
+
+    def value(s: float) -> Tensor:
+        moved = z @ torch.linalg.matrix_exp(s * matrix) @ factor.mT
+        return marginal.energy(target, moved) - s * target.width * matrix.trace()
+
+    slope = -(value(step) - value(-step)) / (2 * step)
+    found = collective.force(target, z, factor) @ components
+    torch.testing.assert_close(found, slope, rtol=1e-6, atol=1e-6)
+
+
+def moved_together(
+    target: marginal.Marginal, z: Tensor, factor: Tensor, step: float, count: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where a trajectory ends, its velocity there, the growth of volume, and the error of the energy."""
+    root = collective.preconditioner(target, z, factor)
+    velocity = normal(len(z), root.shape[-1], seed=6)
+    size = torch.full((len(z),), step, dtype=torch.float64)
+    before = collective.energy(target, z, velocity, factor)
+    there, arriving, grown = collective.leapfrog(target, z, velocity, factor, root, size, count)
+    error = collective.energy(target, there, arriving, factor) - before - grown
+    back, leaving, shrunk = collective.leapfrog(target, there, -arriving, factor, root, size, count)
+    torch.testing.assert_close(back, z, rtol=0, atol=1e-6)
+    torch.testing.assert_close(-leaving, velocity, rtol=0, atol=1e-6)
+    torch.testing.assert_close(-shrunk, grown)
+    return there, arriving, grown, error
+
+
+@pytest.mark.parametrize("activation", ["linear", "erf"])
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_collective_trajectories_are_reversible_and_of_second_order(
+    kind: Kind, activation: Activation
+) -> None:
+    target = density(TASKS["sequence"], kind, activation, 24)
+    factor, z = whitened(target, untrained(target, 6))
+    counts, errors = (20, 40, 80, 160), []
+    for count in counts:
+        there, _, _, error = moved_together(target, z, factor, 1.2 / count, count)
+        errors.append(float(error.abs().mean()))
+    assert (there.mT @ there - z.mT @ z).norm() > 1.0
+    assert -np.polyfit(np.log(counts), np.log(errors), 1)[0] == pytest.approx(2.0, abs=0.1)
+
+
+def test_volume_grows_as_stated_in_collective_trajectories() -> None:
+    """The determinant of the map of (z, velocity), by central differences at the smallest size."""
+    target = density(rotation(2, {1, 2})[0], "rnn", "erf", 3)
+    factor, start = whitened(target, untrained(target, 1))
+    root = collective.preconditioner(target, start, factor)
+    step = torch.tensor([0.3], dtype=torch.float64)
+
+    def flow(state: Tensor) -> tuple[Tensor, Tensor]:
+        z, velocity = state[:6].view(1, 3, 2), state[6:].view(1, 3)
+        z, velocity, grown = collective.leapfrog(target, z, velocity, factor, root, step, 3)
+        return torch.cat([z.flatten(), velocity.flatten()]), grown
+
+    point, h = torch.cat([start.flatten(), normal(3, seed=9)]), 1e-5
+    columns = [
+        (flow(point + h * e)[0] - flow(point - h * e)[0]) / (2 * h) for e in torch.eye(9).double()
+    ]
+    grown = float(torch.linalg.slogdet(torch.stack(columns)).logabsdet)
+    assert abs(grown) > 0.01
+    assert grown == pytest.approx(float(flow(point)[1]), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_few_rows_stand_for_all_units_of_a_linear_network(kind: Kind) -> None:
+    """Force, energy and trajectory of z depend on z^T z only, and units drawn for it have that."""
+    target = density(TASKS["sequence"], kind, "linear", 40)
+    factor, z = whitened(target, untrained(target, 3))
+    rows = torch.linalg.cholesky(z.mT @ z).mT
+    assert rows.shape == (3, 4, 4)
+    there, arriving, grown, error = moved_together(target, z, factor, 0.1, 5)
+    there_, arriving_, grown_, error_ = moved_together(target, rows, factor, 0.1, 5)
+    torch.testing.assert_close(there.mT @ there, there_.mT @ there_)
+    torch.testing.assert_close(arriving, arriving_)
+    torch.testing.assert_close(grown, grown_)
+    torch.testing.assert_close(error, error_, rtol=0, atol=1e-8)
+    units = marginal.draw_units(there_, normal(3, 40, 4, seed=8))
+    assert units.shape == there.shape
+    torch.testing.assert_close(units.mT @ units, there.mT @ there)
+
+
+def test_units_drawn_for_a_kernel_are_uniform() -> None:
+    """Every entry of O has mean 0 and variance 1 / N, and fourth moment 3 / (N (N + 2))."""
+    width, count = 6, 20000
+    drawn = marginal.draw_units(torch.eye(2).double(), normal(count, width, 2, seed=2)).numpy()
+    for power, expected in ((1, 0.0), (2, 1 / width), (4, 3 / (width * (width + 2)))):
+        values = drawn**power
+        assert_z(values.mean(axis=0), expected, values.std(axis=0) / np.sqrt(count))
+
+
+@pytest.mark.parametrize("activation", ["linear", "erf"])
+def test_mass_is_the_curvature_of_the_energy(activation: Activation) -> None:
+    """<X, A X> against second differences along z exp(s X), where all curvatures are positive."""
+    target = density(TASKS["sequence"], "rnn", activation, 400, kappa=5.0)
+    factor, z = whitened(target, untrained(target, 2))
+    z = collective.orthonormal(z) * target.width**0.5
+    torch.testing.assert_close(z.mT @ z, 400.0 * torch.eye(4).double().expand(2, -1, -1))
+    mass = torch.linalg.inv(collective.preconditioner(target, z, factor)).matrix_power(2)
+    assert torch.linalg.eigvalsh(mass).min() > 5 * collective.SMALLEST_CURVATURE * 2 * target.width
+    components = normal(collective.count(4), seed=4)
+    matrix, step = collective.to_matrix(components, 4), 1e-3
+    ahead, here, behind = (
+        marginal.energy(target, z @ torch.linalg.matrix_exp(s * matrix) @ factor.mT)
+        for s in (step, 0.0, -step)
+    )
+    found = torch.einsum("i,cij,j->c", components, mass, components)
+    torch.testing.assert_close(found, (ahead - 2 * here + behind) / step**2, rtol=1e-4, atol=0.0)
+
+
 # --- its law ----------------------------------------------------------------------------------
 
 
 def drawn_kernel(run: Run) -> Estimate:
     task = make_task(run.task, run.architecture.steps)
     samples = sample(run, task)
-    signs = branch_signs(samples.kernel, task, shared=run.architecture.kind == "rnn")
+    signs = branch_signs(samples.kernel, task, run.architecture)
     return estimate(reflect_kernel(samples.kernel, signs)[:, :, 0, 0])
 
 
@@ -350,7 +498,9 @@ def test_weights_given_the_activities_produce_them(kind: Kind) -> None:
 
 def test_step_size_adapts_to_the_acceptance_aimed_at() -> None:
     for aimed in (0.6, 0.9):
-        run = exact_run(3.0, steps=6, width=64, warm_up=300, draws=200, acceptance=aimed)
+        run = exact_run(
+            3.0, steps=6, width=16, warm_up=300, draws=200, acceptance=aimed, leapfrog_steps=3
+        )
         samples = sample(run, make_task(run.task, 6))
         assert samples.acceptance == pytest.approx(aimed, abs=0.12)
 

@@ -51,7 +51,7 @@ def scale(weights: Weights, factors: tuple[float, float, float]) -> list[Tensor]
     return [factor * block for factor, block in zip(factors, weights, strict=True)]
 
 
-@pytest.mark.parametrize("activation", ["linear", "erf"])
+@pytest.mark.parametrize("activation", ["linear", "erf", "tanh", "relu"])
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 def test_step_without_noise_is_a_step_down_the_energy(kind: Kind, activation: Activation) -> None:
     """The hand-written gradient against automatic differentiation of the energy."""

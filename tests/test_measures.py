@@ -11,7 +11,7 @@ from scipy import signal, stats
 from weightsharing import measures, symmetry
 from weightsharing.commands.sample import samples_dataset
 from weightsharing.commands.theory import points_dataset
-from weightsharing.records import Array, EndpointTask, Kind, Run, Task
+from weightsharing.records import Activation, Architecture, Array, EndpointTask, Kind, Run, Task
 from weightsharing.sampling.chain import sample
 from weightsharing.tasks import label_kernels, make_task
 from weightsharing.theory.linear import linear_problem, stationary_points
@@ -84,7 +84,14 @@ def test_sign_symmetry_needs_inputs_and_targets_of_one_parity(
     inputs[0, input_times] = 1.0
     supervised[0, np.array(output_times) - 1] = True
     task = Task(inputs, np.ones((1, 4)), supervised)
-    assert symmetry.is_sign_symmetric(task) == symmetric
+    assert symmetry.has_one_parity(task) == symmetric
+    odd: tuple[Activation, ...] = ("linear", "erf", "tanh")
+    for activation in odd:
+        rnn = Architecture(kind="rnn", activation=activation, steps=4)
+        assert symmetry.is_sign_symmetric(task, rnn) == symmetric
+    assert not symmetry.is_sign_symmetric(task, Architecture(kind="dnn", steps=4))
+    relu = Architecture(kind="rnn", activation="relu", steps=4)
+    assert not symmetry.is_sign_symmetric(task, relu)
 
     generator = np.random.default_rng(0)
     matrix, into, readout = (generator.normal(size=s) for s in ((5, 5), (5, 1), 5))
@@ -142,10 +149,14 @@ def test_draws_are_mapped_only_where_the_symmetry_is_broken(generator: np.random
     kernels = np.zeros((2, 500, 1, 1, 4, 4))
     for values, broken in ((m, False), (np.sign(m) * (3 + 0.3 * m), True)):
         kernels[..., 0, 0, -1, -2] = values
-        found = measures.branch_signs(kernels, task, shared=True)
+        found = measures.branch_signs(kernels, task, Architecture(kind="rnn", steps=4))
         np.testing.assert_array_equal(found, np.sign(values) if broken else 1.0)
-        # A DNN has no such branches, whatever its draws look like.
-        assert (measures.branch_signs(kernels, task, shared=False) == 1.0).all()
+        # Others have no such branches, whatever their draws look like.
+        for other in (
+            Architecture(kind="dnn", steps=4),
+            Architecture(kind="rnn", activation="relu", steps=4),
+        ):
+            assert (measures.branch_signs(kernels, task, other) == 1.0).all()
 
 
 def test_temporal_coherence_of_equal_and_of_uncorrelated_steps() -> None:
@@ -174,7 +185,9 @@ def test_relative_error_of_a_mean(generator: np.random.Generator) -> None:
     z, noise = [], []
     for _ in range(200):
         draws = truth + 0.5 * ar1((4, 400, 2, 2), 0.7, generator)
-        found = measures.estimate_relative_error(draws, reference)
+        found = measures.estimate_relative_error(
+            draws, reference, measures.estimate(draws).standard_error
+        )
         z.append((found.value - exact) / found.standard_error)
         noise.append(found.noise)
     assert np.std(z) == pytest.approx(1.0, abs=0.25)

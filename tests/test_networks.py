@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ from weightsharing.networks import Weights
 from weightsharing.records import Activation, Architecture, Kind
 
 KINDS: tuple[Kind, ...] = ("rnn", "dnn")
-ACTIVATIONS: tuple[Activation, ...] = ("linear", "erf")
+# Written out once more, with the standard library.
+ACTIVATIONS: dict[Activation, Callable[[float], float]] = {
+    "linear": lambda x: x,
+    "erf": lambda x: math.erf(math.sqrt(math.pi) / 2 * x),
+    "tanh": math.tanh,
+    "relu": lambda x: max(x, 0.0),
+}
 CHAINS, STEPS, PATTERNS, FEATURES, WIDTH = 2, 4, 3, 2, 5
 
 
@@ -35,7 +42,7 @@ def random_inputs(seed: int = 1) -> torch.Tensor:
     return torch.randn(STEPS, PATTERNS, FEATURES, generator=stream, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("activation", ["linear", "erf"])
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 def test_forward_pass_kernel_and_output_match_plain_loops(
     kind: Kind, activation: Activation
@@ -45,9 +52,7 @@ def test_forward_pass_kernel_and_output_match_plain_loops(
     activities = networks.forward(weights, inputs, architecture)
     outputs = networks.outputs(weights, activities)
     kernel = networks.kernel(activities.pre)
-    phi = np.vectorize(
-        (lambda x: x) if activation == "linear" else lambda x: math.erf(math.sqrt(math.pi) / 2 * x)
-    )
+    phi = np.vectorize(ACTIVATIONS[activation])
     for chain in range(CHAINS):
         matrices, into, readout = (block[chain].numpy() for block in weights)
         pre = np.zeros((STEPS, PATTERNS, WIDTH))
@@ -73,7 +78,8 @@ def test_dnn_with_equal_matrices_is_the_rnn() -> None:
 
 
 def test_activation_slopes() -> None:
-    x = torch.linspace(-3, 3, 101, dtype=torch.float64, requires_grad=True)
+    # None of them is 0, where relu has no slope.
+    x = torch.linspace(-3, 3, 100, dtype=torch.float64, requires_grad=True)
     for name in ACTIVATIONS:
         (slope,) = torch.autograd.grad(networks.activate(name, x).sum(), x)
         torch.testing.assert_close(networks.activation_slope(name, x), slope)

@@ -13,7 +13,15 @@ import xarray as xr
 from arviz_stats.base.array import array_stats
 from numpy.typing import NDArray
 
-from weightsharing.records import KERNEL_AXES, OUTPUT_AXES, SPECTRUM_AXES, Array, Run, Task
+from weightsharing.records import (
+    KERNEL_AXES,
+    OUTPUT_AXES,
+    SPECTRUM_AXES,
+    Architecture,
+    Array,
+    Run,
+    Task,
+)
 from weightsharing.symmetry import (
     branch,
     is_sign_symmetric,
@@ -108,8 +116,13 @@ class RelativeError:
     noise: float
 
 
-def estimate_relative_error(draws: NDArray[np.floating], reference: Array) -> RelativeError:
-    """``relative_error`` of the mean of draws (chain, draw, ...), its error bar by linearisation."""
+def estimate_relative_error(
+    draws: NDArray[np.floating], reference: Array, standard_error: Array
+) -> RelativeError:
+    """``relative_error`` of the mean of draws (chain, draw, ...), its error bar by linearisation.
+
+    standard_error: of each entry of that mean.
+    """
     values = np.asarray(draws, dtype=np.float64).reshape(*draws.shape[:2], -1)
     size = float(np.linalg.norm(reference))
     difference = values.mean(axis=(0, 1)) - reference.reshape(-1)
@@ -117,7 +130,7 @@ def estimate_relative_error(draws: NDArray[np.floating], reference: Array) -> Re
     return RelativeError(
         value=float(np.linalg.norm(difference)) / size,
         standard_error=float(estimate(along).standard_error) / size,
-        noise=float(np.linalg.norm(estimate(values).standard_error)) / size,
+        noise=float(np.linalg.norm(standard_error)) / size,
     )
 
 
@@ -151,17 +164,18 @@ def binder_cumulant(values: NDArray[np.floating]) -> float:
     return float(1.0 - np.mean(values**4) / (3.0 * np.mean(values**2) ** 2))
 
 
-def branch_signs(kernels: NDArray[np.floating], task: Task, shared: bool) -> NDArray[np.floating]:
+def branch_signs(
+    kernels: NDArray[np.floating], task: Task, architecture: Architecture
+) -> NDArray[np.floating]:
     """-1 for each draw that W -> -W has to bring to the branch m > 0, shape (chain, draw).
 
-    shared: whether the network shares its weights (RNN); a DNN's draws are left as they are. So are
-    those of a task without the symmetry (THEORY 4), and those that have not broken it, by their Binder
-    cumulant: the mean over both signs is then that of the one phase there is. Otherwise each draw
-    is mapped by itself, so that the mean is that of the posterior restricted to m > 0, however often
-    a chain crosses between the two branches.
+    Draws without the symmetry (THEORY 4) are left as they are. So are those that have not broken it, by
+    their Binder cumulant: the mean over both signs is then that of the one phase there is. Otherwise
+    each draw is mapped by itself, so that the mean is that of the posterior restricted to m > 0,
+    however often a chain crosses between the two branches.
     """
     direction = label_direction(task)
-    if not (shared and is_sign_symmetric(task)):
+    if not is_sign_symmetric(task, architecture):
         return np.ones(kernels.shape[:2])
     if binder_cumulant(order_parameter(kernels, direction)) < BROKEN_BINDER:
         return np.ones(kernels.shape[:2])
@@ -177,26 +191,24 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
     symmetry. Attributes: converged ("yes" or what did not), R-hat and effective sample size.
     """
     direction = label_direction(task)
-    shared = run.architecture.kind == "rnn"
     drawn = samples["kernel"].to_numpy()
-    signs = branch_signs(drawn, task, shared)
+    signs = branch_signs(drawn, task, run.architecture)
     kernels = reflect_kernel(drawn, signs)
     m = order_parameter(drawn, direction)
     endpoint = np.einsum("p,...pq,q->...", direction, kernels[..., -1, -1], direction)
     # R-hat and effective sample size are judged on scalars that the sign symmetry leaves alone.
     judged = {
-        "order_parameter": estimate(np.abs(m) if shared and is_sign_symmetric(task) else m),
+        "order_parameter": estimate(np.abs(m) if is_sign_symmetric(task, run.architecture) else m),
         "endpoint_kernel": estimate(endpoint),
         "loss": estimate(samples["loss"].to_numpy()),
     }
     coherence = estimate_ratio(*temporal_coherence(kernels))
     variables = _scalars(judged | {"temporal_coherence": coherence})
-    linear = run.architecture.activation == "linear"
-    activation_kernels = (
-        kernels if linear else reflect_kernel(samples["activation_kernel"].to_numpy(), signs)
-    )
-    activation_kernel = estimate(activation_kernels)
     kernel = estimate(kernels)
+    activation_kernels, activation_kernel = kernels, kernel
+    if run.architecture.activation != "linear":
+        activation_kernels = reflect_kernel(samples["activation_kernel"].to_numpy(), signs)
+        activation_kernel = estimate(activation_kernels)
     output = estimate(reflect_outputs(samples["output"].to_numpy(), signs, task))
     variables |= {
         "kernel": (KERNEL_AXES, kernel.mean),
@@ -212,7 +224,7 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
     faults = [name for name, scalar in judged.items() if not scalar.converged]
     if theory is not None:
         variables |= _beside_theory(
-            theory, kernels, activation_kernels, direction, run.sampler.width
+            theory, kernels, kernel.standard_error, activation_kernels, direction, run.sampler.width
         )
         if theory.attrs["converged"] != "yes":
             faults.append("theory")
@@ -261,11 +273,15 @@ def _scalars(scalars: Mapping[str, Estimate]) -> Variables:
 def _beside_theory(
     theory: xr.Dataset,
     kernels: NDArray[np.floating],
+    standard_error: Array,
     activation_kernels: NDArray[np.floating],
     direction: Array,
     width: int,
 ) -> Variables:
-    """The theory's values, and how far from them the kernels on one branch are."""
+    """The theory's values, and how far from them the kernels on one branch are.
+
+    standard_error: of the mean of ``kernels``.
+    """
     points = theory["kernel"].to_numpy()
     predicted = points[0]
     activated = predicted
@@ -284,12 +300,12 @@ def _beside_theory(
         variables["kernel_finite_width"] = (KERNEL_AXES, corrected)
         variables["temporal_coherence_finite_width"] = ((), _ratio(*temporal_coherence(corrected)))
     parts = {
-        "kernel": (kernels, predicted),
-        "temporal_kernel": (kernels[:, :, 0, 0], predicted[0, 0]),
-        "sample_kernel": (kernels[..., -1, -1], predicted[..., -1, -1]),
+        "kernel": (...,),
+        "temporal_kernel": (..., 0, 0, slice(None), slice(None)),
+        "sample_kernel": (..., -1, -1),
     }
-    for name, (draws, reference) in parts.items():
-        error = estimate_relative_error(draws, reference)
+    for name, part in parts.items():
+        error = estimate_relative_error(kernels[part], predicted[part], standard_error[part])
         variables[f"{name}_relative_error"] = ((), np.asarray(error.value))
         variables[f"{name}_relative_error_standard_error"] = ((), np.asarray(error.standard_error))
         variables[f"{name}_relative_error_noise"] = ((), np.asarray(error.noise))

@@ -85,9 +85,13 @@ def by_time(flat: Tensor, steps: int) -> Tensor:
     return flat.reshape(flat.shape[0], steps, flat.shape[1] // steps, *flat.shape[2:])
 
 
+def kernel_axes(gram: Tensor, steps: int) -> Tensor:
+    """(chain, T P, T P) of index t P + p as (chain, pattern, pattern, time, time)."""
+    patterns = gram.shape[-1] // steps
+    return gram.view(-1, steps, patterns, steps, patterns).permute(0, 2, 4, 1, 3)
+
+
 def kernel(activities: Tensor) -> Tensor:
     """(1/N) h_p^t . h_p'^t', (chain, pattern, pattern, time, time), of pre- or post-activations."""
     flat = activities.flatten(1, 2)
-    steps, patterns, width = activities.shape[1:]
-    gram = (flat @ flat.mT / width).view(-1, steps, patterns, steps, patterns)
-    return gram.permute(0, 2, 4, 1, 3)
+    return kernel_axes(flat @ flat.mT / activities.shape[-1], activities.shape[1])

@@ -5,18 +5,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from weightsharing.records import Array, Task
+from weightsharing.records import Architecture, Array, Task
 
 
-def is_sign_symmetric(task: Task) -> bool:
-    """Whether W -> -W leaves the posterior of ``task`` invariant (RNN, odd activation).
+def has_one_parity(task: Task) -> bool:
+    """Whether all inputs come at times of one parity, and all supervised times are of one parity.
 
-    W -> -W maps h^t to (-1)^t h^t if all inputs come at times of one parity (up to a sign of U), and
-    the readout then keeps its law if all supervised times are of one parity (up to a sign of v).
+    W -> -W then maps h^t to (-1)^t h^t (up to a sign of U), and the readout keeps its law (up to a sign
+    of v), if the activation is odd.
     """
     input_times = np.flatnonzero(np.any(task.inputs != 0.0, axis=(0, 2)))
     output_times = np.flatnonzero(task.supervised.any(axis=0))
     return all(len(set(times % 2)) <= 1 for times in (input_times, output_times))
+
+
+def is_sign_symmetric(task: Task, architecture: Architecture) -> bool:
+    """Whether W -> -W is a symmetry of the posterior under which m changes sign (THEORY 4).
+
+    So for RNNs with an odd activation on tasks of one parity. A DNN can change the sign of each of its
+    matrices, and does not order.
+    """
+    odd = architecture.activation != "relu"
+    return odd and architecture.kind == "rnn" and has_one_parity(task)
 
 
 def label_direction(task: Task) -> Array:

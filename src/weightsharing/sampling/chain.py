@@ -26,7 +26,16 @@ from torch import Tensor
 from weightsharing import networks
 from weightsharing.errors import DeviceError
 from weightsharing.records import Array, ExactSettings, Run, SamplerSettings, Task
-from weightsharing.sampling import dynamics, exact, initial, langevin, marginal, posterior, sgld
+from weightsharing.sampling import (
+    collective,
+    dynamics,
+    exact,
+    initial,
+    langevin,
+    marginal,
+    posterior,
+    sgld,
+)
 from weightsharing.sampling.dynamics import Dynamics, Streams
 from weightsharing.storage import replacing
 
@@ -35,7 +44,7 @@ log = logging.getLogger(__name__)
 # Seconds between two reports of progress.
 PROGRESS_SECONDS = 1.0
 # The modules that decide what is drawn.
-CODE = (networks, posterior, initial, langevin, sgld, marginal, exact, dynamics)
+CODE = (networks, posterior, initial, langevin, sgld, marginal, collective, exact, dynamics)
 
 Progress = Callable[[int, int], None]
 

@@ -1,8 +1,9 @@
 """The exact sampler as the dynamics of a chain: Hamiltonian Monte Carlo of the activities (THEORY 8).
 
-A step of the chain is one trajectory of ``marginal.leapfrog`` and its acceptance (Duane et al. 1987).
-During the warm-up the step size adapts to the acceptance aimed at, and the mass to the kernel of the
-units; then both are fixed. The state of a chain is z, the factor L of g = z L^T, and the adaptation.
+A step of the chain is a trajectory of single units (``marginal.leapfrog``) and one of all units together
+(``collective.leapfrog``), each with its acceptance (Duane et al. 1987); linear networks need the second
+only. During the warm-up the step sizes adapt to the acceptance aimed at, the mass of the units to their
+kernel, and that of the collective moves to the curvature of the energy; then all are fixed.
 """
 
 from __future__ import annotations
@@ -17,26 +18,38 @@ from weightsharing import networks
 from weightsharing.errors import DivergenceError
 from weightsharing.networks import Weights
 from weightsharing.records import Array, ExactSettings
-from weightsharing.sampling import initial, marginal
+from weightsharing.sampling import collective, initial, marginal
 from weightsharing.sampling.dynamics import Dynamics, Observation, Streams, fill_normal, normal
 from weightsharing.sampling.posterior import Posterior
 
 # Steps are multiplied by a random number within this distance of 1, against periodic orbits.
 JITTER = 0.2
-# Share of the warm-up after which the mass stays as it is and only the step size adapts.
+# Share of the warm-up after which the masses stay as they are and only the step sizes adapt.
 MASS_UNTIL = 0.6
+# The mass of the collective moves is first computed after this many steps.
+SETTLED = 7
+# Longest trajectory: after a quarter of their period the units have forgotten where they were.
+QUARTER_PERIOD = 0.5 * math.pi
+
+# The two moves of a step, an axis of what adapts.
+UNITS, TOGETHER = 0, 1
 
 
 class State(NamedTuple):
     """Views of the states of a batch of chains.
 
-    position z: (chain, unit, d). factor L: (chain, d, d). adaptation: (chain, 3), logarithm of the step,
-    its average, and the drift of dual averaging. accepted: (chain, 2), sum of acceptance probabilities
-    after the warm-up and their number.
+    position z of g = z L^T: (chain, row, d), a row for each unit; d rows with the same z^T z for linear
+    networks, whose energy depends on no more. factor L: (chain, d, d). summed: kernels of g since the
+    masses were last set, (chain, d, d). root A^(-1/2) of the collective
+    moves: (chain, n, n). adaptation: (chain, move, 3), logarithm of the step, its average, and the
+    drift of dual averaging. accepted: (chain, move, 2), sum of acceptance probabilities after the
+    warm-up and their number.
     """
 
     position: Tensor
     factor: Tensor
+    summed: Tensor
+    root: Tensor
     adaptation: Tensor
     accepted: Tensor
 
@@ -45,18 +58,17 @@ def dynamics(posterior: Posterior, settings: ExactSettings, start_kernel: Array 
     """HMC of the activities; ``start_kernel`` H of the first ones, None for untrained networks."""
     target = marginal.build(posterior, settings.width)
     architecture, width, d = posterior.architecture, settings.width, target.dimension
+    directions = collective.count(d)
     steps, patterns, features = posterior.inputs.shape
-    sizes = [width * d, d * d, 3, 2]
+    linear = architecture.activation == "linear"
+    rows = d if linear else width
+    shapes = ((rows, d), (d, d), (d, d), (directions, directions), (2, 3), (2, 2))
+    sizes = [math.prod(shape) for shape in shapes]
+    longest = math.log(QUARTER_PERIOD / settings.leapfrog_steps)
 
     def view(memory: Tensor) -> State:
-        position, factor, adaptation, accepted = memory.split(sizes, dim=1)
-        return State(
-            position.unflatten(1, (width, d)), factor.unflatten(1, (d, d)), adaptation, accepted
-        )
-
-    def activities(memory: Tensor) -> tuple[Tensor, Tensor]:
-        state = view(memory)
-        return marginal.activations(target, state.position @ state.factor.mT)
+        parts = memory.split(sizes, dim=1)
+        return State(*(part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)))
 
     def begin(memory: Tensor, streams: Streams) -> None:
         deviates = normal(memory, (width, steps * patterns), streams)
@@ -64,59 +76,93 @@ def dynamics(posterior: Posterior, settings: ExactSettings, start_kernel: Array 
             pre = initial.activities_from_prior(target.posterior, width, deviates)
         else:
             pre = initial.activities_from_kernel(start_kernel, deviates, target.posterior)
+        position = pre.flatten(1, 2).mT @ target.basis
+        if linear:
+            position = torch.linalg.cholesky(position.mT @ position).mT
         memory.zero_()
         state = view(memory)
-        state.adaptation[:, :2] = math.log(0.5)
-        rescale(state, pre.flatten(1, 2).mT @ target.basis)
+        state.adaptation[..., :2] = longest
+        rescale(state, position, position.mT @ position / width, 1)
+        independent = 1.0 / math.sqrt(2.0 * width)
+        state.root.copy_(independent * torch.eye(directions).to(memory))
 
-    def rescale(state: State, position: Tensor) -> None:
-        """Give g = ``position`` the mass of its own kernel."""
-        factor = marginal.whitening(target, position)
+    def rescale(state: State, position: Tensor, kernel: Tensor, states: int) -> None:
+        """Give g = ``position`` the mass of a kernel, the mean over this number of states."""
+        factor = marginal.whitening(target, position, kernel, states)
         state.factor.copy_(factor)
         state.position.copy_(torch.linalg.solve_triangular(factor, position.mT, upper=False).mT)
+        state.summed.zero_()
 
-    def advance(memory: Tensor, streams: Streams, step: int) -> None:
-        state = view(memory)
-        warming = step < settings.warm_up
-        chosen = state.adaptation[:, 0] if warming else state.adaptation[:, 1]
-        uniform = torch.stack(
-            [torch.rand(2, generator=s, device=memory.device, dtype=memory.dtype) for s in streams]
-        )
-        momentum = normal(memory, (width, d), streams)
-        size = chosen.exp() * (1.0 + JITTER * (2.0 * uniform[:, 0] - 1.0))
+    def jittered(state: State, move: int, uniform: Tensor, warming: bool) -> Tensor:
+        chosen = state.adaptation[:, move, 0 if warming else 1]
+        return chosen.exp() * (1.0 + JITTER * (2.0 * uniform - 1.0))
+
+    def accept(
+        state: State, move: int, proposal: Tensor, log_ratio: Tensor, uniform: Tensor, step: int
+    ) -> None:
+        """Take the proposals with probability min(1, exp(log_ratio)); adapt the step or count."""
+        probability = log_ratio.clamp(max=0.0).exp().nan_to_num(nan=0.0)
+        accepted = uniform < probability
+        state.position.copy_(torch.where(accepted[:, None, None], proposal, state.position))
+        if step >= settings.warm_up:
+            state.accepted[:, move, 0] += probability
+            state.accepted[:, move, 1] += 1.0
+            return
+        log_step, averaged, drift = state.adaptation[:, move].unbind(1)
+        error = settings.acceptance - probability
+        adapted = marginal.adapted_log_step(log_step, averaged, drift, error, step, longest)
+        state.adaptation[:, move] = torch.stack(adapted, dim=1)
+
+    def move_units(state: State, streams: Streams, uniform: Tensor, step: int) -> None:
+        momentum = normal(state.position, (width, d), streams)
+        size = jittered(state, UNITS, uniform[:, 0], step < settings.warm_up)
         before = marginal.hamiltonian(target, state.position, momentum, state.factor)
         position, momentum = marginal.leapfrog(
             target, state.position, momentum, state.factor, size, settings.leapfrog_steps
         )
         after = marginal.hamiltonian(target, position, momentum, state.factor)
-        probability = (before - after).clamp(max=0.0).exp().nan_to_num(nan=0.0)
-        accepted = uniform[:, 1] < probability
-        state.position.copy_(torch.where(accepted[:, None, None], position, state.position))
-        if not warming:
-            state.accepted[:, 0] += probability
-            state.accepted[:, 1] += 1.0
-            return
-        adapted = marginal.adapted_log_step(
-            state.adaptation[:, 0],
-            state.adaptation[:, 1],
-            state.adaptation[:, 2],
-            settings.acceptance - probability,
-            step,
+        accept(state, UNITS, position, before - after, uniform[:, 1], step)
+
+    def move_together(state: State, streams: Streams, uniform: Tensor, step: int) -> None:
+        velocity = normal(state.position, (directions,), streams)
+        size = jittered(state, TOGETHER, uniform[:, 0], step < settings.warm_up)
+        before = collective.energy(target, state.position, velocity, state.factor)
+        position, velocity, grown = collective.leapfrog(
+            target, state.position, velocity, state.factor, state.root, size, settings.leapfrog_steps
+        )  # fmt: skip
+        after = collective.energy(target, position, velocity, state.factor)
+        accept(state, TOGETHER, position, before - after + grown, uniform[:, 1], step)
+
+    def advance(memory: Tensor, streams: Streams, step: int) -> None:
+        state = view(memory)
+        uniform = torch.stack(
+            [
+                torch.rand(2, 2, generator=s, device=memory.device, dtype=memory.dtype)
+                for s in streams
+            ]
         )
-        state.adaptation.copy_(torch.stack(adapted, dim=1))
-        # Ever more rarely, as the kernel settles.
-        early = step < MASS_UNTIL * settings.warm_up
-        if early and (step + 1) & step == 0:
-            rescale(state, state.position @ state.factor.mT)
+        if not linear:
+            move_units(state, streams, uniform[:, 0], step)
+        move_together(state, streams, uniform[:, 1], step)
+        if step < MASS_UNTIL * settings.warm_up:
+            position = state.position @ state.factor.mT
+            state.summed.add_(position.mT @ position / width)
+            # Ever more rarely, as the kernel settles.
+            if (step + 1) & step == 0:
+                states = max(1, (step + 1) // 2)
+                rescale(state, position, state.summed / states, states)
+                if step >= SETTLED:
+                    typical = collective.orthonormal(state.position) * math.sqrt(width)
+                    state.root.copy_(collective.preconditioner(target, typical, state.factor))
 
     def observe(memory: Tensor, streams: Streams) -> Observation:
-        pre, post = activities(memory)
-        phi = post.mT @ post / width
+        state = view(memory)
+        kernel, phi = marginal.kernels(target, state.position @ state.factor.mT)
         output = marginal.draw_outputs(target, phi, normal(memory, (steps * patterns,), streams))
         error = target.posterior.supervised * (target.posterior.targets - output)
         return Observation(
-            networks.kernel(networks.by_time(pre.mT, steps)),
-            networks.kernel(networks.by_time(post.mT, steps)),
+            networks.kernel_axes(kernel, steps),
+            networks.kernel_axes(phi, steps),
             output,
             0.5 * error.square().sum((1, 2)),
         )
@@ -129,8 +175,12 @@ def dynamics(posterior: Posterior, settings: ExactSettings, start_kernel: Array 
         prior = initial.from_prior(
             architecture, initial.weights_in(deviates, architecture, width, features)
         )
-        pre, _ = activities(memory)
-        noise = normal(memory, (len(target.labels),), streams)
+        state = view(memory)
+        position = state.position @ state.factor.mT
+        if linear:
+            position = marginal.draw_units(position, normal(memory, (width, d), streams))
+        pre, _ = marginal.activations(target, position)
+        noise = normal(memory, (len(target.chosen),), streams)
         return initial.given_activities(
             networks.by_time(pre.mT, steps), target.posterior, prior, noise
         )
@@ -146,8 +196,8 @@ def dynamics(posterior: Posterior, settings: ExactSettings, start_kernel: Array 
         return 0.0
 
     def acceptance(memory: Tensor) -> float | None:
-        accepted = view(memory).accepted
-        return float((accepted[:, 0] / accepted[:, 1].clamp(min=1.0)).mean())
+        total = view(memory).accepted.sum((0, 1))
+        return float(total[0] / total[1].clamp(min=1.0))
 
     return Dynamics(
         size=sum(sizes),

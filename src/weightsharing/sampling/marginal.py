@@ -158,6 +158,26 @@ def gradient(marginal: Marginal, position: Tensor) -> Tensor:
     return slope
 
 
+def kernels(marginal: Marginal, position: Tensor) -> tuple[Tensor, Tensor]:
+    """H and Phi at g, each (chain, T P, T P)."""
+    _, post = activations(marginal, position)
+    found = moments(marginal, position, post)
+    return marginal.basis @ found.kernel @ marginal.basis.T, found.activation_kernel
+
+
+def draw_units(position: Tensor, deviates: Tensor) -> Tensor:
+    """All units of a linear network whose kernel is known, g (chain, unit, d).
+
+    Its law depends on g^T g only, so that g = O R with any R that has it, and O uniform among matrices
+    of orthonormal columns. position R: (chain, d, d). deviates: standard normal, (chain, unit, d).
+    """
+    orthonormal, triangle = torch.linalg.qr(deviates)
+    # Uniform only if the decomposition is unique: with a positive diagonal of the triangle.
+    signs = triangle.diagonal(dim1=-2, dim2=-1).sign()
+    drawn: Tensor = (orthonormal * signs[:, None, :]) @ position
+    return drawn
+
+
 def draw_outputs(marginal: Marginal, phi: Tensor, deviates: Tensor) -> Tensor:
     """Outputs f at all times with the readout drawn given Phi and y, (chain, output_time, pattern).
 
@@ -212,30 +232,36 @@ def hamiltonian(marginal: Marginal, position: Tensor, momentum: Tensor, factor: 
     return energy(marginal, position @ factor.mT) + kinetic
 
 
-def whitening(marginal: Marginal, position: Tensor) -> Tensor:
+def whitening(marginal: Marginal, position: Tensor, kernel: Tensor, states: int) -> Tensor:
     """A factor L of an estimate of each unit's covariance, (chain, d, d), for the mass.
 
-    The units' own covariance H, shrunk towards C by d of N + d units so that it is never singular.
+    kernel: mean of g^T g / N over ``states`` states, shrunk towards C at ``position`` by d of
+    N x states + d units so that it is never singular.
     """
     _, post = activations(marginal, position)
-    found = moments(marginal, position, post)
-    d = marginal.dimension
-    mixed = (marginal.width * found.kernel + d * found.covariance) / (marginal.width + d)
-    factor: Tensor = torch.linalg.cholesky(mixed)
+    covariance = moments(marginal, position, post).covariance
+    units, d = marginal.width * states, marginal.dimension
+    factor: Tensor = torch.linalg.cholesky((units * kernel + d * covariance) / (units + d))
     return factor
 
 
 def adapted_log_step(
-    log_step: Tensor, averaged: Tensor, drift: Tensor, error: Tensor, iteration: int
+    log_step: Tensor,
+    averaged: Tensor,
+    drift: Tensor,
+    error: Tensor,
+    iteration: int,
+    largest: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Dual averaging of the step size (Hoffman & Gelman 2014, section 3.2), per chain.
 
-    error: aimed at minus found acceptance. Returns log_step, its running average, and the drift.
+    error: aimed at minus found acceptance. largest: logarithm of the longest step. Returns log_step, its
+    running average, and the drift.
     """
     shrink, delay, memory = 0.05, 10.0, 0.75
     count = iteration + 1.0
     drift = drift + (error - drift) / (count + delay)
-    log_step = math.log(0.5) - math.sqrt(count) / shrink * drift
-    log_step = log_step.clamp(max=math.log(1.2))
+    log_step = largest - math.sqrt(count) / shrink * drift
+    log_step = log_step.clamp(max=largest)
     weight = count**-memory
     return log_step, weight * log_step + (1.0 - weight) * averaged, drift

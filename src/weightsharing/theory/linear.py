@@ -149,7 +149,7 @@ def linear_problem(task: Task, architecture: Architecture, kappa: float) -> Line
         patterns=patterns,
         steps=steps,
         direction=label_direction(task),
-        sign_symmetric=architecture.kind == "rnn" and is_sign_symmetric(task),
+        sign_symmetric=is_sign_symmetric(task, architecture),
     )
 
 

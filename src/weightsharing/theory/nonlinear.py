@@ -43,7 +43,7 @@ from weightsharing.records import (
     kernel_axes,
     time_major,
 )
-from weightsharing.symmetry import is_sign_symmetric, label_direction, order_parameter
+from weightsharing.symmetry import has_one_parity, label_direction, order_parameter
 
 ActivationFunction = Callable[[Array], Array]
 
@@ -283,7 +283,7 @@ def nonlinear_problem(
         activation=phi,
         odd=odd,
         direction=label_direction(task),
-        sign_symmetric=odd and architecture.kind == "rnn" and is_sign_symmetric(task),
+        sign_symmetric=odd and architecture.kind == "rnn" and has_one_parity(task),
     )
 
 

@@ -1,0 +1,129 @@
+"""Collective moves of the exact sampler: all units follow one linear map of their activities (THEORY 8).
+
+Trajectories of single units move the kernel little, however long they are: for a linear network they
+conserve the angular momenta z_i p_j - z_j p_i of all pairs of units, whose centrifugal force holds the
+kernel near where it was; along soft directions of the action it diffuses. Here the state is g = z L^T
+and moves by z -> z exp(e X) with a symmetric matrix X, the velocity. The kernel z^T z / N moves with it,
+in every direction, and N enters only as the scale of the energy. The dynamics
+
+    z' = z X,    A X' = N 1 - sym(z^T dU/dz)
+
+conserve exp(-U - <X, A X> / 2) dz dX exactly: the volume of z grows at the rate N tr X, and the force N 1
+makes up for it. They are reversible, and so is their leapfrog, whose error is corrected by the usual
+acceptance with the change of volume as its Jacobian (a generalised Gibbs move on a group, Liu & Sabatti
+2000, by the dynamics of Duane et al. 1987). With the curvature of the energy as mass A, all directions
+turn with period 2 pi, and a quarter of it forgets the kernel it started from.
+
+The energy of a linear network depends on z^T z alone. For it these moves are ergodic by themselves, and
+any z with d rows and the right z^T z stands for all units: the cost does not depend on N.
+
+Symmetric matrices X are vectors of their components along an orthonormal basis, of number
+n = d (d + 1) / 2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from weightsharing.sampling import marginal
+from weightsharing.sampling.marginal import Marginal
+
+# Curvatures below this share of those of independent units count as this: beside a transition they
+# vanish, and would make the velocities infinite.
+SMALLEST_CURVATURE = 0.02
+# Of the central differences that give the curvature.
+DIFFERENCE = 1e-4
+
+
+def count(dimension: int) -> int:
+    """Number n of directions, d (d + 1) / 2."""
+    return dimension * (dimension + 1) // 2
+
+
+def to_matrix(components: Tensor, dimension: int) -> Tensor:
+    """Symmetric matrices (..., d, d) with these components (..., n)."""
+    rows, columns = torch.triu_indices(dimension, dimension, device=components.device)
+    scale = torch.where(rows == columns, 0.5, math.sqrt(0.5)).to(components)
+    upper = components.new_zeros(*components.shape[:-1], dimension, dimension)
+    upper[..., rows, columns] = scale * components
+    return upper + upper.mT
+
+
+def to_components(matrix: Tensor) -> Tensor:
+    """Components (..., n) of the symmetric part of matrices (..., d, d)."""
+    rows, columns = torch.triu_indices(*matrix.shape[-2:], device=matrix.device)
+    scale = torch.where(rows == columns, 0.5, math.sqrt(0.5)).to(matrix)
+    return scale * (matrix + matrix.mT)[..., rows, columns]
+
+
+def force(target: Marginal, z: Tensor, factor: Tensor) -> Tensor:
+    """Components of N 1 - sym(z^T dU/dz), minus the slope of the energy along X, (chain, n).
+
+    z: (chain, row, d), a row for each unit, or any number of them for a linear network.
+    """
+    slope = marginal.gradient(target, z @ factor.mT) @ factor
+    identity = torch.eye(target.dimension, dtype=z.dtype, device=z.device)
+    return to_components(target.width * identity - z.mT @ slope)
+
+
+def orthonormal(z: Tensor) -> Tensor:
+    """The matrix of orthonormal columns nearest to z, z (z^T z)^(-1/2): (chain, row, d)."""
+    left, _, right = torch.linalg.svd(z, full_matrices=False)
+    nearest: Tensor = left @ right
+    return nearest
+
+
+def preconditioner(target: Marginal, z: Tensor, factor: Tensor) -> Tensor:
+    """A^(-1/2), (chain, n, n), with the curvature A of the energy at z; v = A^(1/2) X has unit mass.
+
+    A by central differences of the force, 2 n gradients. Its eigenvalues are taken by their size, and not
+    below ``SMALLEST_CURVATURE`` x 2 N; 2 N is the curvature for independent units.
+    """
+    d = target.dimension
+    columns = []
+    for matrix in to_matrix(torch.eye(count(d), dtype=z.dtype, device=z.device), d):
+        change = DIFFERENCE * z @ matrix
+        difference = force(target, z - change, factor) - force(target, z + change, factor)
+        columns.append(difference / (2.0 * DIFFERENCE))
+    curvature = torch.stack(columns, dim=-1)
+    values, vectors = torch.linalg.eigh(0.5 * (curvature + curvature.mT))
+    values = values.abs().clamp(min=SMALLEST_CURVATURE * 2.0 * target.width)
+    root: Tensor = (vectors * values.rsqrt()[:, None, :]) @ vectors.mT
+    return root
+
+
+def leapfrog(
+    target: Marginal,
+    z: Tensor,
+    velocity: Tensor,
+    factor: Tensor,
+    root: Tensor,
+    step: Tensor,
+    steps: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``steps`` steps of the dynamics; z, velocity, and the logarithm of the growth of volume.
+
+    z: (chain, row, d). velocity: in units of A^(-1/2), (chain, n). root: A^(-1/2). step: (chain,).
+    """
+    d = target.dimension
+    step = step[:, None]
+
+    def kick(at: Tensor) -> Tensor:
+        return (root @ force(target, at, factor)[..., None])[..., 0]
+
+    grown = z.new_zeros(len(z))
+    velocity = velocity + 0.5 * step * kick(z)
+    for index in range(steps):
+        motion = to_matrix((root @ (step * velocity)[..., None])[..., 0], d)
+        z = z @ torch.linalg.matrix_exp(motion)
+        grown = grown + target.width * motion.diagonal(dim1=-2, dim2=-1).sum(-1)
+        velocity = velocity + (0.5 if index == steps - 1 else 1.0) * step * kick(z)
+    return z, velocity, grown
+
+
+def energy(target: Marginal, z: Tensor, velocity: Tensor, factor: Tensor) -> Tensor:
+    """U(g) + |velocity|^2 / 2, (chain,)."""
+    return marginal.energy(target, z @ factor.mT) + 0.5 * velocity.square().sum(1)
