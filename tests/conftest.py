@@ -17,6 +17,7 @@ from weightsharing.records import (
     EndpointTask,
     ExactSettings,
     Kind,
+    KineticSettings,
     LangevinSettings,
     Prior,
     Run,
@@ -56,6 +57,18 @@ def endpoint_run(
         "step_size": 1e-3, "burn_in": 2.0, "duration": 10.0, "draws": 100, "chains": 2,
     }  # fmt: skip
     return _run(signal, kind, steps, kappa, device, LangevinSettings(**defaults | sampler))
+
+
+def kinetic_run(
+    signal: float, *, kind: Kind = "rnn", steps: int = 4, kappa: float = KAPPA,
+    device: Device = "cpu", **sampler: Any,
+) -> Run:  # fmt: skip
+    """The same with underdamped dynamics."""
+    defaults: dict[str, Any] = {
+        "method": "kinetic", "precision": "float32", "start": "prior", "width": 32,
+        "step_size": 0.05, "burn_in": 2.0, "duration": 10.0, "draws": 100, "chains": 2,
+    }  # fmt: skip
+    return _run(signal, kind, steps, kappa, device, KineticSettings(**defaults | sampler))
 
 
 def exact_run(

@@ -22,7 +22,7 @@ from weightsharing.errors import DeviceError, DivergenceError, FileError, StepSi
 from weightsharing.measures import Estimate, branch_signs, estimate
 from weightsharing.networks import Weights
 from weightsharing.records import Array, Device, Kind, LangevinSettings, Run, Task
-from weightsharing.sampling import chain, dynamics, langevin, posterior, sgld
+from weightsharing.sampling import chain, dynamics, langevin, posterior, weights
 from weightsharing.sampling.chain import Samples, sample
 from weightsharing.storage import task_dataset, write_dataset, write_record
 from weightsharing.symmetry import order_parameter, reflect_kernel
@@ -160,7 +160,7 @@ def test_labels_grow_over_the_ramp() -> None:
     assert isinstance(run.sampler, LangevinSettings)
     cpu = torch.device("cpu")
     target = posterior.build(task_of(run), run.architecture, KAPPA, cpu, torch.float64)
-    sizes = [float(sgld.ramped(target, n, run.sampler).targets[-1, 0]) for n in range(400)]
+    sizes = [float(weights.ramped(target, n, run.sampler).targets[-1, 0]) for n in range(400)]
     np.testing.assert_allclose(sizes[:300], 2.0 * np.arange(1, 301) / 300)
     assert set(sizes[300:]) == {2.0}
 

@@ -19,7 +19,7 @@ from weightsharing import config
 from weightsharing.cli import main
 from weightsharing.config import load, overlay, runs, theory_runs
 from weightsharing.errors import ConfigError
-from weightsharing.records import LangevinSettings, Run, Transition
+from weightsharing.records import DynamicsSettings, Run, Transition
 
 DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))
@@ -66,9 +66,11 @@ BAD: list[tuple[str, Any, str]] = [
     ("fig4.lambdas", [], "at least 1"),
     ("fig4.landau_ratios", [-1.0], "greater than 0"),
     ("fig4.curve_points", 2, "greater than or equal to 5"),
-    ("fig4.sampler.method", "adam", "sgld"),
+    ("fig4.sampler.method", "adam", "kinetic"),
+    ("fig4.sampler.method", DELETED, "missing"),
     ("fig4.sampler.width", 0, "greater than or equal to 1"),
     ("fig4.sampler.step_size", 0.0, "greater than 0"),
+    ("fig4.sampler.friction", -1.0, "greater than 0"),
     ("fig4.sampler.burn_in", -1.0, "greater than or equal to 0"),
     ("fig4.sampler.chains", 1, "greater than or equal to 2"),
     ("fig4.sampler.precision", "float16", "float16"),
@@ -82,7 +84,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("fig3.samplers.rnn_weak.spectra", -1, "-1"),
     ("fig3.samplers.rnn_weak.keep_weights", "no", "no"),
     ("fig2.exact", [], "at least 1"),
-    ("fig2.sgld", {}, "{}"),
+    ("fig2.trained", {}, "{}"),
     ("fig3.exact.method", "sgld", "exact"),
     ("fig3.exact.warm_up", 3, "greater than or equal to 10"),
     ("fig3.exact.acceptance", 1.5, "less than"),
@@ -94,7 +96,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("fig3.weak", 2.0, "below strong"),
     ("fig3.samplers.rnn_weak.spectra", 7, "divide draws"),
     ("fig3.samplers.dnn_strong.ramp", 99.0, "burn_in"),
-    ("fig3.samplers.dnn_strong.step_size", 0.075, "stability limit"),
+    ("fig3.samplers.dnn_strong.step_size", 0.4, "stability limit"),
     ("fig4.sampled_depth", 7, "must be one of depths"),
     ("fig4.lambdas", [1.0, 2.0, 1.0], "must differ"),
     ("fig4.largest_signal", 2.0, "lambda_c"),
@@ -104,7 +106,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("fig4.prior.w", 1e200, "less than or equal to"),
     ("fig4.prior.w", 1e-200, "too extreme"),
     ("fig4.kappa", datetime.date(2024, 1, 1), "2024-01-01"),
-    ("fig4.sampler.step_size", 0.05, "stability limit"),
+    ("fig4.sampler.step_size", 0.3, "stability limit"),
 ]
 
 
@@ -148,7 +150,7 @@ def test_bad_configuration_is_one_line_naming_the_key(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("fig4.sampler.stepsize", 1e-3), ("fig4.kappa", "small"), ("fig4.sampler.step_size", 0.05)],
+    [("fig4.sampler.stepsize", 1e-3), ("fig4.kappa", "small"), ("fig4.sampler.step_size", 0.3)],
 )
 def test_snakemake_refuses_a_bad_configuration_before_anything_runs(
     key: str, value: Any, tmp_path: Path
@@ -208,10 +210,10 @@ def test_default_runs_and_ids() -> None:
     assert "fig4/depth4-lambda2.4" in found
     assert {"fig3/dnn-weak", "fig3/dnn-strong", "fig3/rnn-weak", "fig3/rnn-strong"} <= set(found)
     assert len({run.seed for run in trained}) == len(trained)
-    by_sgld = [run for run in trained if isinstance(run.sampler, LangevinSettings)]
-    assert all(run.sampler.width <= 512 for run in by_sgld)
+    by_weights = [run for run in trained if isinstance(run.sampler, DynamicsSettings)]
+    assert all(run.sampler.width <= 512 for run in by_weights)
     assert {run.id.removesuffix("-exact") for run in trained if "fig2" not in run.id} == {
-        run.id for run in by_sgld if "fig2" not in run.id
+        run.id for run in by_weights if "fig2" not in run.id
     }
 
 
@@ -246,7 +248,7 @@ SIZES = {"preset", "fig4.curve_points", "fig4.landau_ratios", "fig4.lambdas"} | 
     f"{sampler}.{size}" for sampler in SAMPLERS for size in SAMPLER_SIZES
 }
 SIZES |= {f"fig{n}.exact.{size}" for n in (3, 4) for size in SAMPLER_SIZES | EXACT_SIZES}
-SIZES |= {"fig2.sgld", "fig2.exact", "fig2.shown"}
+SIZES |= {"fig2.trained", "fig2.exact", "fig2.shown"}
 
 
 def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:
@@ -295,7 +297,7 @@ def test_supervised_times_are_output_times() -> None:
 
 def test_curvature_is_bounded_beforehand_where_it_is_known() -> None:
     """A linear network on the endpoint task; any other finds out when it runs."""
-    settings = changed("fig3.samplers.dnn_strong.step_size", 0.075)
+    settings = changed("fig3.samplers.dnn_strong.step_size", 0.4)
     settings["fig3"]["activation"] = "erf"
     settings["fig3"]["exact"]["start"] = "prior"
     config.validate(settings)

@@ -23,7 +23,6 @@ from weightsharing.records import (
     Device,
     EndpointTask,
     ExactSettings,
-    LangevinSettings,
     Positive,
     Prior,
     Record,
@@ -31,47 +30,50 @@ from weightsharing.records import (
     SamplerSettings,
     SinusoidTask,
     Transition,
+    WeightSettings,
 )
 from weightsharing.storage import explain
 from weightsharing.theory.transition import critical_signal
 
 Depth = Annotated[int, Field(ge=3)]
+# How weights are trained: by one of the dynamics, named by its method.
+ByMethod = Annotated[WeightSettings, Field(discriminator="method")]
 
 
 class Figure2(Record):
     """Kernels of a nonlinear RNN against its width.
 
-    kappa, prior, activation: the posterior. steps: T of the sinusoid. sgld, exact: one sampler for
-    each width. shown: widths of the kernels drawn beside the theory.
+    kappa, prior, activation: the posterior. steps: T of the sinusoid. trained, exact: the
+    samplers, of several widths. shown: widths of the kernels drawn beside the theory.
     """
 
     kappa: Positive
     prior: Prior
     activation: Activation
     steps: Annotated[int, Field(ge=3)]
-    sgld: Annotated[tuple[LangevinSettings, ...], Field(min_length=1)]
+    trained: Annotated[tuple[ByMethod, ...], Field(min_length=1)]
     exact: Annotated[tuple[ExactSettings, ...], Field(min_length=1)]
     shown: Annotated[tuple[Count, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _widths_exist(self) -> Self:
-        for name, samplers in (("sgld", self.sgld), ("exact", self.exact)):
-            widths = [sampler.width for sampler in samplers]
-            if len(set(widths)) < len(widths):
-                raise ValueError(f"{name}: got the widths {widths}, they must differ")
-        known = {sampler.width for sampler in (*self.sgld, *self.exact)}
+        for name, samplers in (("trained", self.trained), ("exact", self.exact)):
+            found = [f"{sampler.method} at {sampler.width}" for sampler in samplers]
+            if len(set(found)) < len(found):
+                raise ValueError(f"{name}: got {', '.join(found)}, they must differ")
+        known = {sampler.width for sampler in (*self.trained, *self.exact)}
         if not set(self.shown) <= known:
-            raise ValueError(f"shown: got {list(self.shown)}, must be widths of sgld or exact")
+            raise ValueError(f"shown: got {list(self.shown)}, must be widths of trained or exact")
         return self
 
 
 class Cells(Record):
     """How the networks of the four cells of figure 3 are trained."""
 
-    dnn_weak: LangevinSettings
-    dnn_strong: LangevinSettings
-    rnn_weak: LangevinSettings
-    rnn_strong: LangevinSettings
+    dnn_weak: ByMethod
+    dnn_strong: ByMethod
+    rnn_weak: ByMethod
+    rnn_strong: ByMethod
 
 
 class Figure3(Record):
@@ -115,7 +117,7 @@ class Figure4(Record):
     landau_ratios: Annotated[tuple[Positive, ...], Field(min_length=1)]
     sampled_depth: Depth
     lambdas: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    sampler: LangevinSettings
+    sampler: ByMethod
     exact: ExactSettings
 
     @model_validator(mode="after")
@@ -221,11 +223,11 @@ def figure2_runs(config: Config) -> list[Run]:
     architecture = Architecture(
         kind="rnn", activation=figure.activation, steps=figure.steps, prior=figure.prior
     )
-    samplers: list[SamplerSettings] = [*figure.sgld, *figure.exact]
+    samplers: list[SamplerSettings] = [*figure.trained, *figure.exact]
     return [
         _run(
             config,
-            f"fig2.{sampler.method}",
+            "fig2.exact" if isinstance(sampler, ExactSettings) else "fig2.trained",
             id=f"fig2/{sampler.method}-width{sampler.width}",
             architecture=architecture,
             kappa=figure.kappa,

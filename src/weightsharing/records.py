@@ -124,14 +124,13 @@ class ChainSettings(Record):
         return self
 
 
-class LangevinSettings(ChainSettings):
-    """Langevin dynamics of the weights. Times are eta x steps, which do not depend on N.
+class DynamicsSettings(ChainSettings):
+    """Dynamics of the weights. Times are step_size x steps, which do not depend on N.
 
-    step_size: eta of THEORY 2. burn_in: time discarded. ramp: first part of it, over which the labels
-    grow linearly from 0 to their size. duration: time sampled, with evenly spaced draws.
+    burn_in: time discarded. ramp: first part of it, over which the labels grow linearly from 0 to
+    their size. duration: time sampled, with evenly spaced draws.
     """
 
-    method: Literal["sgld"]
     step_size: Positive
     burn_in: NonNegative
     ramp: NonNegative = 0.0
@@ -172,6 +171,19 @@ class LangevinSettings(ChainSettings):
         return round(self.duration / self.step_size / self.draws)
 
 
+class LangevinSettings(DynamicsSettings):
+    """SGLD; step_size is eta of THEORY 2."""
+
+    method: Literal["sgld"]
+
+
+class KineticSettings(DynamicsSettings):
+    """Underdamped Langevin dynamics; step_size is h, in units where the prior has frequency 1."""
+
+    method: Literal["kinetic"]
+    friction: Positive = 1.0
+
+
 class ExactSettings(ChainSettings):
     """Hamiltonian Monte Carlo of the activities, weights integrated out (THEORY 8).
 
@@ -197,7 +209,8 @@ class ExactSettings(ChainSettings):
         return self.thinning
 
 
-SamplerSettings = LangevinSettings | ExactSettings
+WeightSettings = LangevinSettings | KineticSettings
+SamplerSettings = WeightSettings | ExactSettings
 
 
 class Run(Record):
@@ -249,11 +262,12 @@ class Run(Record):
     @model_validator(mode="after")
     def _step_size_is_stable(self) -> Self:
         # Of other tasks and activations the curvature is known to the running chain only.
-        if not isinstance(self.sampler, LangevinSettings) or not (
-            isinstance(self.task, EndpointTask) and self.architecture.activation == "linear"
-        ):
+        known = isinstance(self.task, EndpointTask) and self.architecture.activation == "linear"
+        if isinstance(self.sampler, ExactSettings) or not known:
             return self
-        limit = 2.0 / prior_curvature(self.architecture, self.kappa)
+        curvature = prior_curvature(self.architecture, self.kappa)
+        sgld = isinstance(self.sampler, LangevinSettings)
+        limit = 2.0 / (curvature if sgld else curvature**0.5)
         if self.sampler.step_size >= limit:
             raise ValueError(
                 f"sampler.step_size: {self.sampler.step_size:g} is beyond the stability limit "

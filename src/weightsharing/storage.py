@@ -11,7 +11,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import numpy as np
 import xarray as xr
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from weightsharing import __version__
 from weightsharing.errors import ConfigError, FileError
-from weightsharing.records import OUTPUT_AXES, Record, Task
+from weightsharing.records import OUTPUT_AXES, Record, Task, WeightSettings
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -58,6 +58,14 @@ def write_record(record: Record, path: Path) -> None:
         temporary.write_text(yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False))
 
 
+# Pydantic names the member of a union among the keys; no key of a file is called so.
+TRAINING_METHODS = {
+    tag
+    for settings in get_args(WeightSettings)
+    for tag in get_args(settings.model_fields["method"].annotation)
+}
+
+
 def explain(error: ValidationError) -> list[str]:
     """One line for each fault: the key, what it got and what is allowed."""
     lines = []
@@ -67,7 +75,7 @@ def explain(error: ValidationError) -> list[str]:
         if fault["type"] == "too_short" and len(inside) > 1:
             # Pydantic counts only the valid items; the invalid one has its own line.
             continue
-        key = ".".join(str(part) for part in fault["loc"])
+        key = ".".join(str(part) for part in fault["loc"] if part not in TRAINING_METHODS)
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "value_error":
             # The record's own checks name the key and the value themselves.
@@ -76,6 +84,14 @@ def explain(error: ValidationError) -> list[str]:
             lines.append(f"{key}: unknown key")
         elif fault["type"] == "missing":
             lines.append(f"{key}: missing")
+        elif fault["type"] == "union_tag_not_found":
+            tag = fault["ctx"]["discriminator"].strip("'")
+            lines.append(f"{key}.{tag}: missing")
+        elif fault["type"] == "union_tag_invalid":
+            said = fault["ctx"]
+            tag = said["discriminator"].strip("'")
+            got = json.dumps(said["tag"])
+            lines.append(f"{key}.{tag}: got {got}; must be one of {said['expected_tags']}")
         else:
             got = json.dumps(fault["input"], default=str)
             got = got if len(got) <= 60 else got[:57] + "..."

@@ -11,17 +11,24 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weightsharing.plotting.style import SAMPLER_NAMES, colours, page_figure, panel_letter
+from weightsharing.plotting.style import (
+    MARKERS,
+    SAMPLER_NAMES,
+    STEP_NAMES,
+    colours,
+    page_figure,
+    panel_letter,
+)
 
-MARKERS = {"sgld": "D", "exact": "o"}
 ANTIDIAGONAL = "#1b7837"
 
 
 def draw(measures: Sequence[xr.Dataset], shown: Sequence[int]) -> Figure:
     """Panels a (alignment against N), b (kernels beside theory) and c (along the anti-diagonal).
 
-    measures: one for each sampler and width, in any order. shown: widths of panels b and c; where both
-    samplers have one, SGLD is drawn. Runs that did not converge are hollow and named below.
+    measures: one for each sampler and width, in any order. shown: widths of panels b and c; where several
+    samplers have one, the first of style.MARKERS is drawn. Runs that did not converge are hollow and
+    named below.
     """
     figure = page_figure(height=2.9)
     grid = figure.add_gridspec(1, 3, width_ratios=[1.0, 1.3, 0.85])
@@ -36,7 +43,7 @@ def draw(measures: Sequence[xr.Dataset], shown: Sequence[int]) -> Figure:
 def conditions(measures: Sequence[xr.Dataset]) -> str:
     """N, chains, samplers and what did not converge: the lines below the panels."""
     parts = []
-    for method in ("sgld", "exact"):
+    for method in MARKERS:
         own = sorted(_of(measures, method), key=_width)
         if not own:
             continue
@@ -44,7 +51,9 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
         sampler = _run(own[0])["sampler"]
         counts = sorted({_run(data)["sampler"]["chains"] for data in own})
         chains = f"{counts[0]} chains" if len(counts) == 1 else f"{counts[0]}-{counts[-1]} chains"
-        step = rf", $\eta = {sampler['step_size']:g}$" if method == "sgld" else ""
+        step = ""
+        if method in STEP_NAMES:
+            step = f", ${STEP_NAMES[method]} = {sampler['step_size']:g}$"
         parts.append(f"{SAMPLER_NAMES[method]}: {widths}, {chains}{step}")
     text = (
         "; ".join(parts)
@@ -68,12 +77,13 @@ def _alignment(axes: Axes, measures: Sequence[xr.Dataset]) -> None:
     inset = axes.inset_axes((0.42, 0.16, 0.56, 0.5))
     axes.axhline(1.0, color="0.8", linewidth=0.8, zorder=0)
     widths = sorted({_width(data) for data in measures})
-    for method, colour in zip(("sgld", "exact"), colours(2), strict=True):
+    present = [method for method in MARKERS if _of(measures, method)]
+    for method, colour in zip(present, colours(len(present)), strict=True):
         for data in _of(measures, method):
             value = float(data["alignment"])
             style: dict[str, Any] = {
                 "marker": MARKERS[method],
-                "markersize": 4.5 if method == "sgld" else 4,
+                "markersize": 4 if method == "exact" else 4.5,
                 "color": colour,
                 "markeredgecolor": "black",
                 "markerfacecolor": colour if _converged(data) else "white",
@@ -163,7 +173,7 @@ def _autocorrelation(axes: Axes, chosen: Sequence[xr.Dataset]) -> None:
 
 def _at_width(measures: Sequence[xr.Dataset], width: int) -> xr.Dataset:
     own = [data for data in measures if _width(data) == width]
-    return (_of(own, "sgld") or own)[0]
+    return min(own, key=lambda data: list(MARKERS).index(data.attrs["method"]))
 
 
 def _of(measures: Sequence[xr.Dataset], method: str) -> list[xr.Dataset]:

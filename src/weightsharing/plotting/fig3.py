@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Circle, Polygon
 
-from weightsharing.plotting.style import SAMPLER_NAMES, colours, page_figure
+from weightsharing.plotting.style import SAMPLER_NAMES, STEP_NAMES, colours, page_figure
 from weightsharing.records import KINDS, Array, Task
 
 # Blue through white to red, told apart by colour-blind readers.
@@ -28,8 +28,8 @@ def draw(task: Task, label_kernels: tuple[Array, Array], measures: Sequence[xr.D
     """Panel a (the task) above the four cells: DNN and RNN, weak and strong signal.
 
     task, label_kernels: of the strong signal. measures: theory against experiment of the four cells,
-    in any order, trained by SGLD and drawn by the exact sampler. Of each kernel the upper right is
-    measured in the trained networks and the lower left is theory.
+    in any order, trained by a Langevin sampler and drawn by the exact one. Of each kernel the upper
+    right is measured in the trained networks and the lower left is theory.
     """
     figure = page_figure(height=6.0)
     norm = _kernel_norm(measures)
@@ -66,9 +66,10 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
         return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g}-{values[-1]:g}"
 
     names = "/".join(sorted({SAMPLER_NAMES[sampler["method"]] for sampler in samplers}))
+    step = "/".join(sorted({STEP_NAMES[sampler["method"]] for sampler in samplers}))
     text = (
-        f"{names}: $N = {span('width')}$, {span('chains')} chains, $\\eta = {span('step_size')}$, "
-        rf"$\eta\times$steps $= {span('burn_in')}$ (burn-in) + {span('duration')}; "
+        f"{names}: $N = {span('width')}$, {span('chains')} chains, ${step} = {span('step_size')}$, "
+        rf"${step}\times$steps $= {span('burn_in')}$ (burn-in) + {span('duration')}; "
         rf"$\kappa = {_run(measures[0])['kappa']:g}$; upper right: measured, lower left: theory; "
         r"branch $m > 0$"
     )

@@ -12,7 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from weightsharing.plotting.style import (
+    MARKERS,
     SAMPLER_NAMES,
+    STEP_NAMES,
     colours,
     greys,
     page_figure,
@@ -44,11 +46,12 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
     run = next(run for run in map(_run, measures) if run["sampler"]["method"] != "exact")
     exact = [run["sampler"] for run in map(_run, measures) if run["sampler"]["method"] == "exact"]
     sampler = run["sampler"]
+    step = STEP_NAMES[sampler["method"]]
     text = (
         f"{SAMPLER_NAMES[sampler['method']]}: $N = {sampler['width']}$, {sampler['chains']} chains, "
-        rf"$\eta = {sampler['step_size']:g}$, $\eta\times$steps $= {sampler['burn_in']:g}$ (burn-in) "
+        rf"${step} = {sampler['step_size']:g}$, ${step}\times$steps $= {sampler['burn_in']:g}$ (burn-in) "
         rf"+ {sampler['duration']:g}; $\kappa = {run['kappa']:g}$; "
-        "diamonds on the branch $m > 0$; error bars: fluctuation at equilibrium"
+        "branch $m > 0$; error bars: fluctuation at equilibrium"
     )
     if exact:
         text += (
@@ -61,7 +64,7 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
         size = min(float(data.attrs["smallest_effective_size"]) for data in measures)
         verdict = rf"$\hat R \leq {rhat:.3f}$, effective sample size $\geq {size:.0f}$"
         return f"{text}\nall runs of both samplers converged: {verdict}"
-    for method in ("sgld", "exact"):
+    for method in MARKERS:
         own = [f"{data.attrs['signal']:.3g}" for data in failed if data.attrs["method"] == method]
         if own:
             text += (
@@ -104,7 +107,7 @@ def _order_parameter(
         if "finite_width_mean" in scan:
             _finite_width(axes, scan, colour)
         if any(_depth(data) == steps for data in measures):
-            _diamonds(axes, inset, measures, colour, critical)
+            _markers(axes, inset, measures, colour, critical)
 
     tops = [float(data["order_parameter"] + data["order_parameter_deviation"]) for data in measures]
     axes.set_xscale("log")
@@ -171,32 +174,42 @@ def _finite_width(axes: Axes, scan: xr.Dataset, colour: str) -> None:
     )
 
 
-def _diamonds(
+def _markers(
     axes: Axes, inset: Axes, measures: Sequence[xr.Dataset], colour: Any, critical: float
 ) -> None:
     for data in measures:
         signal, m = float(data.attrs["signal"]), float(data["order_parameter"])
         converged = data.attrs["converged"] == "yes"
-        exact = data.attrs["method"] == "exact"
+        method = data.attrs["method"]
+        exact = method == "exact"
         style: dict[str, Any] = {
-            "marker": "o" if exact else "D",
-            "markersize": 2.6 if exact else 5.0,
+            "marker": MARKERS[method],
+            "markersize": 3.2 if exact else 4.5,
             "color": "black" if exact else colour,
             "markeredgecolor": "black",
             "markerfacecolor": ("black" if exact else colour) if converged else "white",
             "markeredgewidth": 0.6,
             "linestyle": "none",
         }
-        # Both samplers have the same fluctuation, drawn once; the circles lie on the diamonds.
-        bar = None if exact else float(data["order_parameter_deviation"])
-        axes.errorbar(signal, m, yerr=bar, zorder=4 if exact else 3, **style)
+        bar = float(data["order_parameter_deviation"])
+        axes.errorbar(signal, m, yerr=bar, elinewidth=1.0, zorder=4 if exact else 3, **style)
         if signal > critical:
-            inset.plot(signal / critical - 1.0, m, **style | {"markersize": 1.5 if exact else 3.0})
-    for method, marker, size, fill in (("sgld", "D", 5.0, colour), ("exact", "o", 2.6, "black")):
-        if any(data.attrs["method"] == method for data in measures):
-            label = f"{SAMPLER_NAMES[method]}, $T = {_depth(measures[0])}$"
+            inset.plot(signal / critical - 1.0, m, **style | {"markersize": 1.8 if exact else 2.6})
+    for method in MARKERS:
+        own = [data for data in measures if data.attrs["method"] == method]
+        if own:
+            exact = method == "exact"
+            label = (
+                f"{SAMPLER_NAMES[method]}, $T = {_depth(own[0])}$, $N = {own[0].attrs['width']}$"
+            )
             axes.plot(
-                [], [], marker, markersize=size, color=fill, markeredgecolor="black", label=label
+                [],
+                [],
+                MARKERS[method],
+                markersize=3.2 if exact else 4.5,
+                color="black" if exact else colour,
+                markeredgecolor="black",
+                label=label,
             )
 
 

@@ -21,7 +21,10 @@ from matplotlib.figure import Figure
 from weightsharing import __version__
 from weightsharing.storage import git_commit, replacing
 
-SAMPLER_NAMES = {"sgld": "SGLD", "exact": "exact sampler"}
+# How each sampler is named, marked, and what its step is called.
+SAMPLER_NAMES = {"sgld": "SGLD", "kinetic": "underdamped Langevin", "exact": "exact sampler"}
+MARKERS = {"sgld": "D", "kinetic": "s", "exact": "o"}
+STEP_NAMES = {"sgld": r"\eta", "kinetic": "h"}
 # Width of both columns together, in inches.
 PAGE_WIDTH = 6.75
 

@@ -31,10 +31,11 @@ from weightsharing.sampling import (
     dynamics,
     exact,
     initial,
+    kinetic,
     langevin,
     marginal,
     posterior,
-    sgld,
+    weights,
 )
 from weightsharing.sampling.dynamics import Dynamics, Streams
 from weightsharing.storage import replacing
@@ -44,7 +45,18 @@ log = logging.getLogger(__name__)
 # Seconds between two reports of progress.
 PROGRESS_SECONDS = 1.0
 # The modules that decide what is drawn.
-CODE = (networks, posterior, initial, langevin, sgld, marginal, collective, exact, dynamics)
+CODE = (
+    networks,
+    posterior,
+    initial,
+    langevin,
+    kinetic,
+    weights,
+    marginal,
+    collective,
+    exact,
+    dynamics,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -57,7 +69,7 @@ class ChainState:
     (chain, draw, pattern, pattern_, time, time_); the second is empty for linear networks, where it
     equals the first. output: (chain, draw, output_time, pattern). loss: 1/2 sum_S (y - f)^2,
     (chain, draw). eigenvalues: real and imaginary part, (chain, spectrum, matrix, unit, 2).
-    stiffness: largest step_size x curvature seen.
+    stiffness: largest step seen, relative to the limit of stability.
     """
 
     step: int
@@ -139,13 +151,13 @@ def sample(
         if checkpoint is not None and now - saved >= checkpoint_seconds:
             save_checkpoint(state, checkpoint, key)
             saved = now
-    weights = None
+    kept = None
     if settings.keep_weights:
         last = method.weights(state.memory, state.streams)
-        weights = tuple(block[0].cpu().numpy() for block in last)
+        kept = tuple(block[0].cpu().numpy() for block in last)
     return Samples(
         **{name: getattr(state, name).cpu().numpy() for name in DRAWN},
-        weights=weights,
+        weights=kept,
         stiffness=state.stiffness,
         acceptance=method.acceptance(state.memory),
         device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
@@ -169,7 +181,7 @@ def find_dynamics(
         return exact.dynamics(target, settings, start_kernel)
     dtype = torch.float64 if settings.precision == "float64" else torch.float32
     target = posterior.build(task, run.architecture, run.kappa, device, dtype)
-    return sgld.dynamics(target, settings, start_kernel)
+    return weights.dynamics(target, settings, start_kernel)
 
 
 def fingerprint(run: Run, task: Task, start_kernel: Array | None, device: torch.device) -> str:

@@ -36,8 +36,8 @@ class Dynamics:
     size: numbers in the state of one chain; all states are one tensor (chain, size). begin: fills it
     at step 0. advance: makes one step in place, given its number. observe: kernels, outputs and loss.
     weights: those of the present state. check: raises if the chains cannot go on, else returns
-    step_size x curvature where that is defined. check_every: steps between checks. acceptance: share
-    of accepted proposals so far, or None.
+    the step relative to its limit of stability where that is defined. check_every: steps between checks.
+    acceptance: share of accepted proposals so far, or None.
     """
 
     size: int

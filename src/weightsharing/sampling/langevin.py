@@ -86,33 +86,42 @@ def backward(
     return torch.stack(delta[::-1], dim=1)
 
 
-def step(weights: Weights, noise: Weights, posterior: Posterior, step_size: float) -> None:
-    """One SGLD step, in place; ``noise`` holds standard normal deviates of the weights' shapes."""
+def add_loss_gradient(
+    target: Weights, weights: Weights, posterior: Posterior, factor: float, keep: float = 1.0
+) -> None:
+    """target <- keep x target + factor x s^2 x gradient of the loss at ``weights``, in place.
+
+    ``target`` may be ``weights`` itself. The gradient in W, a sum of (T - 1) P outer products, is added
+    in one pass over ``target``.
+    """
     architecture, width = posterior.architecture, weights.readout.shape[-1]
     prior = architecture.prior
     grad = loss_gradient(weights, posterior)
-    decay = 1.0 - step_size
-    pull = -step_size * prior.w / width
+    pull = factor * prior.w / width
 
     arriving, leaving = grad.delta[:, 1:], grad.activities.post[:, :-1]
     if architecture.kind == "rnn":
-        weights.recurrent[:, 0].baddbmm_(
-            arriving.flatten(1, 2).mT, leaving.flatten(1, 2), beta=decay, alpha=pull
+        target.recurrent[:, 0].baddbmm_(
+            arriving.flatten(1, 2).mT, leaving.flatten(1, 2), beta=keep, alpha=pull
         )
     else:
         for index in range(architecture.weight_matrices):
-            weights.recurrent[:, index].baddbmm_(
-                arriving[:, index].mT, leaving[:, index], beta=decay, alpha=pull
+            target.recurrent[:, index].baddbmm_(
+                arriving[:, index].mT, leaving[:, index], beta=keep, alpha=pull
             )
-    weights.recurrent.add_(noise.recurrent, alpha=math.sqrt(2.0 * step_size * prior.w / width))
-
     by_input = torch.matmul(grad.delta.flatten(1, 2).mT, posterior.inputs.flatten(0, 1))
-    weights.input.mul_(decay).add_(by_input, alpha=-step_size * prior.u)
-    weights.input.add_(noise.input, alpha=math.sqrt(2.0 * step_size * prior.u))
-
+    target.input.mul_(keep).add_(by_input, alpha=factor * prior.u)
     by_readout = (grad.error.flatten(1)[:, None] @ grad.activities.post.flatten(1, 2))[:, 0]
-    weights.readout.mul_(decay).add_(by_readout, alpha=step_size * prior.v / posterior.kappa)
-    weights.readout.add_(noise.readout, alpha=math.sqrt(2.0 * step_size * prior.v))
+    target.readout.mul_(keep).add_(by_readout, alpha=-factor * prior.v / posterior.kappa)
+
+
+def step(weights: Weights, noise: Weights, posterior: Posterior, step_size: float) -> None:
+    """One SGLD step, in place; ``noise`` holds standard normal deviates of the weights' shapes."""
+    prior, width = posterior.architecture.prior, weights.readout.shape[-1]
+    add_loss_gradient(weights, weights, posterior, -step_size, keep=1.0 - step_size)
+    variances = (prior.w / width, prior.u, prior.v)
+    for block, deviates, variance in zip(weights, noise, variances, strict=True):
+        block.add_(deviates, alpha=math.sqrt(2.0 * step_size * variance))
 
 
 def curvature(weights: Weights, posterior: Posterior) -> Tensor:

@@ -1,0 +1,48 @@
+"""Underdamped Langevin dynamics of the weights (THEORY 2).
+
+Citation: Leimkuhler & Matthews, "Rational construction of stochastic numerical methods for molecular
+sampling", Applied Mathematics Research eXpress 2013 (the BAOAB splitting). With velocities V of the
+weights, the prior variances s^2 as inverse masses, E of ``langevin`` and friction g,
+
+    dTheta = V dt,   dV = -s^2 grad E dt - g V dt + sqrt(2 g s^2) dB
+
+has the stationary law p(Theta | y) proportional to exp(-E), V ~ N(0, s^2). In these units weight decay
+has frequency 1, and a direction of curvature k the frequency sqrt(k): the step is limited by
+h sqrt(k) < 2, where that of SGLD is limited by eta k < 2. Along a quadratic direction the variance of
+Theta is exact at any stable step; what is not quadratic adds a bias of order h^2.
+"""
+
+from __future__ import annotations
+
+import math
+
+from weightsharing.networks import Weights
+from weightsharing.sampling.langevin import add_loss_gradient
+from weightsharing.sampling.posterior import Posterior
+
+
+def step(
+    weights: Weights,
+    velocities: Weights,
+    noise: Weights,
+    posterior: Posterior,
+    step_size: float,
+    friction: float,
+) -> None:
+    """One step, in place: the kicks of two half steps (B), then drift, friction and noise, drift (A O A).
+
+    The weights are left where BAOAB's are between its last A and B, where their law is the most accurate.
+    noise: standard normal deviates of the weights' shapes.
+    """
+    prior, width = posterior.architecture.prior, weights.readout.shape[-1]
+    for velocity, block in zip(velocities, weights, strict=True):
+        velocity.add_(block, alpha=-step_size)
+    add_loss_gradient(velocities, weights, posterior, -step_size)
+    kept = math.exp(-friction * step_size)
+    variances = (prior.w / width, prior.u, prior.v)
+    for velocity, block, deviates, variance in zip(
+        velocities, weights, noise, variances, strict=True
+    ):
+        block.add_(velocity, alpha=0.5 * step_size)
+        velocity.mul_(kept).add_(deviates, alpha=math.sqrt((1.0 - kept**2) * variance))
+        block.add_(velocity, alpha=0.5 * step_size)

@@ -1,0 +1,140 @@
+"""Underdamped Langevin dynamics: the step against its definition, stationary laws."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import KAPPA, PRIOR, assert_z, endpoint_run, exact_run, kinetic_run
+from scipy import linalg
+from test_langevin import PRIOR as OTHER_PRIOR
+from test_langevin import WIDTH, posterior, weights_of, zeros_like
+from torch import Tensor
+
+from weightsharing.errors import StepSizeError
+from weightsharing.measures import Estimate, branch_signs, estimate
+from weightsharing.networks import Weights
+from weightsharing.records import Activation, Kind, Run
+from weightsharing.sampling import kinetic, langevin
+from weightsharing.sampling.chain import sample
+from weightsharing.sampling.posterior import Posterior
+from weightsharing.symmetry import reflect_kernel
+from weightsharing.tasks import make_task
+from weightsharing.theory.transition import critical_signal
+
+VARIANCES = (OTHER_PRIOR.w / WIDTH, OTHER_PRIOR.u, OTHER_PRIOR.v)
+
+
+def copy(weights: Weights) -> Weights:
+    return Weights(*(block.clone() for block in weights))
+
+
+def add(first: Weights, second: Weights, factor: float) -> Weights:
+    return Weights(*(a + factor * b for a, b in zip(first, second, strict=True)))
+
+
+@pytest.mark.parametrize("activation", ["linear", "erf", "tanh", "relu"])
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_step_is_the_splitting_written_out(kind: Kind, activation: Activation) -> None:
+    """B, A, O, A, one after the other, with the gradient by automatic differentiation."""
+    target = posterior(kind, activation)
+    weights, h, friction = weights_of(target.architecture), 0.03, 0.7
+    velocities, noise = (weights_of(target.architecture, seed=seed) for seed in (2, 3))
+    leaves = Weights(*(block.clone().requires_grad_() for block in weights))
+    gradient = Weights(*torch.autograd.grad(langevin.energy(leaves, target).sum(), list(leaves)))
+    force = Weights(*(-s2 * g for s2, g in zip(VARIANCES, gradient, strict=True)))
+    moving = add(velocities, force, h)
+    halfway = add(weights, moving, h / 2)
+    kept = math.exp(-friction * h)
+    moving = Weights(
+        *(
+            kept * v + math.sqrt(s2 * (1 - kept**2)) * xi
+            for v, s2, xi in zip(moving, VARIANCES, noise, strict=True)
+        )
+    )
+    expected = add(halfway, moving, h / 2)
+    kinetic.step(weights, velocities, noise, target, h, friction)
+    for found, wanted in ((weights, expected), (velocities, moving)):
+        for block, value in zip(found, wanted, strict=True):
+            torch.testing.assert_close(block, value, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("step_size", [0.3, 1.5])
+def test_variance_along_a_quadratic_direction_is_exact_at_any_step(step_size: float) -> None:
+    """One deterministic step is a matrix on (Theta, V); its stationary covariance solves Lyapunov's
+    equation. With the readout alone moving, the energy is quadratic, of several curvatures.
+    """
+    target = posterior("rnn", "erf")
+    weights = Weights(*(block[:1] for block in weights_of(target.architecture)))
+    friction, size = 0.8, WIDTH
+    target = Posterior(
+        target.architecture, 1.5, target.inputs, 0.0 * target.targets, target.supervised
+    )
+
+    def flow(position: Tensor, velocity: Tensor) -> Tensor:
+        now, moving = copy(weights), zeros_like(weights)
+        now.readout[0], moving.readout[0] = position, velocity
+        kinetic.step(now, moving, zeros_like(weights), target, step_size, friction)
+        return torch.cat([now.readout[0], moving.readout[0]])
+
+    nothing = torch.zeros(size, dtype=torch.float64)
+    basis = torch.eye(size, dtype=torch.float64)
+    matrix = torch.stack(
+        [flow(e, nothing) for e in basis] + [flow(nothing, e) for e in basis], dim=1
+    ).numpy()
+    # Noise enters the velocity, and by the last drift the position.
+    strength = OTHER_PRIOR.v * (1 - math.exp(-2 * friction * step_size))
+    drift = np.array([[step_size**2 / 4, step_size / 2], [step_size / 2, 1.0]])
+    covariance = linalg.solve_discrete_lyapunov(matrix, strength * np.kron(drift, np.eye(size)))[
+        :size, :size
+    ]
+
+    def energy(position: Tensor) -> Tensor:
+        now = copy(weights)
+        return langevin.energy(now._replace(readout=position[None]), target)[0]
+
+    hessian = torch.autograd.functional.hessian(energy, nothing).numpy()
+    assert np.linalg.eigvalsh(OTHER_PRIOR.v * hessian).max() > 1.2
+    np.testing.assert_allclose(covariance, np.linalg.inv(hessian), rtol=1e-8, atol=1e-9)
+
+
+def drawn(run: Run) -> Estimate:
+    task = make_task(run.task, run.architecture.steps)
+    samples = sample(run, task)
+    kernels = reflect_kernel(samples.kernel, branch_signs(samples.kernel, task, run.architecture))
+    return estimate(kernels[:, :, 0, 0])
+
+
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_kinetic_agrees_with_the_exact_sampler(kind: Kind) -> None:
+    """Above the transition at N = 64: kernels within errors, without an allowance for the step size."""
+    signal = 2.0 * critical_signal(4, PRIOR, KAPPA)
+    found = drawn(
+        kinetic_run(signal, kind=kind, width=64, burn_in=20.0, duration=400.0, draws=400, chains=4)
+    )
+    exact = drawn(exact_run(signal, kind=kind, width=64, draws=1000))
+    assert (np.diag(found.rhat) < 1.05).all()
+    upper = np.triu_indices(4)
+    error = np.hypot(found.standard_error, exact.standard_error)[upper]
+    assert_z(found.mean[upper], exact.mean[upper], error)
+
+
+def test_step_beyond_half_the_stability_limit_is_refused_with_advice() -> None:
+    run = kinetic_run(40.0, step_size=0.1, burn_in=20.0)
+    with pytest.raises(StepSizeError, match=r"step_size: 0\.1 .* use at most 0\.0"):
+        sample(run, make_task(run.task, 4))
+
+
+def test_kinetic_needs_fewer_gradients_than_sgld_for_the_same_precision() -> None:
+    """Gradients for one effective draw of H^(T-1,T-1), each at the step that its figures use."""
+    cost = {}
+    for name, run in (
+        ("sgld", endpoint_run(2.0, burn_in=5.0, duration=50.0, draws=250, chains=4)),
+        ("kinetic", kinetic_run(2.0, burn_in=5.0, duration=100.0, draws=500, chains=4)),
+    ):
+        size = estimate(sample(run, make_task(run.task, 4)).kernel[:, :, 0, 0, -1, -1])
+        steps = run.sampler.draw_every * run.sampler.draws * run.sampler.chains
+        cost[name] = steps / float(size.effective_size)
+    assert cost["sgld"] > 10 * cost["kinetic"]
