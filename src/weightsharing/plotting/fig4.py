@@ -120,12 +120,12 @@ def _order_parameter(
     axes.set_ylabel(r"order parameter $m = \mathbb{H}^{T-1,T-2}$")
     axes.legend(
         loc="upper center",
-        bbox_to_anchor=(0.53, -0.2),
+        bbox_to_anchor=(0.46, -0.2),
         fontsize=6.5,
         ncols=3,
-        handlelength=1.6,
+        handlelength=1.4,
         labelspacing=0.3,
-        columnspacing=1.2,
+        columnspacing=1.0,
     )
     panel_letter(axes, "a")
     _slope_guide(inset, scans)
@@ -199,9 +199,7 @@ def _markers(
         own = [data for data in measures if data.attrs["method"] == method]
         if own:
             exact = method == "exact"
-            label = (
-                f"{SAMPLER_NAMES[method]}, $T = {_depth(own[0])}$, $N = {own[0].attrs['width']}$"
-            )
+            label = f"{SAMPLER_NAMES[method]}, $T = {_depth(own[0])}$"
             axes.plot(
                 [],
                 [],
@@ -264,8 +262,9 @@ def _landau(axes: Axes, scan: xr.Dataset) -> None:
     axes.set_xlabel(r"order parameter $m = \mathbb{H}^{T-1,T-2}$")
     axes.set_ylabel(r"$F(m) - F(0)$, per unit")
     axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.2), handlelength=1.4, labelspacing=0.3, ncols=3
-    )
+        loc="upper center", bbox_to_anchor=(0.42, -0.2), fontsize=6.5, ncols=3,
+        handlelength=1.1, labelspacing=0.3, columnspacing=0.9,
+    )  # fmt: skip
     axes.set_title(f"$T = {int(scan.attrs['steps'])}$", loc="right")
     panel_letter(axes, "b")
 
