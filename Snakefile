@@ -25,3 +25,4 @@ rule all:
         "figures/fig2.pdf",
         "figures/fig3.pdf",
         "figures/fig4.pdf",
+        "figures/fig5.pdf",

@@ -6,7 +6,6 @@ section is turned into runs with readable names, the records that all later step
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -23,16 +22,20 @@ from weightsharing.records import (
     Device,
     EndpointTask,
     ExactSettings,
+    Period,
     Positive,
     Prior,
     Record,
     Run,
     SamplerSettings,
+    SequenceTask,
     SinusoidTask,
     Transition,
     WeightSettings,
+    derived_seed,
 )
 from weightsharing.storage import explain
+from weightsharing.tasks import even_sets, random_sets
 from weightsharing.theory.transition import critical_signal
 
 Depth = Annotated[int, Field(ge=3)]
@@ -152,6 +155,42 @@ class Figure4(Record):
         return self
 
 
+class Trained(Record):
+    """How the networks of figure 5 are trained."""
+
+    dnn: ByMethod
+    rnn: ByMethod
+
+
+class Figure5(Record):
+    """Generalisation of linear RNNs and DNNs from a few steps of a sequence.
+
+    kappa, prior: the posterior. steps: T. period: of the teacher. selection: supervised sets drawn at
+    random or evenly spaced. sets: random ones for each number of supervised steps; the same for all
+    networks. shown: numbers of supervised steps of the cells of panels c and d. trained, exact: the
+    samplers.
+    """
+
+    kappa: Positive
+    prior: Prior
+    steps: Annotated[int, Field(ge=3, le=30)]
+    period: Period
+    selection: Literal["random", "even"]
+    sets: Count
+    shown: Annotated[tuple[Count, ...], Field(min_length=1, max_length=4)]
+    trained: Trained
+    exact: ExactSettings
+
+    @model_validator(mode="after")
+    def _shown_exist(self) -> Self:
+        if max(self.shown) > self.steps or len(set(self.shown)) < len(self.shown):
+            raise ValueError(
+                f"shown: got {list(self.shown)}, want different numbers of supervised steps from 1 to "
+                f"T = {self.steps}"
+            )
+        return self
+
+
 class Config(Record):
     """The whole configuration."""
 
@@ -161,6 +200,7 @@ class Config(Record):
     fig2: Figure2
     fig3: Figure3
     fig4: Figure4
+    fig5: Figure5
 
 
 def validate(settings: dict[str, Any]) -> Config:
@@ -203,7 +243,12 @@ def overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 
 def runs(config: Config) -> dict[str, Run | Transition]:
     """All runs of all figures by their ids. Raises ConfigError naming the key behind a bad run."""
-    every = [*figure2_runs(config), *figure3_runs(config), *figure4_runs(config)]
+    every = [
+        *figure2_runs(config),
+        *figure3_runs(config),
+        *figure4_runs(config),
+        *figure5_runs(config),
+    ]
     return {run.id: run for run in every}
 
 
@@ -301,6 +346,30 @@ def figure4_runs(config: Config) -> list[Run | Transition]:
     ]
 
 
+def figure5_runs(config: Config) -> list[Run]:
+    """Figure 5: for DNN and RNN a family of supervised sets, by each of the two samplers."""
+    figure = config.fig5
+    sets = even_sets(figure.steps)
+    if figure.selection == "random":
+        sets = random_sets(figure.steps, figure.sets, derived_seed(config.seed, "fig5/sets"))
+    return [
+        _run(
+            config,
+            key,
+            id=f"fig5/{kind}{suffix}",
+            architecture=Architecture(kind=kind, steps=figure.steps, prior=figure.prior),
+            kappa=figure.kappa,
+            task=SequenceTask(period=figure.period, sets=sets),
+            sampler=sampler,
+        )
+        for kind in KINDS
+        for key, suffix, sampler in (
+            (f"fig5.trained.{kind}", "", getattr(figure.trained, kind)),
+            ("fig5.exact", "-exact", figure.exact),
+        )
+    ]
+
+
 def _run(
     config: Config,
     key: str,
@@ -308,14 +377,14 @@ def _run(
     id: str,
     architecture: Architecture,
     kappa: float,
-    task: EndpointTask | SinusoidTask,
+    task: EndpointTask | SinusoidTask | SequenceTask,
     sampler: SamplerSettings,
 ) -> Run:
     """A run; ``key`` is the place of its sampler in the configuration."""
     try:
         return Run(
             id=id,
-            seed=run_seed(config.seed, id),
+            seed=derived_seed(config.seed, id),
             architecture=architecture,
             kappa=kappa,
             task=task,
@@ -325,8 +394,3 @@ def _run(
     except ValidationError as error:
         lines = [line.removeprefix("sampler.") for line in explain(error)]
         raise ConfigError("\n".join(f"{key}.{line}" for line in lines)) from error
-
-
-def run_seed(root: int, name: str) -> int:
-    """The seed of a run, from the root seed and its id: runs are independent of each other."""
-    return int.from_bytes(hashlib.sha256(f"{root} {name}".encode()).digest()[:7], "big")

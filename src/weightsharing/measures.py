@@ -5,8 +5,9 @@ Here, and only here, theory and samples meet.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -26,6 +27,7 @@ from weightsharing.symmetry import (
     branch,
     is_sign_symmetric,
     label_direction,
+    mix_outputs,
     order_parameter,
     reflect_kernel,
     reflect_outputs,
@@ -134,6 +136,35 @@ def estimate_relative_error(
     )
 
 
+def generalisation_error(prediction: NDArray[np.floating], targets: Array) -> Array:
+    """1/(2 T) sum_(t=2)^T (y^t - f^t)^2, averaged over patterns, of shape (...) (figure 5).
+
+    prediction f: (..., pattern, output_time). targets y: (pattern, output_time), over all times.
+    """
+    missed = np.asarray(targets - prediction, dtype=np.float64)[..., 1:]
+    return np.asarray(0.5 * (missed**2).sum(axis=-1).mean(axis=-1) / targets.shape[-1])
+
+
+def estimate_generalisation_error(
+    outputs: NDArray[np.floating], targets: Array
+) -> tuple[Estimate, float]:
+    """``generalisation_error`` of the mean of the outputs (chain, draw, pattern, output_time).
+
+    Returns the estimate of its linearisation, and the expected contribution of the sampling noise of
+    the mean to the error, a square: what is left of it when the prediction is perfect. The estimate's
+    mean is free of it, and its standard error counts it, fully correlated between times.
+    """
+    values = np.asarray(outputs, dtype=np.float64)
+    mean = values.mean(axis=(0, 1))
+    standard_error = np.asarray(array_stats.mcse(values, method="mean", chain_axis=0, draw_axis=1))
+    value = float(generalisation_error(mean, targets))
+    noise = float(generalisation_error(targets + standard_error, targets))
+    slope = ((mean - targets) * (values - mean))[..., 1:].sum(axis=-1).mean(axis=-1)
+    along = estimate(value - noise + slope / targets.shape[-1])
+    total = np.hypot(along.standard_error, math.sqrt(2.0) * noise)
+    return replace(along, standard_error=total), noise
+
+
 def alignment(kernel: NDArray[np.floating], reference: Array) -> Array:
     """Centered kernel alignment (Kornblith et al. 2019) of kernels with a reference, (...).
 
@@ -188,7 +219,9 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
     The theory is its stationary point of lowest action; None where there is none for the network.
     ``kernel_finite_width`` adds the 1/N term to it, which does not hold near the transition. Draws are
     on one branch (``branch_signs``), but the order parameter is |m| throughout where m -> -m is a
-    symmetry. Attributes: converged ("yes" or what did not), R-hat and effective sample size.
+    symmetry. Where all times have targets, the generalisation error is that of the mean output of the
+    posterior, over both branches if there are two. Attributes: converged ("yes" or what did not), R-hat
+    and effective sample size.
     """
     direction = label_direction(task)
     drawn = samples["kernel"].to_numpy()
@@ -218,9 +251,17 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
         "activation_kernel_standard_error": (KERNEL_AXES, activation_kernel.standard_error),
         "output": (OUTPUT_AXES, output.mean),
         "output_standard_error": (OUTPUT_AXES, output.standard_error),
+        "supervised": (OUTPUT_AXES, task.supervised.astype(np.int8)),
     }
     if "eigenvalue" in samples:
         variables |= _spectra(samples, signs, run.architecture.prior.w)
+    whole_sequence = bool(np.isfinite(task.targets[:, 1:]).all())
+    if whole_sequence:
+        predicted = mix_outputs(samples["output"].to_numpy(), task, run.architecture)
+        error, noise = estimate_generalisation_error(predicted, task.targets)
+        variables |= _scalars({"generalisation_error": error})
+        variables["generalisation_error_noise"] = ((), np.asarray(noise))
+        judged["generalisation_error"] = error
     faults = [name for name, scalar in judged.items() if not scalar.converged]
     if theory is not None:
         variables |= _beside_theory(
@@ -228,6 +269,18 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
         )
         if theory.attrs["converged"] != "yes":
             faults.append("theory")
+        if whole_sequence:
+            mean = theory["prediction"].isel(point=0).to_numpy()
+            predictions = {"theory": mean}
+            if "prediction_correction" in theory:
+                correction = theory["prediction_correction"].to_numpy()
+                predictions["finite_width"] = mean + correction / run.sampler.width
+            for name, prediction in predictions.items():
+                mixed = mix_outputs(prediction, task, run.architecture)
+                variables[f"generalisation_error_{name}"] = (
+                    (),
+                    generalisation_error(mixed, task.targets),
+                )
     dataset = xr.Dataset(
         variables,
         coords={
@@ -237,6 +290,7 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
         },
         attrs={
             "signal": float(np.nansum(np.where(task.supervised, task.targets, 0.0) ** 2)),
+            "sign_symmetric": "yes" if is_sign_symmetric(task, run.architecture) else "no",
             "converged": "yes" if not faults else "no: " + ", ".join(faults),
             "coherence_converged": "yes" if coherence.converged else "no",
             "binder_cumulant": binder_cumulant(m),
@@ -251,11 +305,11 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
         },
     )
     if theory is not None:
-        mixed = (
+        well_mixed = (
             float(dataset["alignment_rhat"]) < LARGEST_RHAT
             and float(dataset["alignment_effective_size"]) > SMALLEST_EFFECTIVE_SIZE
         )
-        dataset.attrs["alignment_converged"] = "yes" if mixed else "no"
+        dataset.attrs["alignment_converged"] = "yes" if well_mixed else "no"
     return dataset
 
 

@@ -7,6 +7,7 @@ parameters. Unknown keys are refused and every value is checked when the record 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -32,6 +33,9 @@ Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Times = Annotated[tuple[Count, ...], Field(min_length=1)]
+# Two steps per period are the fastest oscillation that the steps resolve.
+Period = Annotated[float, Field(ge=2, le=1e9, allow_inf_nan=False)]
 Device = Literal["auto", "cpu", "cuda"]
 Kind = Literal["rnn", "dnn"]
 KINDS: tuple[Kind, ...] = ("dnn", "rnn")
@@ -83,18 +87,43 @@ class EndpointTask(Record):
 
 
 class SinusoidTask(Record):
-    """One scalar input, x^t = 1 at t = 0 only, and targets y^t = cos(2 pi t / T) (figure 2).
+    """One scalar input, x^t = 1 at t = 0 only, and targets y^t = cos(2 pi t / period) (figure 2).
 
-    supervised: output times trained on; all if None.
+    period: T if None. supervised: output times trained on; all if None.
     """
 
     kind: Literal["sinusoid"] = "sinusoid"
-    supervised: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
+    period: Period | None = None
+    supervised: Times | None = None
 
     @property
     def patterns(self) -> int:
         """Number of patterns P."""
         return 1
+
+    @property
+    def sets(self) -> tuple[Times, ...]:
+        """The supervised times, if they are given."""
+        return () if self.supervised is None else (self.supervised,)
+
+
+class SequenceTask(Record):
+    """A family of sinusoid tasks, one for each set of supervised times (figure 5)."""
+
+    kind: Literal["sequence"] = "sequence"
+    period: Period
+    sets: Annotated[tuple[Times, ...], Field(min_length=1)]
+
+    @property
+    def patterns(self) -> int:
+        """Number of patterns P."""
+        return 1
+
+    @model_validator(mode="after")
+    def _sets_differ(self) -> Self:
+        if len({frozenset(times) for times in self.sets}) < len(self.sets):
+            raise ValueError("sets: some occur twice; they must differ")
+        return self
 
 
 class ChainSettings(Record):
@@ -216,6 +245,9 @@ SamplerSettings = WeightSettings | ExactSettings
 class Run(Record):
     """One condition: a task learned by one network, and the sampler that trains it.
 
+    A family of tasks is one run as well: its files have an axis "set", and each of its members is
+    solved, trained and measured by itself.
+
     kappa: the temperature of the posterior is kappa / N. seed: root seed of all random streams.
     device: where the chains run.
     """
@@ -226,8 +258,35 @@ class Run(Record):
     device: Device
     architecture: Architecture
     kappa: Positive
-    task: Annotated[EndpointTask | SinusoidTask, Field(discriminator="kind")]
+    task: Annotated[EndpointTask | SinusoidTask | SequenceTask, Field(discriminator="kind")]
     sampler: Annotated[SamplerSettings, Field(discriminator="method")]
+
+    @property
+    def members(self) -> tuple[Run, ...]:
+        """The runs of single tasks that this one consists of: itself, or one for each set.
+
+        Each member of a family has a name, the set, and random streams of its own.
+        """
+        if not isinstance(self.task, SequenceTask):
+            return (self,)
+        names = (f"{self.id} {name}" for name in self.member_names)
+        return tuple(
+            self.model_copy(
+                update={
+                    "id": name,
+                    "seed": derived_seed(self.seed, name),
+                    "task": SinusoidTask(period=self.task.period, supervised=times),
+                }
+            )
+            for name, times in zip(names, self.task.sets, strict=True)
+        )
+
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """The sets of a family as words, such as "2-4-5"; none if the run is not a family."""
+        if not isinstance(self.task, SequenceTask):
+            return ()
+        return tuple("-".join(map(str, times)) for times in self.task.sets)
 
     @property
     def has_theory(self) -> bool:
@@ -251,12 +310,12 @@ class Run(Record):
 
     @model_validator(mode="after")
     def _supervised_times_exist(self) -> Self:
-        chosen = self.task.supervised if isinstance(self.task, SinusoidTask) else None
-        if chosen and (max(chosen) > self.architecture.steps or len(set(chosen)) < len(chosen)):
-            raise ValueError(
-                f"task.supervised: got {list(chosen)}, want different output times from 1 to T = "
-                f"{self.architecture.steps}"
-            )
+        for chosen in () if isinstance(self.task, EndpointTask) else self.task.sets:
+            if max(chosen) > self.architecture.steps or len(set(chosen)) < len(chosen):
+                raise ValueError(
+                    f"task.supervised: got {list(chosen)}, want different output times from 1 to T = "
+                    f"{self.architecture.steps}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -283,6 +342,11 @@ class Run(Record):
                 f"sampler.width: got {self.sampler.width}, the exact sampler needs at least T P = {least}"
             )
         return self
+
+
+def derived_seed(root: int, name: str) -> int:
+    """A seed from a root seed and a name: different names are independent of each other."""
+    return int.from_bytes(hashlib.sha256(f"{root} {name}".encode()).digest()[:7], "big")
 
 
 class Transition(Record):

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -23,6 +23,9 @@ from weightsharing.errors import ConfigError, FileError
 from weightsharing.records import OUTPUT_AXES, Record, Task, WeightSettings
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+# Where a joined dataset says which of its variables are the attributes of its members.
+_ATTRIBUTES = "member_attributes"
 
 
 @contextlib.contextmanager
@@ -126,6 +129,46 @@ def read_dataset(path: Path, content: str) -> xr.Dataset:
     return dataset
 
 
+def join(datasets: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset:
+    """The datasets of a run's members as one, along the axis "set"; without names, the only one as it is.
+
+    Attributes become variables of the same name. Axes "point" are padded to the longest by NaN.
+    """
+    if not names:
+        (dataset,) = datasets
+        return dataset
+    attributes = list(datasets[0].attrs)
+    longest = max(dataset.sizes.get("point", 0) for dataset in datasets)
+    padded = [
+        dataset.drop_attrs().pad(point=(0, longest - dataset.sizes["point"]))
+        if "point" in dataset.sizes
+        else dataset.drop_attrs()
+        for dataset in datasets
+    ]
+    joined = xr.concat(padded, dim="set", data_vars="all", coords="minimal", compat="override")
+    for name in attributes:
+        joined[name] = ("set", [dataset.attrs[name] for dataset in datasets])
+    joined.attrs[_ATTRIBUTES] = " ".join(attributes)
+    return joined.assign_coords(set=("set", list(names)))
+
+
+def split(dataset: xr.Dataset) -> list[xr.Dataset]:
+    """The datasets of a run's members: the inverse of ``join``."""
+    if "set" not in dataset.sizes:
+        return [dataset]
+    common = dict(dataset.attrs)
+    attributes = common.pop(_ATTRIBUTES).split()
+    members = []
+    for index in range(dataset.sizes["set"]):
+        member = dataset.isel(set=index, drop=True)
+        own = {name: member[name].item() for name in attributes}
+        member = member.drop_vars(attributes).assign_attrs(common | own)
+        if "point" in member.sizes:
+            member = member.isel(point=np.flatnonzero(np.isfinite(member["action"])))
+        members.append(member)
+    return members
+
+
 def task_dataset(task: Task) -> xr.Dataset:
     """A task as a dataset of named axes."""
     steps = task.steps
@@ -139,15 +182,17 @@ def task_dataset(task: Task) -> xr.Dataset:
     )
 
 
-def read_task(path: Path) -> Task:
-    """The task in a file. Raises FileError if the file is damaged or its content inconsistent."""
-    dataset = read_dataset(path, "task")
+def read_tasks(path: Path) -> list[Task]:
+    """The tasks of a run's members. Raises FileError if the file is damaged or inconsistent."""
     try:
-        return Task(
-            inputs=dataset["inputs"].to_numpy(),
-            targets=dataset["targets"].to_numpy(),
-            supervised=dataset["supervised"].to_numpy().astype(bool),
-        )
+        return [
+            Task(
+                inputs=member["inputs"].to_numpy(),
+                targets=member["targets"].to_numpy(),
+                supervised=member["supervised"].to_numpy().astype(bool),
+            )
+            for member in split(read_dataset(path, "task"))
+        ]
     except (KeyError, ValueError) as error:
         raise FileError(f"{path}: {error}") from error
 

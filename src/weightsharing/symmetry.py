@@ -79,6 +79,20 @@ def reflect_outputs(outputs: NDArray[np.floating], sign: Array, task: Task) -> N
     return np.where(sign[..., None, None] < 0, outputs * parity, outputs)
 
 
+def mix_outputs(
+    outputs: NDArray[np.floating], task: Task, architecture: Architecture
+) -> NDArray[np.floating]:
+    """Outputs averaged over both branches, (..., pattern, output_time): the posterior's own mean.
+
+    Where W -> -W is a symmetry both are equally probable, and the outputs at times of the parity that is
+    not supervised average to 0.
+    """
+    if not is_sign_symmetric(task, architecture):
+        return outputs
+    image = reflect_outputs(outputs, np.full(outputs.shape[:-2], -1.0), task)
+    return 0.5 * (outputs + image)
+
+
 def to_positive_branch(kernel: NDArray[np.floating], direction: Array) -> NDArray[np.floating]:
     """The kernel or its image under W -> -W, whichever has a positive order parameter.
 

@@ -17,6 +17,7 @@ from weightsharing.config import (
     figure2_runs,
     figure3_runs,
     figure4_runs,
+    figure5_runs,
     runs,
     theory_runs,
     validate,

@@ -1,6 +1,7 @@
 FIGURE2 = figure2_runs(CONFIG)
 FIGURE3 = figure3_runs(CONFIG)
 FIGURE4 = figure4_runs(CONFIG)
+FIGURE5 = figure5_runs(CONFIG)
 
 
 rule fig2:
@@ -69,3 +70,27 @@ rule fig4:
     shell:
         "python -m weightsharing fig4 {output:q} --transitions {input.transitions:q}"
         " --measures {input.measures:q} 2> {log:q}"
+
+
+rule fig5:
+    input:
+        task=f"{RESULTS}/{FIGURE5[0].id}/task.nc",
+        measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE5],
+        code=code("fig5"),
+    output:
+        report(
+            "figures/fig5.pdf",
+            caption="../report/fig5.rst",
+            category="Figures",
+            labels={"figure": "5", "preset": CONFIG.preset},
+        ),
+    log:
+        f"{LOGS}/fig5.log",
+    conda:
+        "../../environment.yml"
+    params:
+        period=CONFIG.fig5.period,
+        shown=CONFIG.fig5.shown,
+    shell:
+        "python -m weightsharing fig5 {output:q} --task {input.task:q} --period {params.period}"
+        " --measures {input.measures:q} --shown {params.shown} 2> {log:q}"

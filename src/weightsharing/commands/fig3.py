@@ -7,7 +7,7 @@ from pathlib import Path
 
 from weightsharing.plotting.fig3 import draw
 from weightsharing.plotting.style import save
-from weightsharing.storage import read_dataset, read_task
+from weightsharing.storage import read_dataset, read_tasks
 from weightsharing.tasks import label_kernels
 
 
@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Read the measures and draw them."""
-    task = read_task(options.task)
+    (task,) = read_tasks(options.task)
     figure = draw(
         task,
         label_kernels(task),

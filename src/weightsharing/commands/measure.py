@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import xarray as xr
+
 from weightsharing.measures import compare
 from weightsharing.records import Run
-from weightsharing.storage import read_dataset, read_record, read_task, write_dataset
+from weightsharing.storage import join, read_dataset, read_record, read_tasks, split, write_dataset
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +26,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> None:
     """Measure and write."""
     run = read_record(options.run, Run)
-    theory = None if options.theory is None else read_dataset(options.theory, "theory")
-    samples = read_dataset(options.samples, "samples")
-    measures = compare(run, read_task(options.task), theory, samples)
-    write_dataset(measures, options.output, "measures", run)
+    tasks = read_tasks(options.task)
+    samples = split(read_dataset(options.samples, "samples"))
+    theories: list[xr.Dataset] | list[None] = [None] * len(tasks)
+    if options.theory is not None:
+        theories = split(read_dataset(options.theory, "theory"))
+    measures = [
+        compare(*member) for member in zip(run.members, tasks, theories, samples, strict=True)
+    ]
+    write_dataset(join(measures, run.member_names), options.output, "measures", run)

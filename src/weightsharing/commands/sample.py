@@ -24,7 +24,7 @@ from weightsharing.records import (
     kernel_matrix,
 )
 from weightsharing.sampling.chain import Progress, Samples, sample
-from weightsharing.storage import read_dataset, read_record, read_task, write_dataset
+from weightsharing.storage import join, read_dataset, read_record, read_tasks, split, write_dataset
 
 log = logging.getLogger(__name__)
 
@@ -49,30 +49,52 @@ def execute(options: argparse.Namespace) -> None:
     """Run the chains and write their draws."""
     torch.set_num_threads(options.threads)
     run = read_record(options.run, Run)
-    task = read_task(options.task)
-    started = time.monotonic()
-    samples = sample(
-        run,
-        task,
-        checkpoint=options.checkpoint,
-        checkpoint_seconds=options.checkpoint_seconds,
-        start_kernel=start_kernel(run.sampler, options.theory),
-        progress=progress(run.id),
-    )
-    dataset = samples_dataset(samples, run.sampler)
-    dataset.attrs["wall_seconds"] = time.monotonic() - started
-    write_dataset(dataset, options.output, "samples", run)
-    if options.checkpoint is not None:
-        options.checkpoint.unlink(missing_ok=True)
+    tasks = read_tasks(options.task)
+    starts = start_kernels(run, options.theory)
+    # Finished members are kept in their checkpoints until all are stored.
+    checkpoints = [checkpoint_of(options.checkpoint, name) for name in run.member_names or ("",)]
+    datasets = []
+    for member, task, start, checkpoint in zip(
+        run.members, tasks, starts, checkpoints, strict=True
+    ):
+        started = time.monotonic()
+        samples = sample(
+            member,
+            task,
+            checkpoint=checkpoint,
+            checkpoint_seconds=options.checkpoint_seconds,
+            start_kernel=start,
+            progress=progress(member.id),
+        )
+        dataset = samples_dataset(samples, member.sampler)
+        dataset.attrs["wall_seconds"] = time.monotonic() - started
+        datasets.append(dataset)
+    write_dataset(join(datasets, run.member_names), options.output, "samples", run)
+    for checkpoint in checkpoints:
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
 
 
-def start_kernel(sampler: SamplerSettings, theory: Path | None) -> Array | None:
-    """The kernel that the first activities are drawn from; None for a start from the prior."""
-    if sampler.start == "prior":
-        return None
+def checkpoint_of(path: Path | None, member: str) -> Path | None:
+    """The checkpoint of a member: the path with the member's name, if there is one, in it."""
+    if path is None or not member:
+        return path
+    return path.with_name(f"{path.stem}-{member}{path.suffix}")
+
+
+def start_kernels(run: Run, theory: Path | None) -> list[Array | None]:
+    """For each member the kernel of the first activities; None for a start from the prior."""
+    if run.sampler.start == "prior":
+        return [None] * len(run.members)
     if theory is None:
-        raise FileError(f"--theory: missing; start is {sampler.start!r}, which is read from there")
-    points = read_dataset(theory, "theory")
+        raise FileError(
+            f"--theory: missing; start is {run.sampler.start!r}, which is read from there"
+        )
+    return [start_kernel(run.sampler, points) for points in split(read_dataset(theory, "theory"))]
+
+
+def start_kernel(sampler: SamplerSettings, points: xr.Dataset) -> Array:
+    """The kernel that the first activities are drawn from, one of the stationary points."""
     chosen = 0
     if sampler.start == "disordered":
         chosen = int(np.argmin(np.abs(points["order_parameter"].to_numpy())))

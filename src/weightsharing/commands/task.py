@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from weightsharing.records import Run
-from weightsharing.storage import read_record, task_dataset, write_dataset
+from weightsharing.storage import join, read_record, task_dataset, write_dataset
 from weightsharing.tasks import make_task
 
 
@@ -19,5 +19,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> None:
     """Make the task and write it."""
     run = read_record(options.run, Run)
-    task = make_task(run.task, run.architecture.steps)
-    write_dataset(task_dataset(task), options.output, "task", run)
+    tasks = [make_task(member.task, member.architecture.steps) for member in run.members]
+    dataset = join([task_dataset(task) for task in tasks], run.member_names)
+    write_dataset(dataset, options.output, "task", run)

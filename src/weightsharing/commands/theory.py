@@ -17,10 +17,10 @@ from weightsharing.records import (
     Task,
     kernel_axes,
 )
-from weightsharing.storage import read_record, read_task, write_dataset
+from weightsharing.storage import join, read_record, read_tasks, write_dataset
 from weightsharing.symmetry import label_direction, order_parameter
 from weightsharing.theory import nonlinear
-from weightsharing.theory.finite_width import kernel_correction
+from weightsharing.theory.finite_width import kernel_correction, prediction_correction
 from weightsharing.theory.linear import (
     LinearProblem,
     StationaryPoint,
@@ -45,15 +45,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> None:
     """Find all stationary points and write them by increasing action."""
     run = read_record(options.run, Run)
-    task = read_task(options.task)
+    tasks = read_tasks(options.task)
+    solved = [solve(member, task) for member, task in zip(run.members, tasks, strict=True)]
+    write_dataset(join(solved, run.member_names), options.output, "theory", run)
+
+
+def solve(run: Run, task: Task) -> xr.Dataset:
+    """The stationary points of one task as a dataset."""
     if run.architecture.activation == "linear":
         problem = linear_problem(task, run.architecture, run.kappa)
-        dataset = points_dataset(problem, stationary_points(problem), task, run.architecture.kind)
-    else:
-        integral = nonlinear.nonlinear_problem(task, run.architecture, run.kappa)
-        solutions = nonlinear.stationary_points(integral)
-        dataset = solutions_dataset(integral, solutions, task)
-    write_dataset(dataset, options.output, "theory", run)
+        return points_dataset(problem, stationary_points(problem), task, run.architecture.kind)
+    integral = nonlinear.nonlinear_problem(task, run.architecture, run.kappa)
+    return solutions_dataset(integral, nonlinear.stationary_points(integral), task)
 
 
 def solutions_dataset(
@@ -109,7 +112,7 @@ def solutions_dataset(
 def points_dataset(
     problem: LinearProblem, points: list[StationaryPoint], task: Task, kind: Kind
 ) -> xr.Dataset:
-    """Stationary points as a dataset; the first is the theory, ``kernel_correction`` belongs to it."""
+    """Stationary points as a dataset; the first is the theory, the corrections belong to it."""
     lowest = points[0]
     faults = []
     if not lowest.converged:
@@ -128,6 +131,10 @@ def points_dataset(
             "prediction": (
                 ("point", *OUTPUT_AXES),
                 np.stack([predict(problem, point.kernel) for point in points]),
+            ),
+            "prediction_correction": (
+                OUTPUT_AXES,
+                prediction_correction(problem, lowest.kernel),
             ),
             "action": ("point", [point.action for point in points]),
             "gradient_norm": ("point", [point.gradient_norm for point in points]),

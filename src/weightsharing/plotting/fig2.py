@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from weightsharing.plotting.style import (
     colours,
     page_figure,
     panel_letter,
+    run_of,
 )
 
 ANTIDIAGONAL = "#1b7837"
@@ -48,8 +48,8 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
         if not own:
             continue
         widths = f"$N = {_width(own[0])}$ to ${_width(own[-1])}$"
-        sampler = _run(own[0])["sampler"]
-        counts = sorted({_run(data)["sampler"]["chains"] for data in own})
+        sampler = run_of(own[0])["sampler"]
+        counts = sorted({run_of(data)["sampler"]["chains"] for data in own})
         chains = f"{counts[0]} chains" if len(counts) == 1 else f"{counts[0]}-{counts[-1]} chains"
         step = ""
         if method in STEP_NAMES:
@@ -57,7 +57,7 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
         parts.append(f"{SAMPLER_NAMES[method]}: {widths}, {chains}{step}")
     text = (
         "; ".join(parts)
-        + rf"; $\kappa = {_run(measures[0])['kappa']:g}$; error bars: standard error"
+        + rf"; $\kappa = {run_of(measures[0])['kappa']:g}$; error bars: standard error"
     )
     failed = [data for data in measures if not _converged(data)]
     if not failed:
@@ -186,7 +186,3 @@ def _width(data: xr.Dataset) -> int:
 
 def _converged(data: xr.Dataset) -> bool:
     return {data.attrs["converged"], data.attrs["alignment_converged"]} == {"yes"}
-
-
-def _run(data: xr.Dataset) -> Any:
-    return json.loads(data.attrs["run"])

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.image import AxesImage
-from matplotlib.patches import Circle, Polygon
 
-from weightsharing.plotting.style import SAMPLER_NAMES, STEP_NAMES, colours, page_figure
+from weightsharing.plotting.panels import kernel_norm, show_matrix, show_spectrum, show_split_kernel
+from weightsharing.plotting.style import SAMPLER_NAMES, STEP_NAMES, colours, page_figure, run_of
 from weightsharing.records import KINDS, Array, Task
 
-# Blue through white to red, told apart by colour-blind readers.
-KERNEL_COLOURS = "RdBu_r"
-# Kernels up to this size are drawn on a linear scale, larger ones on a logarithmic one.
-LINEAR_UP_TO = 1.0
 STRENGTHS = ("weak", "strong")
 
 
@@ -32,7 +26,7 @@ def draw(task: Task, label_kernels: tuple[Array, Array], measures: Sequence[xr.D
     right is measured in the trained networks and the lower left is theory.
     """
     figure = page_figure(height=6.0)
-    norm = _kernel_norm(measures)
+    norm = kernel_norm(measures)
     parts: Any = figure.subfigures(2, 1, height_ratios=[0.48, 1.0])
     top, bottom = parts
     _task(top, task, label_kernels, norm)
@@ -44,7 +38,7 @@ def draw(task: Task, label_kernels: tuple[Array, Array], measures: Sequence[xr.D
             own = {
                 data.attrs["method"] != "exact": data
                 for data in measures
-                if _run(data)["architecture"]["kind"] == kind
+                if run_of(data)["architecture"]["kind"] == kind
                 and round(float(data.attrs["signal"]), 9) == signal
             }
             cell = cells[row, column]
@@ -59,7 +53,7 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
     """N, chains, sampler and what did not converge: the lines below the panels."""
     trained = [data for data in measures if data.attrs["method"] != "exact"]
     exact = [data for data in measures if data.attrs["method"] == "exact"]
-    samplers = [_run(data)["sampler"] for data in trained]
+    samplers = [run_of(data)["sampler"] for data in trained]
 
     def span(name: str) -> str:
         values = sorted({sampler[name] for sampler in samplers})
@@ -70,11 +64,11 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
     text = (
         f"{names}: $N = {span('width')}$, {span('chains')} chains, ${step} = {span('step_size')}$, "
         rf"${step}\times$steps $= {span('burn_in')}$ (burn-in) + {span('duration')}; "
-        rf"$\kappa = {_run(measures[0])['kappa']:g}$; upper right: measured, lower left: theory; "
+        rf"$\kappa = {run_of(measures[0])['kappa']:g}$; upper right: measured, lower left: theory; "
         r"branch $m > 0$"
     )
     if exact:
-        sampler = _run(exact[0])["sampler"]
+        sampler = run_of(exact[0])["sampler"]
         text += f"\nexact: exact sampler, $N = {sampler['width']}$, {sampler['chains']} chains"
     failed = [data for data in measures if not _converged(data)]
     if not failed:
@@ -84,7 +78,7 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
             f"{text}; all runs converged: $\\hat R \\leq {rhat:.3f}$, effective sample size "
             rf"$\geq {size:.0f}$"
         )
-    named = [_run(data)["id"].removeprefix("fig3/") for data in failed]
+    named = [run_of(data)["id"].removeprefix("fig3/") for data in failed]
     lines = [", ".join(named[start : start + 4]) for start in range(0, len(named), 4)]
     return f"{text}\nNOT CONVERGED: " + ",\n".join(lines)
 
@@ -103,7 +97,7 @@ def _task(top: SubFigure, task: Task, label_kernels: tuple[Array, Array], norm: 
         "a",
         f"task: {patterns} orthonormal inputs at $t = 0$, one label each at $t = T = {steps}$",
     )
-    image = _image(inputs, task.inputs[:, 0], norm, "$p$", "dimension")
+    image = show_matrix(inputs, task.inputs[:, 0], norm, "$p$", "dimension")
     inputs.xaxis.labelpad = 0
     inputs.set_title("inputs $x_p^0$", fontsize=7)
     labels.axvline(0.0, color="0.8", linewidth=0.6)
@@ -113,11 +107,11 @@ def _task(top: SubFigure, task: Task, label_kernels: tuple[Array, Array], norm: 
     labels.set_ylabel("$p$", labelpad=-4)
     labels.set_box_aspect(1)
     labels.set_title("labels $y_p$ (strong)", fontsize=7)
-    _image(temporal, label_kernels[0], norm, "$t$", "$t'$")
+    show_matrix(temporal, label_kernels[0], norm, "$t$", "$t'$")
     temporal.set_title(r"$\mathbb{Y}_{00}^{tt'}$", fontsize=7)
     temporal.set_xticks([0, steps - 1], ["1", f"{steps}"])
     temporal.set_yticks([0, steps - 1], ["1", f"{steps}"])
-    _image(samples, label_kernels[1], norm, "$p$", "$p'$")
+    show_matrix(samples, label_kernels[1], norm, "$p$", "$p'$")
     samples.set_title(r"$\mathbb{Y}_{pp'}^{TT}$", fontsize=7)
     key.axis("off")
     _key(key)
@@ -151,9 +145,9 @@ def _cell(
     temporal, samples, spectrum = panels
     measured = data["kernel"].to_numpy()
     theory = data["kernel_theory"].to_numpy() if "kernel_theory" in data else None
-    _split(temporal, measured[0, 0], None if theory is None else theory[0, 0], norm, "t")
+    show_split_kernel(temporal, measured[0, 0], None if theory is None else theory[0, 0], norm, "t")
     last = measured[..., -1, -1], None if theory is None else theory[..., -1, -1]
-    _split(samples, *last, norm, "p")
+    show_split_kernel(samples, *last, norm, "p")
     step = data.sizes["time"] - 1
     temporal.set_title(r"$\mathbb{H}_{00}^{tt'}$", fontsize=7, pad=3)
     samples.set_title(rf"$\mathbb{{H}}_{{pp'}}^{{{step}\,{step}}}$", fontsize=7, pad=3)
@@ -167,80 +161,13 @@ def _cell(
         _note(samples, _errors(data, exact, "sample_kernel"))
     _note(temporal, coherence)
     if "eigenvalue" in data:
-        _spectrum(spectrum, data, exact)
+        show_spectrum(spectrum, data, exact)
     else:
         spectrum.axis("off")
 
 
 def _note(axes: Axes, text: str) -> None:
     axes.set_xlabel(f"{axes.get_xlabel()}\n{text}", fontsize=6, labelpad=-3, linespacing=1.25)
-
-
-def _spectrum(axes: Axes, data: xr.Dataset, exact: xr.Dataset | None) -> None:
-    """Eigenvalues of one network of the first chain, the disc of noise, and the theory's outliers."""
-    noise, theory, third = colours(3)
-    last = data["eigenvalue"].isel(chain=0, spectrum=-1).to_numpy().reshape(-1, 2)
-    radius = float(_run(data)["architecture"]["prior"]["w"]) ** 0.5
-    edge = float(data["noise_edge"])
-    size = float(np.clip(25.0 / np.sqrt(len(last)), 0.4, 2.0))
-    axes.plot(last[:, 0], last[:, 1], "o", color="0.35", markersize=size, mew=0, rasterized=True)
-    outside = np.hypot(last[:, 0], last[:, 1]) > edge
-    axes.plot(last[outside, 0], last[outside, 1], ".", color="black", markersize=4)
-    if exact is not None and "eigenvalue" in exact:
-        other = exact["eigenvalue"].isel(chain=0, spectrum=-1).to_numpy().reshape(-1, 2)
-        other = other[np.hypot(other[:, 0], other[:, 1]) > float(exact["noise_edge"])]
-        axes.plot(other[:, 0], other[:, 1], "+", color=third, markersize=6)
-    axes.add_patch(Circle((0, 0), radius, fill=False, color=noise, linewidth=1.0))
-    axes.add_patch(Circle((0, 0), edge, fill=False, color=noise, linewidth=0.8, linestyle="--"))
-    if "eigenvalue_theory" in data:
-        predicted = data["eigenvalue_theory"].to_numpy()
-        beyond = np.hypot(predicted[:, 0], predicted[:, 1]) > radius
-        axes.plot(predicted[beyond, 0], predicted[beyond, 1], "x", color=theory, markersize=6)
-    limit = 1.12 * max(edge, float(np.abs(last).max()), 1.3 * radius)
-    axes.set_xlim(-limit, limit)
-    axes.set_ylim(-limit, limit)
-    axes.set_aspect("equal")
-    axes.set_xticks([-1, 0, 1])
-    axes.set_yticks([-1, 0, 1])
-    axes.set_ylabel("Im", labelpad=-4)
-    axes.set_title("eigenvalues", fontsize=7, pad=3)
-    counts = data["outliers"].to_numpy()
-    text = f"Re\noutliers: {counts.mean():.2g}"
-    axes.set_xlabel(text, fontsize=6, labelpad=0, linespacing=1.25)
-
-
-def _split(axes: Axes, measured: Array, theory: Array | None, norm: Normalize, index: str) -> None:
-    """A kernel whose lower left triangle shows the theory."""
-    _image(axes, measured, norm, f"${index}$", f"${index}'$")
-    if theory is None:
-        return
-    size = len(measured)
-    lower = Polygon([(-0.5, -0.5), (-0.5, size - 0.5), (size - 0.5, size - 0.5)], closed=True)
-    image = _image(axes, theory, norm, f"${index}$", f"${index}'$")
-    lower.set_transform(axes.transData)
-    image.set_clip_path(lower)
-    axes.plot([-0.5, size - 0.5], [-0.5, size - 0.5], color="black", linewidth=0.6)
-
-
-def _image(axes: Axes, matrix: Array, norm: Normalize, row: str, column: str) -> AxesImage:
-    for spine in ("top", "right"):
-        axes.spines[spine].set_visible(True)
-    axes.set_xticks([0, matrix.shape[1] - 1])
-    axes.set_yticks([0, matrix.shape[0] - 1])
-    axes.set_ylabel(row, labelpad=-4)
-    axes.set_xlabel(column, labelpad=-5)
-    return axes.imshow(matrix, cmap=KERNEL_COLOURS, norm=norm, interpolation="nearest")
-
-
-def _kernel_norm(measures: Sequence[xr.Dataset]) -> AsinhNorm:
-    """One scale for all kernels, symmetric about 0."""
-    names = ("kernel", "kernel_theory")
-    shown = [data[name].to_numpy() for data in measures for name in names if name in data]
-    largest = max(
-        max(float(np.abs(kernel[0, 0]).max()), float(np.abs(kernel[..., -1, -1]).max()))
-        for kernel in shown
-    )
-    return AsinhNorm(linear_width=LINEAR_UP_TO, vmin=-largest, vmax=largest)
 
 
 def _errors(data: xr.Dataset, exact: xr.Dataset | None, name: str) -> str:
@@ -261,7 +188,3 @@ def _with_error(data: xr.Dataset, name: str) -> str:
 
 def _converged(data: xr.Dataset) -> bool:
     return {data.attrs["converged"], data.attrs["coherence_converged"]} == {"yes"}
-
-
-def _run(data: xr.Dataset) -> Any:
-    return json.loads(data.attrs["run"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from weightsharing.plotting.style import (
     greys,
     page_figure,
     panel_letter,
+    run_of,
 )
 
 
@@ -43,8 +43,8 @@ def draw(transitions: Sequence[xr.Dataset], measures: Sequence[xr.Dataset]) -> F
 
 def conditions(measures: Sequence[xr.Dataset]) -> str:
     """N, chains, sampler and what did not converge: the line below the panels."""
-    run = next(run for run in map(_run, measures) if run["sampler"]["method"] != "exact")
-    exact = [run["sampler"] for run in map(_run, measures) if run["sampler"]["method"] == "exact"]
+    run = next(run for run in map(run_of, measures) if run["sampler"]["method"] != "exact")
+    exact = [run["sampler"] for run in map(run_of, measures) if run["sampler"]["method"] == "exact"]
     sampler = run["sampler"]
     step = STEP_NAMES[sampler["method"]]
     text = (
@@ -270,8 +270,4 @@ def _landau(axes: Axes, scan: xr.Dataset) -> None:
 
 
 def _depth(data: xr.Dataset) -> int:
-    return int(_run(data)["architecture"]["steps"])
-
-
-def _run(data: xr.Dataset) -> Any:
-    return json.loads(data.attrs["run"])
+    return int(run_of(data)["architecture"]["steps"])

@@ -5,6 +5,7 @@ Theory is drawn as lines and experiment as symbols, in every figure.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -60,6 +62,11 @@ def page_figure(height: float) -> Figure:
     """An empty figure over both columns, ``height`` inches high."""
     plt.rcParams.update(_SETTINGS)
     return plt.figure(figsize=(PAGE_WIDTH, height), layout="constrained")
+
+
+def run_of(data: xr.Dataset) -> Any:
+    """The parameters of the run that a dataset belongs to, as in its ``run.yaml``."""
+    return json.loads(data.attrs["run"])
 
 
 def panel_letter(axes: Axes, letter: str) -> None:

@@ -117,9 +117,9 @@ def sample(
 ) -> Samples:
     """Draw from the posterior of a run by its sampler; kernels, outputs and loss of the draws.
 
-    checkpoint: file to resume from if it exists, written every ``checkpoint_seconds``; the caller
-    removes it once the draws are stored. start_kernel: (T P, T P) matrix H of the first activities;
-    None starts from the prior.
+    checkpoint: file to resume from if it exists, written every ``checkpoint_seconds`` and at the end;
+    the caller removes it once the draws are stored. start_kernel: (T P, T P) matrix H of the first
+    activities; None starts from the prior.
     progress: called with (steps done, steps in all).
     Raises DeviceError, StepSizeError, or DivergenceError with the advice that helps.
     """
@@ -151,6 +151,8 @@ def sample(
         if checkpoint is not None and now - saved >= checkpoint_seconds:
             save_checkpoint(state, checkpoint, key)
             saved = now
+    if checkpoint is not None:
+        save_checkpoint(state, checkpoint, key)
     kept = None
     if settings.keep_weights:
         last = method.weights(state.memory, state.streams)

@@ -61,6 +61,22 @@ def kernel_correction(problem: LinearProblem, kernel: Array) -> Array:
     return unpack(problem, -inverse @ drift)
 
 
+def prediction_correction(problem: LinearProblem, kernel: Array) -> Array:
+    """The coefficient of 1/N in the mean outputs at all times, (pattern, output_time).
+
+    Given the kernel the mean outputs are f(G) = v B G b with b = E^T R y (``linear.predict``). To order
+    1/N their mean over the law of G is f(G) plus v B (1 - v G Rho) (D - v <X Rho X>) b / N, with
+    Rho = E^T R E, D the ``kernel_correction``, and X a fluctuation of covariance S''^-1.
+    """
+    local = local_expansion(problem, kernel)
+    inverse = np.linalg.inv(hessian_matrix(problem, kernel))
+    xx = unpack(problem, np.moveaxis(unpack(problem, inverse), 0, -1))
+    moved = kernel_correction(problem, kernel) - problem.v * _contract(xx, local.response)
+    through = np.eye(problem.dimension) - problem.v * kernel @ local.response
+    outputs = problem.v * problem.basis @ through @ moved @ local.pull
+    return np.asarray(outputs.reshape(problem.steps, problem.patterns).T)
+
+
 def fluctuation_gradient(problem: LinearProblem, kernel: Array, inverse: Array) -> Array:
     """Derivative of ln det S'' by G: the third derivative of S contracted with S''^-1, (d, d).
 
@@ -76,21 +92,22 @@ def fluctuation_gradient(problem: LinearProblem, kernel: Array, inverse: Array) 
     yx = np.moveaxis(problem.w * carry(problem, xx), (2, 3), (0, 1))
     yy = problem.w * carry(problem, yx)
 
-    def contract(moments: Array, middle: Array) -> Array:
-        """<A P B> from <A_ab B_cd>."""
-        return np.asarray(np.tensordot(moments, middle, axes=([1, 2], [0, 1])))
-
-    loss = np.outer(pull, response @ contract(xx, response) @ pull)
-    loss = loss + loss.T + response @ contract(xx, np.outer(pull, pull)) @ response
-    entropy = local.inverse @ contract(xx, local.inverse) @ local.inverse
-    carried = inverse_c @ contract(yy, inverse_c) @ inverse_c
-    mixed = inverse_c @ contract(yx, inverse_c) @ inverse_c
+    loss = np.outer(pull, response @ _contract(xx, response) @ pull)
+    loss = loss + loss.T + response @ _contract(xx, np.outer(pull, pull)) @ response
+    entropy = local.inverse @ _contract(xx, local.inverse) @ local.inverse
+    carried = inverse_c @ _contract(yy, inverse_c) @ inverse_c
+    mixed = inverse_c @ _contract(yx, inverse_c) @ inverse_c
     folded = carried @ local.kernel @ inverse_c
     between = inverse_c @ local.kernel @ inverse_c
-    inner = inverse_c @ contract(yy, between) @ inverse_c
+    inner = inverse_c @ _contract(yy, between) @ inverse_c
     by_v = carried + mixed + mixed.T - folded - folded.T - inner
     by_z = carried - entropy - problem.v**3 * loss
     return np.asarray(by_z + problem.w * carry_back(problem, by_v))
+
+
+def _contract(moments: Array, middle: Array) -> Array:
+    """<A P B> from <A_ab B_cd>."""
+    return np.asarray(np.tensordot(moments, middle, axes=([1, 2], [0, 1])))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,253 @@
+"""Figure 5: generalisation in sequence tasks. Reads measures and draws; computes quartiles over sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Circle
+from numpy.typing import NDArray
+
+from weightsharing.plotting.panels import (
+    kernel_norm,
+    show_matrix,
+    show_spectrum,
+    show_split_kernel,
+)
+from weightsharing.plotting.style import (
+    MARKERS,
+    SAMPLER_NAMES,
+    STEP_NAMES,
+    colours,
+    page_figure,
+    run_of,
+)
+from weightsharing.records import KINDS, Kind, Task
+
+# The measures of one run's sets.
+Family = Sequence[xr.Dataset]
+
+QUARTILES = (0.25, 0.5, 0.75)
+# Errors below this are not drawn: they are the square of a deviation of about 1e-4 from the targets.
+SMALLEST_ERROR = 1e-8
+TARGET = "black"
+
+
+def draw(
+    task: Task,
+    teacher: NDArray[np.complex128],
+    families: Sequence[Family],
+    shown: Sequence[int],
+) -> Figure:
+    """Panels a (task), b (generalisation error), c (DNNs) and d (RNNs).
+
+    task: any one of the sets. teacher: eigenvalues of its weights. families: DNN and RNN, by each
+    sampler, in any order. shown: numbers of supervised steps of the cells; of each, the set with the median
+    error of the RNN in theory is drawn. Sets that did not converge are drawn hollow and counted.
+    """
+    figure = page_figure(height=6.6)
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1.0, 0.46 * len(shown) + 0.1])
+    left, right = parts[0].subfigures(1, 2, width_ratios=[0.8, 1.0])
+    _task(left, task, teacher)
+    _errors(right, families)
+    trained = {_kind(family): family for family in families if _method(family) != "exact"}
+    chosen = [_typical(trained["rnn"], count) for count in shown]
+    cells = parts[1].subfigures(1, len(KINDS))
+    norm = kernel_norm([trained[kind][index] for kind in KINDS for index in chosen])
+    for letter, cell, kind in zip("cd", cells, KINDS, strict=True):
+        _title(cell, letter, f"{kind.upper()}: kernel, eigenvalues of the weights, output")
+        _cells(cell, kind, [trained[kind][index] for index in chosen], task, norm)
+    figure.supxlabel(conditions(families), fontsize=6, color="0.25")
+    return figure
+
+
+def conditions(families: Sequence[Family]) -> str:
+    """N, chains, sampler and what did not converge: the lines below the panels."""
+    lines = []
+    for family in sorted(families, key=lambda family: (_method(family) == "exact", _kind(family))):
+        sampler, method = run_of(family[0])["sampler"], _method(family)
+        text = (
+            f"{_kind(family).upper()}, {SAMPLER_NAMES[method]}: $N = {sampler['width']}$, "
+            f"{sampler['chains']} chains"
+        )
+        if method != "exact":
+            step = STEP_NAMES[method]
+            text += (
+                rf", ${step} = {sampler['step_size']:g}$, ${step}\times$steps "
+                rf"$= {sampler['burn_in']:g}$ (burn-in) + {sampler['duration']:g}"
+            )
+        failed = [data for data in family if data.attrs["converged"] != "yes"]
+        lowest = sum(int((data["nearest_point"] == 0).sum()) for data in family)
+        chains = sum(data.sizes["chain"] for data in family)
+        text += f"; {lowest} of {chains} chains in the phase of lowest action"
+        if failed:
+            text += f"; NOT CONVERGED (hollow): {len(failed)} of {len(family)} sets"
+        lines.append(text)
+    run = run_of(families[0][0])
+    lines.append(
+        rf"$T = {run['architecture']['steps']}$, $\kappa = {run['kappa']:g}$, "
+        rf"$w = {run['architecture']['prior']['w']:g}$; error bars: standard error of the mean; "
+        "kernels: upper right measured, lower left theory"
+    )
+    return "\n".join(lines)
+
+
+def _title(part: SubFigure, letter: str, text: str) -> None:
+    part.suptitle(rf"$\mathbf{{{letter}}}$   {text}", x=0.02, ha="left", fontsize=8)
+
+
+def _task(part: SubFigure, task: Task, teacher: NDArray[np.complex128]) -> None:
+    """Label kernel, spectrum of the teacher's weights, and its output."""
+    _title(part, "a", "task: the output of a linear teacher")
+    grid = part.add_gridspec(2, 2)
+    kernel, spectrum = part.add_subplot(grid[0, 0]), part.add_subplot(grid[0, 1])
+    output = part.add_subplot(grid[1, :])
+    target = task.targets[0]
+    steps = task.steps
+    show_matrix(kernel, np.outer(target, target), Normalize(-1.0, 1.0), "$t$", "$t'$")
+    kernel.set_xticks([0, steps - 1], ["1", f"{steps}"])
+    kernel.set_yticks([0, steps - 1], ["1", f"{steps}"])
+    kernel.set_title(r"label kernel $\mathbb{Y}^{tt'}$", fontsize=7, pad=3)
+    spectrum.add_patch(Circle((0, 0), 1.0, fill=False, color="0.7", linewidth=0.8))
+    spectrum.plot(teacher.real, teacher.imag, "o", color=TARGET, markersize=3.5)
+    spectrum.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+    spectrum.set_aspect("equal")
+    spectrum.set_xlabel("Re", labelpad=0)
+    spectrum.set_ylabel("Im", labelpad=-4)
+    spectrum.set_title(r"eigenvalues of $W^\star$", fontsize=7, pad=3)
+    output.axhline(0.0, color="0.85", linewidth=0.6)
+    output.plot(np.arange(1, steps + 1), target, "o-", color=TARGET, markersize=3, linewidth=1.0)
+    output.set(xlim=(0.5, steps + 0.5), ylim=(-1.3, 1.3), yticks=[-1, 0, 1])
+    output.set_xlabel("output time $t$", labelpad=1)
+    output.set_ylabel("$y^t$", labelpad=-2)
+
+
+def _errors(part: SubFigure, families: Sequence[Family]) -> None:
+    """Generalisation error against the number of supervised steps: theory, and each set measured."""
+    _title(part, "b", "generalisation error over all steps")
+    axes = part.add_subplot()
+    palette = _palette()
+    for family in families:
+        kind, method = _kind(family), _method(family)
+        colour, exact = palette[kind], method == "exact"
+        if not exact:
+            count, (low, median, high) = _quartiles(family, "generalisation_error_theory")
+            label = f"{kind.upper()}, theory: median, quartiles"
+            axes.plot(count, median, color=colour, label=label, zorder=2)
+            axes.fill_between(count, low, high, color=colour, alpha=0.18, linewidth=0, zorder=1)
+        groups: dict[int, int] = {}
+        for data in family:
+            supervised = _count(data)
+            place = groups[supervised] = groups.get(supervised, -1) + 1
+            sets = sum(_count(other) == supervised for other in family)
+            shift = 0.0 if sets == 1 else 0.6 * (place / (sets - 1) - 0.5)
+            _measured(axes, supervised + shift, data, "black" if exact else colour, colour)
+    for family in families:
+        kind, method = _kind(family), _method(family)
+        exact = method == "exact"
+        axes.plot(
+            [], [], MARKERS[method], color="black" if exact else palette[kind], markersize=2.6,
+            markeredgecolor=palette[kind], markeredgewidth=0.5,
+            label=f"{kind.upper()}, {SAMPLER_NAMES[method]}",
+        )  # fmt: skip
+    last = int(run_of(families[0][0])["architecture"]["steps"])
+    axes.set_yscale("log")
+    axes.set_xlim(0.5, last + 0.5)
+    axes.set_ylim(SMALLEST_ERROR, 1.0)
+    axes.set_xticks(range(1, last + 1))
+    axes.set_xlabel("number of supervised steps")
+    axes.set_ylabel(r"$\frac{1}{2T}\sum_{t=2}^{T}\,(y^t - f^t)^2$")
+    axes.legend(loc="lower left", fontsize=6, handlelength=1.4, labelspacing=0.25)
+
+
+def _measured(axes: Axes, place: float, data: xr.Dataset, colour: str, edge: str) -> None:
+    """One set by one sampler; a dash marks the theory of the same set."""
+    exact = data.attrs["method"] == "exact"
+    value = float(data["generalisation_error"])
+    bar = float(data["generalisation_error_standard_error"])
+    converged = data.attrs["converged"] == "yes"
+    axes.plot(
+        place, float(data["generalisation_error_theory"]), "_", color=edge, markersize=5,
+        markeredgewidth=0.8, zorder=2.5,
+    )  # fmt: skip
+    # On a logarithmic axis a bar that reaches 0 ends at its lower edge.
+    axes.errorbar(
+        place, max(value, 2.0 * SMALLEST_ERROR),
+        yerr=[[min(bar, 0.999 * max(value, SMALLEST_ERROR))], [bar]],
+        marker=MARKERS[data.attrs["method"]], markersize=1.6 if exact else 2.8, color=colour,
+        markerfacecolor=colour if converged else "white", markeredgecolor=edge,
+        markeredgewidth=0.4, elinewidth=0.6, zorder=4 if exact else 3,
+    )  # fmt: skip
+
+
+def _cells(part: SubFigure, kind: Kind, family: Family, task: Task, norm: Normalize) -> None:
+    """One row for each set: kernel, spectrum, and output beside the target."""
+    rows = part.subplots(len(family), 3, squeeze=False, width_ratios=[1.0, 1.0, 1.5])
+    colour = _palette()[kind]
+    time = np.arange(1, task.steps + 1)
+    for row, data in zip(rows, family, strict=True):
+        kernel, spectrum, output = row
+        measured, theory = data["kernel"].to_numpy(), data["kernel_theory"].to_numpy()
+        show_split_kernel(kernel, measured[0, 0], theory[0, 0], norm, "t")
+        show_spectrum(spectrum, data)
+        output.axhline(0.0, color="0.85", linewidth=0.6)
+        output.plot(time, task.targets[0], color=TARGET, linewidth=0.9, label="target $y^t$")
+        supervised = np.flatnonzero(data["supervised"].to_numpy()[0])
+        output.plot(
+            time[supervised], task.targets[0][supervised], "o", color=TARGET, markersize=3,
+            label="supervised",
+        )  # fmt: skip
+        output.plot(
+            time, data["output_theory"].to_numpy()[0], ":", color=colour, linewidth=1.6,
+            label="theory",
+        )  # fmt: skip
+        output.errorbar(
+            time, data["output"].to_numpy()[0], yerr=data["output_standard_error"].to_numpy()[0],
+            fmt="s", color=colour, markersize=2.4, elinewidth=0.7, label="network $f^t$",
+        )  # fmt: skip
+        output.set(xlim=(0.5, task.steps + 0.5), ylim=(-1.45, 1.45), yticks=[-1, 0, 1])
+        output.set_xticks([1, task.steps])
+        output.set_title(f"{len(supervised)} supervised", fontsize=7, pad=3)
+        if row is rows[-1]:
+            output.set_xlabel("$t$", labelpad=-5)
+    rows[-1][2].legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=5.5, ncols=2, handlelength=1.2,
+        columnspacing=0.8, labelspacing=0.2,
+    )  # fmt: skip
+
+
+def _quartiles(family: Family, name: str) -> tuple[list[int], NDArray[np.float64]]:
+    """Numbers of supervised times, and the quartiles over their sets of a measure, (quartile, number)."""
+    counts = sorted({_count(data) for data in family})
+    values = [[float(data[name]) for data in family if _count(data) == count] for count in counts]
+    return counts, np.array([np.quantile(group, QUARTILES) for group in values]).T
+
+
+def _count(data: xr.Dataset) -> int:
+    return int(data["supervised"].sum())
+
+
+def _typical(family: Family, count: int) -> int:
+    """Of the sets with this number of times, the one with the median error in theory."""
+    own = [index for index, data in enumerate(family) if _count(data) == count]
+    errors = [float(family[index]["generalisation_error_theory"]) for index in own]
+    return own[int(np.argsort(errors)[len(own) // 2])]
+
+
+def _palette() -> dict[Kind, str]:
+    first, second = colours(2)
+    return {"rnn": first, "dnn": second}
+
+
+def _kind(family: Family) -> Kind:
+    kind: Kind = run_of(family[0])["architecture"]["kind"]
+    return kind
+
+
+def _method(family: Family) -> str:
+    return str(family[0].attrs["method"])
