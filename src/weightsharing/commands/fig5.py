@@ -29,7 +29,7 @@ def execute(options: argparse.Namespace) -> None:
     recurrent, _, _ = rotation_teacher(options.period)
     figure = draw(
         read_tasks(options.task)[0],
-        np.linalg.eigvals(recurrent),
+        np.linalg.eigvals(recurrent).astype(np.complex128),
         [split(read_dataset(path, "measures")) for path in options.measures],
         options.shown,
     )

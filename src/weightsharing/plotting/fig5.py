@@ -47,8 +47,8 @@ def draw(
     """Panels a (task), b (generalisation error), c (DNNs) and d (RNNs).
 
     task: any one of the sets. teacher: eigenvalues of its weights. families: DNN and RNN, by each
-    sampler, in any order. shown: numbers of supervised steps of the cells; of each, the set with the median
-    error of the RNN in theory is drawn. Sets that did not converge are drawn hollow and counted.
+    sampler, in any order. shown: numbers of supervised steps of the cells; of each, the set with the
+    median error of the RNN in theory is drawn. Sets that did not converge are drawn hollow and counted.
     """
     figure = page_figure(height=6.6)
     parts: Any = figure.subfigures(2, 1, height_ratios=[1.0, 0.46 * len(shown) + 0.1])
