@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from conftest import KAPPA, PRIOR, ROOT, assert_z, endpoint_run, exact_run
 
-from weightsharing.commands.sample import samples_dataset, start_kernel
+from weightsharing.commands.sample import samples_dataset, start_kernels
 from weightsharing.commands.theory import points_dataset
 from weightsharing.errors import DeviceError, DivergenceError, FileError, StepSizeError
 from weightsharing.measures import Estimate, branch_signs, estimate
@@ -345,6 +345,10 @@ def test_a_chain_starts_on_the_branch_it_is_given() -> None:
     assert means["ordered"] > 2 * means["disordered"]
 
 
+def starting(run: Run, start: str) -> Run:
+    return run.model_copy(update={"sampler": run.sampler.model_copy(update={"start": start})})
+
+
 def test_start_is_read_from_the_stationary_points(tmp_path: Path) -> None:
     run = endpoint_run(2 * critical_signal(4, PRIOR, KAPPA), start="disordered")
     problem = linear.linear_problem(task_of(run), run.architecture, run.kappa)
@@ -352,15 +356,13 @@ def test_start_is_read_from_the_stationary_points(tmp_path: Path) -> None:
     write_dataset(
         points_dataset(problem, points, task_of(run), "rnn"), tmp_path / "theory.nc", "theory", run
     )
+    theory = tmp_path / "theory.nc"
     with pytest.raises(FileError, match="--theory: missing"):
-        start_kernel(run.sampler, None)
-    disordered = start_kernel(run.sampler, tmp_path / "theory.nc")
-    lowest = start_kernel(
-        run.sampler.model_copy(update={"start": "lowest"}), tmp_path / "theory.nc"
-    )
+        start_kernels(run, None)
+    (disordered,) = start_kernels(run, theory)
+    (lowest,) = start_kernels(starting(run, "lowest"), theory)
     assert disordered is not None
     assert lowest is not None
     assert disordered[-1, -2] == pytest.approx(0.0, abs=1e-8)
     np.testing.assert_allclose(lowest, points[0].kernel, atol=1e-12)
-    prior = run.sampler.model_copy(update={"start": "prior"})
-    assert start_kernel(prior, tmp_path / "theory.nc") is None
+    assert start_kernels(starting(run, "prior"), theory) == [None]

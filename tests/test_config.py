@@ -89,7 +89,17 @@ BAD: list[tuple[str, Any, str]] = [
     ("fig3.exact.warm_up", 3, "greater than or equal to 10"),
     ("fig3.exact.acceptance", 1.5, "less than"),
     ("fig3.exact.step_size", 0.1, "unknown key"),
+    ("fig5.steps", 2, "greater than or equal to 3"),
+    ("fig5.steps", 31, "less than or equal to 30"),
+    ("fig5.period", 1.0, "greater than or equal to 2"),
+    ("fig5.sets", 0, "greater than or equal to 1"),
+    ("fig5.selection", "odd", "even"),
+    ("fig5.shown", [], "at least 1"),
+    ("fig5.trained.rnn", DELETED, "missing"),
     # inconsistent
+    ("fig5.shown", [3, 11], "from 1 to T = 10"),
+    ("fig5.shown", [3, 3], "from 1 to T = 10"),
+    ("fig5.exact.width", 9, "at least T P = 10"),
     ("fig2.shown", [17], "must be widths"),
     ("fig3.exact.width", 31, "at least T P = 32"),
     ("fig4.exact.width", 3, "at least T P = 4"),
@@ -221,7 +231,18 @@ def test_runs_that_differ_in_their_sampler_only_share_a_theory() -> None:
     found = theory_runs(runs(load([ROOT / "config.yaml"])))
     assert {found[name] for name in found if "fig2" in name} == {"fig2/sgld-width16"}
     assert found["fig3/rnn-strong-exact"] == "fig3/rnn-strong"
-    assert len(set(found.values())) == 1 + 4 + 12
+    assert found["fig5/rnn-exact"] == found["fig5/rnn"] == "fig5/rnn"
+    assert len(set(found.values())) == 1 + 4 + 12 + 2
+
+
+def test_random_and_even_sets_are_the_same_for_both_networks() -> None:
+    for selection, number in (("random", 9 * 5 + 1), ("even", 10)):
+        found = config.figure5_runs(config.validate(changed("fig5.selection", selection)))
+        assert {run.architecture.kind for run in found} == {"rnn", "dnn"}
+        assert len({run.member_names for run in found}) == 1
+        assert len(found[0].members) == number
+        seeds = {member.seed for run in found for member in run.members}
+        assert len(seeds) == len(found) * number
 
 
 def test_changing_one_lambda_changes_one_run() -> None:
@@ -247,8 +268,10 @@ SAMPLERS = {"fig4.sampler"} | {
 SIZES = {"preset", "fig4.curve_points", "fig4.landau_ratios", "fig4.lambdas"} | {
     f"{sampler}.{size}" for sampler in SAMPLERS for size in SAMPLER_SIZES
 }
-SIZES |= {f"fig{n}.exact.{size}" for n in (3, 4) for size in SAMPLER_SIZES | EXACT_SIZES}
+SIZES |= {f"fig{n}.exact.{size}" for n in (3, 4, 5) for size in SAMPLER_SIZES | EXACT_SIZES}
 SIZES |= {"fig2.trained", "fig2.exact", "fig2.shown"}
+SIZES |= {f"fig5.trained.{kind}.{size}" for kind in ("dnn", "rnn") for size in SAMPLER_SIZES}
+SIZES |= {"fig5.steps", "fig5.period", "fig5.sets", "fig5.shown"}
 
 
 def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:

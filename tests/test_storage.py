@@ -12,7 +12,7 @@ from conftest import endpoint_run
 from weightsharing import storage
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.records import Run, Task, Transition
-from weightsharing.storage import read_dataset, read_record, read_task, task_dataset, write_dataset
+from weightsharing.storage import read_dataset, read_record, read_tasks, task_dataset, write_dataset
 from weightsharing.tasks import make_task
 
 
@@ -25,7 +25,7 @@ def written(tmp_path: Path) -> Path:
 
 
 def test_task_round_trip(written: Path) -> None:
-    task = read_task(written)
+    (task,) = read_tasks(written)
     np.testing.assert_array_equal(task.inputs[0, :, 0], [1.0, 0.0, 0.0, 0.0])
     assert task.targets[0, -1] == np.sqrt(2.0)
     assert task.supervised.tolist() == [[False, False, False, True]]
@@ -62,7 +62,7 @@ def test_damaged_files_are_named(written: Path, damage: str) -> None:
         broken = {"empty": b"", "truncated": content[: len(content) // 2], "foreign": b"PNG" * 99}
         written.write_bytes(broken[damage])
     with pytest.raises(FileError, match=r"task\.nc: "):
-        read_task(written)
+        read_tasks(written)
 
 
 def test_file_of_another_content_is_named(written: Path) -> None:
@@ -76,7 +76,7 @@ def test_inconsistent_task_is_named(tmp_path: Path) -> None:
     dataset["supervised"] = xr.ones_like(dataset["supervised"])
     write_dataset(dataset, tmp_path / "task.nc", "task", run)
     with pytest.raises(FileError, match="NaN or infinite at a supervised time"):
-        read_task(tmp_path / "task.nc")
+        read_tasks(tmp_path / "task.nc")
 
 
 @pytest.mark.parametrize(

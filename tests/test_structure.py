@@ -53,7 +53,8 @@ def test_imports_go_down_only(module: str) -> None:
 
 @pytest.mark.parametrize(("verb", "never"), [
     ("theory", "sampling"), ("transition", "sampling"), ("sample", "theory."), ("fig4", "theory."),
-    ("fig4", "sampling"), ("fig3", "theory."), ("fig3", "sampling"),
+    ("fig4", "sampling"), ("fig3", "theory."), ("fig3", "sampling"), ("fig5", "theory."),
+    ("fig5", "sampling"),
     ("sample", "measures"), ("sample", "plotting"), ("theory", "plotting"),
     ("sample", ".config"), ("theory", ".config"),
 ])  # fmt: skip

@@ -14,7 +14,7 @@ import xarray as xr
 import yaml
 from conftest import ROOT
 
-FIGURES = ("fig2", "fig3", "fig4")
+FIGURES = ("fig2", "fig3", "fig4", "fig5")
 COPIED = ["Snakefile", "config.yaml", "environment.yml", "profiles", "src", "workflow"]
 
 
@@ -83,6 +83,14 @@ def test_results_name_their_run_and_verdict(built: Path) -> None:
     assert "step 2500 of 2500" in log
 
 
+def test_a_family_is_one_file_with_an_axis_for_its_sets(built: Path) -> None:
+    with xr.open_dataset(built / "results/smoke/fig5/rnn/measures.nc") as measures:
+        assert measures.sizes["set"] == 3 * 2 + 1
+        assert measures["set"].to_numpy()[-1] == "1-2-3-4"
+        assert measures["generalisation_error"].dims == ("set",)
+        assert all(str(verdict).startswith("no: ") for verdict in measures["converged"].values)
+
+
 def test_changing_one_lambda_reruns_that_run_and_the_figure_only(built: Path) -> None:
     path = built / "config.yaml"
     before = path.read_text()
@@ -123,6 +131,8 @@ def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Pat
         ("plotting/fig2.py", {"fig2"}),
         ("plotting/fig3.py", {"fig3"}),
         ("plotting/fig4.py", {"fig4"}),
+        ("plotting/fig5.py", {"fig5"}),
+        ("plotting/panels.py", {"fig3", "fig5"}),
         # Chains that start from the theory depend on it.
         ("theory/linear.py", {"theory", "transition", "sample", "measure", *FIGURES}),
         ("theory/transition.py", {"theory", "transition", "sample", "measure", *FIGURES}),
@@ -197,7 +207,8 @@ def test_report_holds_the_figures_and_their_captions(built: Path) -> None:
     snakemake(built, "--report", "report.html")
     report = (built / "report.html").read_text()
     for words in (
-        "figures/fig2.pdf", "figures/fig3.pdf", "figures/fig4.pdf", "Phase transition in linear RNNs",
-        "only RNNs learn temporal coherence", "converge to the theory", "N = 24", "N = 32",
+        *(f"figures/{name}.pdf" for name in FIGURES), "Phase transition in linear RNNs",
+        "only RNNs learn temporal coherence", "shared weights interpolate", "converge to the theory",
+        "N = 24", "N = 32",
     ):  # fmt: skip
         assert words in report, words

@@ -162,7 +162,8 @@ def split(dataset: xr.Dataset) -> list[xr.Dataset]:
     for index in range(dataset.sizes["set"]):
         member = dataset.isel(set=index, drop=True)
         own = {name: member[name].item() for name in attributes}
-        member = member.drop_vars(attributes).assign_attrs(common | own)
+        member = member.drop_vars(attributes)
+        member.attrs = common | own
         if "point" in member.sizes:
             member = member.isel(point=np.flatnonzero(np.isfinite(member["action"])))
         members.append(member)

@@ -1,0 +1,383 @@
+"""Sequence tasks (figure 5): the teacher, supervised sets, families of runs, generalisation error."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import assert_z, posterior_mean, prior_network_kernels
+
+from weightsharing import measures, symmetry
+from weightsharing.commands import sample as sample_verb
+from weightsharing.commands.theory import solve
+from weightsharing.errors import StepSizeError
+from weightsharing.records import (
+    Architecture,
+    Array,
+    ExactSettings,
+    Kind,
+    KineticSettings,
+    Prior,
+    Run,
+    SequenceTask,
+)
+from weightsharing.sampling.chain import Samples, sample
+from weightsharing.storage import (
+    join,
+    read_dataset,
+    read_tasks,
+    split,
+    task_dataset,
+    write_dataset,
+    write_record,
+)
+from weightsharing.tasks import (
+    even_sets,
+    make_task,
+    random_sets,
+    rotation_teacher,
+    sinusoid_task,
+)
+from weightsharing.theory import finite_width, linear
+
+KAPPA = 0.01
+PRIOR = Prior(w=0.5)
+
+
+def family(kind: Kind, sets: tuple[tuple[int, ...], ...], steps: int, **sampler: Any) -> Run:
+    """A family on a rotation by 2 pi / ``steps``, by the exact sampler or, with a step size, kinetic."""
+    common: dict[str, Any] = {"start": "lowest", "width": 64, "draws": 200, "chains": 4}
+    settings: ExactSettings | KineticSettings
+    if "step_size" in sampler:
+        settings = KineticSettings(method="kinetic", precision="float64", **common | sampler)
+    else:
+        defaults = {"warm_up": 60, "thinning": 1, "leapfrog_steps": 8}
+        settings = ExactSettings(method="exact", **common | defaults | sampler)
+    return Run(
+        id="test/family",
+        seed=5,
+        device="cpu",
+        architecture=Architecture(kind=kind, steps=steps, prior=PRIOR),
+        kappa=KAPPA,
+        task=SequenceTask(period=float(steps), sets=sets),
+        sampler=settings,
+    )
+
+
+# --- task -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("steps", "period"), [(10, 10.0), (10, 7.5), (5, 20.0)])
+def test_teacher_rotates_a_plane_and_has_the_targets_as_outputs(steps: int, period: float) -> None:
+    recurrent, into, readout = rotation_teacher(period)
+    expected = np.exp(2j * np.pi / period * np.array([-1.0, 1.0]))
+    found = np.linalg.eigvals(recurrent)
+    np.testing.assert_allclose(sorted(found, key=lambda value: value.imag), expected, atol=1e-14)
+    task = sinusoid_task(steps, period=period)
+    state, outputs = into @ task.inputs[0, 0], []
+    for time in range(steps):
+        state = recurrent @ state + into @ task.inputs[0, time] if time else state
+        outputs.append(readout @ state)
+    np.testing.assert_allclose(outputs, task.targets[0], atol=1e-14)
+
+
+def test_random_sets_are_different_and_as_many_as_there_are() -> None:
+    steps, count = 6, 4
+    sets = random_sets(steps, count, seed=3)
+    assert sets == random_sets(steps, count, seed=3)
+    assert sets != random_sets(steps, count, seed=4)
+    assert len(set(sets)) == len(sets)
+    for size in range(1, steps + 1):
+        own = [times for times in sets if len(times) == size]
+        assert len(own) == min(count, math.comb(steps, size))
+    for times in sets:
+        assert list(times) == sorted(set(times))
+        assert times[0] >= 1
+        assert times[-1] <= steps
+
+
+def test_all_sets_are_equally_probable() -> None:
+    """Two of five times: ten sets, each drawn first with probability 1/10, in 2000 draws."""
+    first = [next(s for s in random_sets(5, 1, seed) if len(s) == 2) for seed in range(2000)]
+    counts = np.array([first.count(times) for times in itertools.combinations(range(1, 6), 2)])
+    assert_z(counts, 200.0, np.full(10, math.sqrt(2000 * 0.1 * 0.9)))
+
+
+def test_even_sets_end_at_the_last_step_with_gaps_that_differ_by_one_at_most() -> None:
+    for number, times in enumerate(even_sets(10), start=1):
+        assert len(set(times)) == number
+        assert times[-1] == 10
+        assert np.ptp(np.diff([0, *times])) <= 1
+
+
+# --- families ---------------------------------------------------------------------------------
+
+
+def test_members_are_runs_of_their_own() -> None:
+    run = family("rnn", ((2, 4), (1, 3, 4)), 4)
+    assert run.member_names == ("2-4", "1-3-4")
+    assert len({member.seed for member in run.members} | {run.seed}) == 3
+    assert [member.task.sets for member in run.members] == [((2, 4),), ((1, 3, 4),)]  # type: ignore[union-attr]
+    # A member does not depend on which others there are.
+    assert family("rnn", ((1, 3, 4),), 4).members[0] == run.members[1]
+    alone = run.members[0]
+    assert alone.members == (alone,)
+    assert alone.member_names == ()
+
+
+def test_split_undoes_join() -> None:
+    """Stationary points of different number, attributes and all."""
+    run = family("rnn", ((2, 5), (1, 2, 3, 4, 5), (4, 5)), 5)
+    datasets = [solve(member, make_task(member.task, 5)) for member in run.members]
+    assert len({dataset.sizes["point"] for dataset in datasets}) > 1
+    joined = join(datasets, run.member_names)
+    assert joined.sizes["set"] == 3
+    assert joined["set"].to_numpy().tolist() == ["2-5", "1-2-3-4-5", "4-5"]
+    assert set(joined["converged"].to_numpy()) == {"yes"}
+    for before, after in zip(datasets, split(joined), strict=True):
+        xr.testing.assert_identical(before, after)
+    (only,) = split(datasets[0])
+    assert only is datasets[0]
+    assert join([datasets[0]], ()) is datasets[0]
+
+
+def options(folder: Path, **changes: Any) -> argparse.Namespace:
+    values = {
+        "run": folder / "run.yaml", "task": folder / "task.nc", "output": folder / "samples.nc",
+        "theory": None, "checkpoint": folder / "chains.safetensors", "checkpoint_seconds": 1e9,
+        "threads": 1,
+    }  # fmt: skip
+    return argparse.Namespace(**values | changes)
+
+
+def test_killed_family_resumes_and_finished_members_are_not_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = family("dnn", ((1,), (1, 3), (1, 2, 3)), 3, width=8, start="prior", draws=20, chains=2)
+    write_record(run, tmp_path / "run.yaml")
+    tasks = [make_task(member.task, 3) for member in run.members]
+    dataset = join([task_dataset(task) for task in tasks], run.member_names)
+    write_dataset(dataset, tmp_path / "task.nc", "task", run)
+    assert [task.supervised.sum() for task in read_tasks(tmp_path / "task.nc")] == [1, 2, 3]
+
+    done: list[str] = []
+    steps: list[int] = []
+
+    def killed_at_the_third(member: Run, *rest: Any, **named: Any) -> Samples:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(member.id)
+        return sample(member, *rest, **named)
+
+    monkeypatch.setattr(sample_verb, "sample", killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        sample_verb.execute(options(tmp_path))
+    assert not (tmp_path / "samples.nc").exists()
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+    def counted(member: Run, *rest: Any, **named: Any) -> Samples:
+        started: list[int] = []
+        result = sample(
+            member, *rest, **named | {"progress": lambda step, total: started.append(step)}
+        )
+        steps.append(len(started))
+        return result
+
+    monkeypatch.setattr(sample_verb, "sample", counted)
+    sample_verb.execute(options(tmp_path))
+    assert steps[:2] == [0, 0]
+    assert steps[2] > 0
+    assert not list(tmp_path.glob("*.safetensors"))
+    sample_verb.execute(options(tmp_path, output=tmp_path / "again.nc", checkpoint=None))
+    resumed, alone = (read_dataset(tmp_path / f"{n}.nc", "samples") for n in ("samples", "again"))
+    xr.testing.assert_equal(resumed.drop_vars("wall_seconds"), alone.drop_vars("wall_seconds"))
+
+
+# --- generalisation error ---------------------------------------------------------------------
+
+
+def test_generalisation_error_in_closed_form() -> None:
+    """Nothing learned: sum of y^2 from t = 2 on; the first step does not count."""
+    targets = sinusoid_task(10).targets
+    expected = (5.0 - math.cos(2 * math.pi / 10) ** 2) / 20.0
+    assert float(measures.generalisation_error(0.0 * targets, targets)) == pytest.approx(expected)
+    wrong_first = targets + np.eye(1, 10)
+    assert float(measures.generalisation_error(wrong_first, targets)) == 0.0
+
+
+@pytest.mark.parametrize("missed", [0.3, 0.0])
+def test_error_bar_of_the_generalisation_error(missed: float) -> None:
+    """Outputs scattered about a known mean, 200 times: estimates are unbiased within their bars.
+
+    Where the prediction is perfect and noise is all there is, bars are an upper bound: for independent
+    times, as here, too long by sqrt(7) = 2.65.
+    """
+    generator = np.random.default_rng(8)
+    targets = sinusoid_task(6).targets
+    mean = targets + missed
+    truth = float(measures.generalisation_error(mean, targets))
+    found, bars, noises = [], [], []
+    for _ in range(200):
+        outputs = mean + 0.5 * generator.normal(size=(4, 50, 1, 6))
+        one, noise = measures.estimate_generalisation_error(outputs, targets)
+        noises.append(noise)
+        found.append(float(one.mean))
+        bars.append(float(one.standard_error))
+    assert np.mean(noises) == pytest.approx(5 * 0.25 / 200 / 12, rel=0.1)
+    scatter = float(np.std(found, ddof=1))
+    assert_z(np.array(np.mean(found)), truth, np.array(scatter / math.sqrt(200)))
+    ratio = float(np.sqrt(np.mean(np.square(bars)))) / scatter
+    assert 0.85 < ratio < (1.2 if missed else 3.0)
+
+
+def test_outputs_of_both_branches_average_to_nothing_where_parity_differs() -> None:
+    rnn, dnn = (Architecture(kind=kind, steps=6) for kind in ("rnn", "dnn"))
+    outputs = np.random.default_rng(1).normal(size=(3, 4, 1, 6))
+    even = sinusoid_task(6, (2, 6))
+    mixed = symmetry.mix_outputs(outputs, even, rnn)
+    np.testing.assert_array_equal(mixed[..., 0::2], 0.0)
+    np.testing.assert_array_equal(mixed[..., 1::2], outputs[..., 1::2])
+    for task, network in ((sinusoid_task(6, (2, 5)), rnn), (even, dnn)):
+        np.testing.assert_array_equal(symmetry.mix_outputs(outputs, task, network), outputs)
+
+
+# --- the 1/N term of the outputs --------------------------------------------------------------
+
+
+def test_prediction_correction_is_the_mean_over_the_fluctuations() -> None:
+    """First derivative of f along the kernel's correction plus half its second, by differences."""
+    task = sinusoid_task(5, (2, 3, 5))
+    problem = linear.linear_problem(task, Architecture(kind="rnn", steps=5, prior=PRIOR), 0.1)
+    kernel = linear.stationary_points(problem)[0].kernel
+
+    def outputs(coordinates: Array) -> Array:
+        moved = kernel + linear.unpack(problem, coordinates)
+        return np.asarray(linear.predict(problem, moved)[0])
+
+    drift = linear.pack(problem, finite_width.kernel_correction(problem, kernel))
+    spread = np.linalg.cholesky(np.linalg.inv(linear.hessian_matrix(problem, kernel)))
+    step = 1e-4
+    expected = (outputs(step * drift) - outputs(-step * drift)) / (2 * step)
+    for direction in spread.T:
+        bent = outputs(step * direction) + outputs(-step * direction) - 2 * outputs(0 * direction)
+        expected = expected + 0.5 * bent / step**2
+    found = finite_width.prediction_correction(problem, kernel)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(found).max() > 0.1
+
+
+def test_mean_outputs_of_networks_of_finite_width() -> None:
+    """Untrained networks of width 24, reweighted to the posterior: no formula of the theory."""
+    width, kappa = 24, 0.3
+    task = sinusoid_task(4, (2, 3))
+    architecture = Architecture(kind="rnn", steps=4)
+    problem = linear.linear_problem(task, architecture, kappa)
+    kernel = linear.stationary_points(problem)[0].kernel
+    kernels = prior_network_kernels(task, "rnn", width, samples=60_000, seed=2)
+    chosen = np.flatnonzero(task.supervised[0])
+    noisy = kappa * np.eye(2) + kernels[:, chosen][:, :, chosen]
+    answer = np.linalg.solve(
+        noisy, np.broadcast_to(task.targets[0, chosen], (60_000, 2))[..., None]
+    )
+    outputs = (kernels[:, :, chosen] @ answer)[..., 0]
+    mean, error, size = posterior_mean(outputs, kernels, task, width, kappa)
+    assert size > 5_000
+    plain = linear.predict(problem, kernel)[0]
+    correction = finite_width.prediction_correction(problem, kernel)[0]
+    assert np.max(np.abs(mean - plain) / error) > 8
+    left = np.abs(mean - plain - correction / width)
+    assert np.all(left < 4.5 * error + 4 * np.abs(correction) / width**2)
+    assert left.sum() < 0.35 * np.abs(mean - plain).sum()
+
+
+# --- theory against networks ------------------------------------------------------------------
+
+
+def measured(run: Run) -> list[xr.Dataset]:
+    found = []
+    for member in run.members:
+        task = make_task(member.task, member.architecture.steps)
+        theory = solve(member, task)
+        start = sample_verb.start_kernel(member.sampler, theory)
+        samples = sample_verb.samples_dataset(sample(member, task, start_kernel=start), run.sampler)
+        found.append(measures.compare(member, task, theory, samples))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_exact_sampler_has_the_generalisation_error_of_the_theory_at_its_width(
+    kind: Kind,
+) -> None:
+    """Sets with and without the sign symmetry, T = 6; the theory's 1/N term leaves order 1/N^2."""
+    sets = ((1, 2, 4), (2, 4, 6), (1, 2, 3, 4, 5, 6))
+    found = measured(family(kind, sets, 6, width=512, draws=400))
+    assert [data.attrs["converged"] for data in found] == ["yes"] * 3
+    values = np.array(
+        [
+            [
+                float(data[f"generalisation_error{part}"])
+                for part in ("", "_finite_width", "_standard_error")
+            ]
+            for data in found
+        ]
+    ).T
+    assert_z(values[0], values[1], values[2])
+    symmetric = [data.attrs["sign_symmetric"] for data in found]
+    assert symmetric == (["no", "yes", "no"] if kind == "rnn" else ["no"] * 3)
+    for data in found:
+        apart = data["output"] - data["output_theory"]
+        if kind == "dnn":
+            untrained = ~data["supervised"].to_numpy().astype(bool)
+            np.testing.assert_allclose(data["output_theory"].to_numpy()[untrained], 0.0, atol=1e-9)
+            if untrained.any():
+                bar = data["output_standard_error"].to_numpy()[untrained]
+                assert_z(apart.to_numpy()[untrained], 0.0, bar)
+
+
+def test_networks_that_learn_a_whole_period_rotate_by_its_angle() -> None:
+    """Weights trained by underdamped dynamics: their outliers turn by 2 pi / T to 5 %, and are a pair."""
+    run = family(
+        "rnn", (tuple(range(1, 7)),), 6, width=96, step_size=0.01, burn_in=5.0, duration=20.0,
+        draws=100, spectra=4,
+    )  # fmt: skip
+    (data,) = measured(run)
+    values = data["eigenvalue"].to_numpy()
+    angles = []
+    for spectrum in values.reshape(-1, 96, 2):
+        outside = spectrum[np.hypot(*spectrum.T) > float(data["noise_edge"])]
+        assert len(outside) == 2
+        angles += list(np.abs(np.arctan2(outside[:, 1], outside[:, 0])))
+    assert np.mean(angles) == pytest.approx(2 * np.pi / 6, rel=0.05)
+    theory = data["eigenvalue_theory"].to_numpy()[0]
+    assert abs(math.atan2(theory[1], theory[0])) == pytest.approx(2 * np.pi / 6, rel=0.05)
+
+
+def errors_in_theory(kind: Kind, sets: list[tuple[int, ...]], prior: Prior) -> Array:
+    errors = []
+    for times in sets:
+        task = sinusoid_task(10, times)
+        problem = linear.linear_problem(task, Architecture(kind=kind, steps=10, prior=prior), KAPPA)
+        kernel = linear.stationary_points(problem, random_starts=1)[0].kernel
+        outputs = linear.predict(problem, kernel)
+        errors.append(float(measures.generalisation_error(outputs, task.targets)))
+    return np.array(errors)
+
+
+@pytest.mark.parametrize("number", [5, 8])
+def test_rnns_generalise_five_times_better_from_half_of_the_steps_on(number: int) -> None:
+    sets = [times for times in random_sets(10, 3, seed=1) if len(times) == number]
+    rnn, dnn = (np.median(errors_in_theory(kind, sets, PRIOR)) for kind in ("rnn", "dnn"))
+    assert rnn < 0.2 * dnn
+
+
+def test_a_step_size_that_fails_names_the_member() -> None:
+    run = family("rnn", ((1, 2, 3, 4),), 4, step_size=0.5, burn_in=0.0, duration=5.0, draws=5)
+    member = run.members[0]
+    with pytest.raises(StepSizeError, match="step_size"):
+        sample(member, make_task(member.task, 4))
