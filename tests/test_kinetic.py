@@ -47,6 +47,7 @@ def test_step_is_the_splitting_written_out(kind: Kind, activation: Activation) -
     force = Weights(*(-s2 * g for s2, g in zip(VARIANCES, gradient, strict=True)))
     moving = add(velocities, force, h)
     halfway = add(weights, moving, h / 2)
+    velocities_before = copy(velocities)
     kept = math.exp(-friction * h)
     moving = Weights(
         *(
@@ -55,16 +56,27 @@ def test_step_is_the_splitting_written_out(kind: Kind, activation: Activation) -
         )
     )
     expected = add(halfway, moving, h / 2)
-    kinetic.step(weights, velocities, noise, target, h, friction)
+    free, freely = copy(weights), copy(velocities)
+    kinetic.step(weights, velocities, noise, target, h, friction * h)
     for found, wanted in ((weights, expected), (velocities, moving)):
         for block, value in zip(found, wanted, strict=True):
             torch.testing.assert_close(block, value, rtol=1e-11, atol=1e-12)
+    # Without friction nothing comes between the two drifts.
+    kinetic.step(free, freely, None, target, h, friction * h)
+    for block, value in zip(freely, add(velocities_before, force, h), strict=True):
+        torch.testing.assert_close(block, value, rtol=1e-11, atol=1e-12)
+    for block, value in zip(free, add(halfway, freely, h / 2), strict=True):
+        torch.testing.assert_close(block, value, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("refresh", [1, 3])
 @pytest.mark.parametrize("step_size", [0.3, 1.5])
-def test_variance_along_a_quadratic_direction_is_exact_at_any_step(step_size: float) -> None:
-    """One deterministic step is a matrix on (Theta, V); its stationary covariance solves Lyapunov's
-    equation. With the readout alone moving, the energy is quadratic, of several curvatures.
+def test_variance_along_a_quadratic_direction_is_exact_at_any_step(
+    step_size: float, refresh: int
+) -> None:
+    """The steps between two refreshments of the velocities, these included, are a matrix on
+    (Theta, V); its stationary covariance solves Lyapunov's equation. With the readout alone moving, the
+    energy is quadratic, of several curvatures.
     """
     target = posterior("rnn", "erf")
     weights = Weights(*(block[:1] for block in weights_of(target.architecture)))
@@ -74,10 +86,13 @@ def test_variance_along_a_quadratic_direction_is_exact_at_any_step(step_size: fl
     )
 
     def flow(position: Tensor, velocity: Tensor) -> Tensor:
-        now, moving = copy(weights), zeros_like(weights)
-        now.readout[0], moving.readout[0] = position, velocity
-        kinetic.step(now, moving, zeros_like(weights), target, step_size, friction)
-        return torch.cat([now.readout[0], moving.readout[0]])
+        for last in [False] * (refresh - 1) + [True]:
+            now, moving = copy(weights), zeros_like(weights)
+            now.readout[0], moving.readout[0] = position, velocity
+            noise = zeros_like(weights) if last else None
+            kinetic.step(now, moving, noise, target, step_size, friction * refresh * step_size)
+            position, velocity = now.readout[0], moving.readout[0]
+        return torch.cat([position, velocity])
 
     nothing = torch.zeros(size, dtype=torch.float64)
     basis = torch.eye(size, dtype=torch.float64)
@@ -85,7 +100,7 @@ def test_variance_along_a_quadratic_direction_is_exact_at_any_step(step_size: fl
         [flow(e, nothing) for e in basis] + [flow(nothing, e) for e in basis], dim=1
     ).numpy()
     # Noise enters the velocity, and by the last drift the position.
-    strength = OTHER_PRIOR.v * (1 - math.exp(-2 * friction * step_size))
+    strength = OTHER_PRIOR.v * (1 - math.exp(-2 * friction * refresh * step_size))
     drift = np.array([[step_size**2 / 4, step_size / 2], [step_size / 2, 1.0]])
     covariance = linalg.solve_discrete_lyapunov(matrix, strength * np.kron(drift, np.eye(size)))[
         :size, :size
@@ -107,13 +122,15 @@ def drawn(run: Run) -> Estimate:
     return estimate(kernels[:, :, 0, 0])
 
 
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_kinetic_agrees_with_the_exact_sampler(kind: Kind) -> None:
+@pytest.mark.parametrize(("kind", "refresh"), [("rnn", 1), ("rnn", 8), ("dnn", 8)])
+def test_kinetic_agrees_with_the_exact_sampler(kind: Kind, refresh: int) -> None:
     """Above the transition at N = 64: kernels within errors, without an allowance for the step size."""
     signal = 2.0 * critical_signal(4, PRIOR, KAPPA)
-    found = drawn(
-        kinetic_run(signal, kind=kind, width=64, burn_in=20.0, duration=400.0, draws=400, chains=4)
-    )
+    run = kinetic_run(
+        signal, kind=kind, width=64, burn_in=20.0, duration=400.0, draws=400, chains=4,
+        refresh=refresh,
+    )  # fmt: skip
+    found = drawn(run)
     exact = drawn(exact_run(signal, kind=kind, width=64, draws=1000))
     assert (np.diag(found.rhat) < 1.05).all()
     upper = np.triu_indices(4)

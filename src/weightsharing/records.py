@@ -207,10 +207,14 @@ class LangevinSettings(DynamicsSettings):
 
 
 class KineticSettings(DynamicsSettings):
-    """Underdamped Langevin dynamics; step_size is h, in units where the prior has frequency 1."""
+    """Underdamped Langevin dynamics; step_size is h, in units where the prior has frequency 1.
+
+    refresh: friction and noise act at every step whose number it divides, for all the time since.
+    """
 
     method: Literal["kinetic"]
     friction: Positive = 1.0
+    refresh: Count = 1
 
 
 class ExactSettings(ChainSettings):

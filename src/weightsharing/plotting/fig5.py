@@ -62,38 +62,50 @@ def draw(
     for letter, cell, kind in zip("cd", cells, KINDS, strict=True):
         _title(cell, letter, f"{kind.upper()}: kernel, eigenvalues of the weights, output")
         _cells(cell, kind, [trained[kind][index] for index in chosen], task, norm)
-    figure.supxlabel(conditions(families), fontsize=6, color="0.25")
+    figure.supxlabel(conditions(families, float(norm.vmax or 1.0)), fontsize=6, color="0.25")
     return figure
 
 
-def conditions(families: Sequence[Family]) -> str:
-    """N, chains, sampler and what did not converge: the lines below the panels."""
-    lines = []
-    for family in sorted(families, key=lambda family: (_method(family) == "exact", _kind(family))):
-        sampler, method = run_of(family[0])["sampler"], _method(family)
-        text = (
-            f"{_kind(family).upper()}, {SAMPLER_NAMES[method]}: $N = {sampler['width']}$, "
-            f"{sampler['chains']} chains"
+def conditions(families: Sequence[Family], largest: float) -> str:
+    """N, chains, sampler, phases and what did not converge: the lines below the panels.
+
+    largest: end of the colour scale of the kernels.
+    """
+    lines, failed = [], []
+    chains = elsewhere = 0
+    for kind in KINDS:
+        own = sorted(
+            (family for family in families if _kind(family) == kind),
+            key=lambda family: _method(family) == "exact",
         )
-        if method != "exact":
-            step = STEP_NAMES[method]
-            text += (
-                rf", ${step} = {sampler['step_size']:g}$, ${step}\times$steps "
-                rf"$= {sampler['burn_in']:g}$ (burn-in) + {sampler['duration']:g}"
-            )
-        failed = [data for data in family if data.attrs["converged"] != "yes"]
-        lowest = sum(int((data["nearest_point"] == 0).sum()) for data in family)
-        chains = sum(data.sizes["chain"] for data in family)
-        text += f"; {lowest} of {chains} chains in the phase of lowest action"
-        if failed:
-            text += f"; NOT CONVERGED (hollow): {len(failed)} of {len(family)} sets"
-        lines.append(text)
+        words = []
+        for family in own:
+            sampler, method = run_of(family[0])["sampler"], _method(family)
+            text = f"{SAMPLER_NAMES[method]}, $N = {sampler['width']}$, {sampler['chains']} chains"
+            if method != "exact":
+                step = STEP_NAMES[method]
+                text += (
+                    rf", ${step} = {sampler['step_size']:g}$, ${step}\times$steps "
+                    rf"$= {sampler['burn_in']:g}$ (burn-in) + {sampler['duration']:g}"
+                )
+            words.append(text)
+            chains += sum(data.sizes["chain"] for data in family)
+            elsewhere += sum(int((data["nearest_point"] != 0).sum()) for data in family)
+            hollow = sum(data.attrs["converged"] != "yes" for data in family)
+            if hollow:
+                failed.append(f"{kind.upper()}, {SAMPLER_NAMES[method]}: {hollow} of {len(family)}")
+        lines.append(f"{kind.upper()}: {'; '.join(words)}")
     run = run_of(families[0][0])
     lines.append(
         rf"$T = {run['architecture']['steps']}$, $\kappa = {run['kappa']:g}$, "
-        rf"$w = {run['architecture']['prior']['w']:g}$; error bars: standard error of the mean; "
-        "kernels: upper right measured, lower left theory"
+        rf"$w = {run['architecture']['prior']['w']:g}$; error bars: standard error of the mean; kernels: "
+        f"upper right measured, lower left theory, {-largest:.2g} (blue) to {largest:.2g} (red)"
     )
+    verdict = f"{chains - elsewhere} of {chains} chains in the phase of lowest action"
+    if failed:
+        lines += [verdict, f"sets that did NOT CONVERGE (hollow): {'; '.join(failed)}"]
+    else:
+        lines.append(f"{verdict}; all sets converged")
     return "\n".join(lines)
 
 
@@ -129,7 +141,7 @@ def _task(part: SubFigure, task: Task, teacher: NDArray[np.complex128]) -> None:
 
 def _errors(part: SubFigure, families: Sequence[Family]) -> None:
     """Generalisation error against the number of supervised steps: theory, and each set measured."""
-    _title(part, "b", "generalisation error over all steps")
+    _title(part, "b", r"generalisation error $\frac{1}{2T}\sum_{t=2}^{T}(y^t - f^t)^2$")
     axes = part.add_subplot()
     palette = _palette()
     for family in families:
@@ -161,7 +173,7 @@ def _errors(part: SubFigure, families: Sequence[Family]) -> None:
     axes.set_ylim(SMALLEST_ERROR, 1.0)
     axes.set_xticks(range(1, last + 1))
     axes.set_xlabel("number of supervised steps")
-    axes.set_ylabel(r"$\frac{1}{2T}\sum_{t=2}^{T}\,(y^t - f^t)^2$")
+    axes.set_ylabel("generalisation error")
     axes.legend(loc="lower left", fontsize=6, handlelength=1.4, labelspacing=0.25)
 
 
@@ -215,9 +227,9 @@ def _cells(part: SubFigure, kind: Kind, family: Family, task: Task, norm: Normal
         output.set_title(f"{len(supervised)} supervised", fontsize=7, pad=3)
         if row is rows[-1]:
             output.set_xlabel("$t$", labelpad=-5)
-    rows[-1][2].legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=5.5, ncols=2, handlelength=1.2,
-        columnspacing=0.8, labelspacing=0.2,
+    part.legend(
+        *rows[-1][2].get_legend_handles_labels(), loc="outside lower right", fontsize=6, ncols=4,
+        handlelength=1.4, columnspacing=1.0,
     )  # fmt: skip
 
 

@@ -10,6 +10,10 @@ has the stationary law p(Theta | y) proportional to exp(-E), V ~ N(0, s^2). In t
 has frequency 1, and a direction of curvature k the frequency sqrt(k): the step is limited by
 h sqrt(k) < 2, where that of SGLD is limited by eta k < 2. Along a quadratic direction the variance of
 Theta is exact at any stable step; what is not quadratic adds a bias of order h^2.
+
+Friction and noise (O) may act at every m-th step only, for the time m h at once: [B A A]^(m-1) B A O A.
+Between two drifts the leapfrog A B A leaves the same law invariant as O does, so the variance stays exact
+whatever m is, while noise, the larger part of a step on a CPU, is drawn m times less often.
 """
 
 from __future__ import annotations
@@ -24,21 +28,26 @@ from weightsharing.sampling.posterior import Posterior
 def step(
     weights: Weights,
     velocities: Weights,
-    noise: Weights,
+    noise: Weights | None,
     posterior: Posterior,
     step_size: float,
-    friction: float,
+    damping: float,
 ) -> None:
     """One step, in place: the kicks of two half steps (B), then drift, friction and noise, drift (A O A).
 
     The weights are left where BAOAB's are between its last A and B, where their law is the most accurate.
-    noise: standard normal deviates of the weights' shapes.
+    noise: standard normal deviates of the weights' shapes, None for a step without friction (B A A).
+    damping: friction times the time since the last one with it.
     """
     prior, width = posterior.architecture.prior, weights.readout.shape[-1]
     for velocity, block in zip(velocities, weights, strict=True):
         velocity.add_(block, alpha=-step_size)
     add_loss_gradient(velocities, weights, posterior, -step_size)
-    kept = math.exp(-friction * step_size)
+    if noise is None:
+        for velocity, block in zip(velocities, weights, strict=True):
+            block.add_(velocity, alpha=step_size)
+        return
+    kept = math.exp(-damping)
     variances = (prior.w / width, prior.u, prior.v)
     for velocity, block, deviates, variance in zip(
         velocities, weights, noise, variances, strict=True

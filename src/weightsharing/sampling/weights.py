@@ -63,16 +63,22 @@ def dynamics(
     # Made at the first step and filled anew at each, to save the allocation.
     deviates: list[Tensor] = []
 
-    def advance(memory: Tensor, streams: Streams, step: int) -> None:
+    def fresh_noise(memory: Tensor, streams: Streams) -> Weights:
         if not deviates:
             deviates.append(memory.new_empty(len(memory), size))
         fill_normal(deviates[0], streams)
-        target, noise = ramped(posterior, step, settings), weights(deviates[0])
+        return weights(deviates[0])
+
+    def advance(memory: Tensor, streams: Streams, step: int) -> None:
+        target = ramped(posterior, step, settings)
         if isinstance(settings, KineticSettings):
+            refreshed = (step + 1) % settings.refresh == 0
+            noise = fresh_noise(memory, streams) if refreshed else None
+            damping = settings.friction * step_size * settings.refresh
             moved, moving = weights(memory), velocities(memory)
-            kinetic.step(moved, moving, noise, target, step_size, settings.friction)
+            kinetic.step(moved, moving, noise, target, step_size, damping)
         else:
-            langevin.step(weights(memory), noise, target, step_size)
+            langevin.step(weights(memory), fresh_noise(memory, streams), target, step_size)
 
     def stiffness(curvature: float) -> float:
         """Share of the stability limit: eta k / 2 of SGLD, h^2 k / 4 of underdamped dynamics."""
