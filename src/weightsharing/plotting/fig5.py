@@ -101,7 +101,11 @@ def conditions(families: Sequence[Family], largest: float) -> str:
         rf"$w = {run['architecture']['prior']['w']:g}$; error bars: standard error of the mean; kernels: "
         f"upper right measured, lower left theory, {-largest:.2g} (blue) to {largest:.2g} (red)"
     )
-    verdict = f"{chains - elsewhere} of {chains} chains in the phase of lowest action"
+    everything = [data for family in families for data in family]
+    verdict = (
+        f"{sum(map(_agrees, everything))} of {len(everything)} symbols within two standard errors of the "
+        f"theory at their $N$; {chains - elsewhere} of {chains} chains in the phase of lowest action"
+    )
     if failed:
         lines += [verdict, f"sets that did NOT CONVERGE (hollow): {'; '.join(failed)}"]
     else:
@@ -238,6 +242,12 @@ def _quartiles(family: Family, name: str) -> tuple[list[int], NDArray[np.float64
     counts = sorted({_count(data) for data in family})
     values = [[float(data[name]) for data in family if _count(data) == count] for count in counts]
     return counts, np.array([np.quantile(group, QUARTILES) for group in values]).T
+
+
+def _agrees(data: xr.Dataset) -> bool:
+    """Whether a measured error is within two standard errors of the theory with its 1/N term."""
+    apart = abs(float(data["generalisation_error"] - data["generalisation_error_finite_width"]))
+    return apart < 2.0 * float(data["generalisation_error_standard_error"])
 
 
 def _count(data: xr.Dataset) -> int:
