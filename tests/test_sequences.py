@@ -147,6 +147,14 @@ def test_split_undoes_join() -> None:
     assert join([datasets[0]], ()) is datasets[0]
 
 
+def written(run: Run, folder: Path) -> None:
+    """What ``sample`` reads."""
+    write_record(run, folder / "run.yaml")
+    tasks = [make_task(member.task, member.architecture.steps) for member in run.members]
+    dataset = join([task_dataset(task) for task in tasks], run.member_names)
+    write_dataset(dataset, folder / "task.nc", "task", run)
+
+
 def options(folder: Path, **changes: Any) -> argparse.Namespace:
     values = {
         "run": folder / "run.yaml", "task": folder / "task.nc", "output": folder / "samples.nc",
@@ -160,10 +168,7 @@ def test_killed_family_resumes_and_finished_members_are_not_drawn_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = family("dnn", ((1,), (1, 3), (1, 2, 3)), 3, width=8, start="prior", draws=20, chains=2)
-    write_record(run, tmp_path / "run.yaml")
-    tasks = [make_task(member.task, 3) for member in run.members]
-    dataset = join([task_dataset(task) for task in tasks], run.member_names)
-    write_dataset(dataset, tmp_path / "task.nc", "task", run)
+    written(run, tmp_path)
     assert [task.supervised.sum() for task in read_tasks(tmp_path / "task.nc")] == [1, 2, 3]
 
     done: list[str] = []
@@ -376,8 +381,11 @@ def test_rnns_generalise_five_times_better_from_half_of_the_steps_on(number: int
     assert rnn < 0.2 * dnn
 
 
-def test_a_step_size_that_fails_names_the_member() -> None:
-    run = family("rnn", ((1, 2, 3, 4),), 4, step_size=0.5, burn_in=0.0, duration=5.0, draws=5)
-    member = run.members[0]
-    with pytest.raises(StepSizeError, match="step_size"):
-        sample(member, make_task(member.task, 4))
+def test_a_step_size_that_fails_names_the_member(tmp_path: Path) -> None:
+    run = family(
+        "rnn", ((4,), (1, 2, 3, 4)), 4, step_size=0.16, burn_in=0.0, duration=3.2, draws=4,
+        start="prior",
+    )  # fmt: skip
+    written(run, tmp_path)
+    with pytest.raises(StepSizeError, match=r"test/family (4|1-2-3-4): step_size: 0\.16"):
+        sample_verb.execute(options(tmp_path))

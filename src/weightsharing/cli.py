@@ -16,8 +16,7 @@ from weightsharing.errors import UserError
 VERBS = {
     "check": "validate a configuration and list its runs",
     "schema": "print the JSON schema of the configuration",
-    "resolve": "write the YAML file of one run",
-    "task": "make the inputs and targets of a run",
+    "resolve": "write the YAML file of one run, and its task",
     "theory": "solve the kernel theory of a run",
     "transition": "scan the theory of one depth over the signal strength",
     "sample": "train the networks of a run",

@@ -1,4 +1,5 @@
 import os
+import re
 import sys
 from pathlib import Path
 from shlex import quote
@@ -23,7 +24,7 @@ from weightsharing.config import (
     validate,
 )
 from weightsharing.errors import UserError
-from weightsharing.records import Transition
+from weightsharing.records import Run, Transition
 
 try:
     CONFIG = validate(config)
@@ -36,12 +37,15 @@ BENCHMARKS = f"benchmarks/{CONFIG.preset}"
 RUNS = runs(CONFIG)
 THEORY_OF = theory_runs(RUNS)
 
+# A failing command fails its job, also in front of a pipe: a prefix replaces Snakemake's own.
+STRICT = "set -euo pipefail; "
+
 # Rules call `python -m weightsharing`: the interpreter that runs Snakemake and the package of this
 # source tree, unless --software-deployment-method conda brings an interpreter of its own.
 if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
-    shell.prefix(f"export PYTHONPATH={quote(str(SOURCE))}; ")
+    shell.prefix(f"{STRICT}export PYTHONPATH={quote(str(SOURCE))}; ")
 else:
-    shell.prefix(f"export PYTHONPATH={quote(str(SOURCE))} PATH={quote(BIN)}:$PATH; ")
+    shell.prefix(f"{STRICT}export PYTHONPATH={quote(str(SOURCE))} PATH={quote(BIN)}:$PATH; ")
 
 
 def code(verb):
@@ -70,4 +74,5 @@ def option(name, file):
 
 
 wildcard_constraints:
-    run=r"fig\d+/[^/]+",
+    run="|".join(re.escape(name) for name, run in RUNS.items() if isinstance(run, Run)),
+    scan="|".join(re.escape(name) for name, run in RUNS.items() if isinstance(run, Transition)),

@@ -1,7 +1,7 @@
 rule sample:
     input:
-        run=rules.resolve.output,
-        task=rules.task.output,
+        run=rules.resolve.output.run,
+        task=rules.resolve.output.task,
         theory=branch_to_start_from,
         code=code("sample"),
     output:
@@ -24,8 +24,8 @@ rule sample:
 
 rule measure:
     input:
-        run=rules.resolve.output,
-        task=rules.task.output,
+        run=rules.resolve.output.run,
+        task=rules.resolve.output.task,
         samples=rules.sample.output,
         theory=theory_to_compare_with,
         code=code("measure"),

@@ -1,32 +1,37 @@
 localrules:
     resolve,
+    resolve_scan,
     all,
 
 
 rule resolve:
+    # One process for both files: starting it takes longer than its work.
+    input:
+        code=code("resolve"),
     output:
-        f"{RESULTS}/{{run}}/run.yaml",
+        run=f"{RESULTS}/{{run}}/run.yaml",
+        task=f"{RESULTS}/{{run}}/task.nc",
     log:
         f"{LOGS}/{{run}}/resolve.log",
     conda:
         "../../environment.yml"
     params:
-        # The parameters are the rule's only input: a run whose parameters did not change is not
-        # resolved again, whatever else changed in config.yaml.
+        # The run's own parameters: a run that did not change is not resolved again, whatever else
+        # changed in config.yaml.
         run=lambda wildcards: RUNS[wildcards.run].model_dump_json(),
     shell:
-        "python -m weightsharing resolve {params.run:q} {output:q} 2> {log:q}"
+        "python -m weightsharing resolve {params.run:q} {output.run:q} --task {output.task:q}"
+        " 2> {log:q}"
 
 
-rule task:
-    input:
-        run=rules.resolve.output,
-        code=code("task"),
+rule resolve_scan:
     output:
-        f"{RESULTS}/{{run}}/task.nc",
+        f"{RESULTS}/{{scan}}/run.yaml",
     log:
-        f"{LOGS}/{{run}}/task.log",
+        f"{LOGS}/{{scan}}/resolve.log",
     conda:
         "../../environment.yml"
+    params:
+        run=lambda wildcards: RUNS[wildcards.scan].model_dump_json(),
     shell:
-        "python -m weightsharing task {input.run:q} {output:q} 2> {log:q}"
+        "python -m weightsharing resolve {params.run:q} {output:q} 2> {log:q}"

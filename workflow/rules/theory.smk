@@ -1,7 +1,7 @@
 rule theory:
     input:
-        run=rules.resolve.output,
-        task=rules.task.output,
+        run=rules.resolve.output.run,
+        task=rules.resolve.output.task,
         code=code("theory"),
     output:
         f"{RESULTS}/{{run}}/theory.nc",
@@ -17,14 +17,14 @@ rule theory:
 
 rule transition:
     input:
-        run=rules.resolve.output,
+        run=rules.resolve_scan.output,
         code=code("transition"),
     output:
-        f"{RESULTS}/{{run}}/transition.nc",
+        f"{RESULTS}/{{scan}}/transition.nc",
     log:
-        f"{LOGS}/{{run}}/transition.log",
+        f"{LOGS}/{{scan}}/transition.log",
     benchmark:
-        f"{BENCHMARKS}/{{run}}/transition.tsv"
+        f"{BENCHMARKS}/{{scan}}/transition.tsv"
     conda:
         "../../environment.yml"
     shell:

@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from weightsharing.errors import FileError
+from weightsharing.errors import FileError, UserError
 from weightsharing.records import (
     DRAW_AXES,
     KERNEL_AXES,
@@ -58,14 +58,17 @@ def execute(options: argparse.Namespace) -> None:
         run.members, tasks, starts, checkpoints, strict=True
     ):
         started = time.monotonic()
-        samples = sample(
-            member,
-            task,
-            checkpoint=checkpoint,
-            checkpoint_seconds=options.checkpoint_seconds,
-            start_kernel=start,
-            progress=progress(member.id),
-        )
+        try:
+            samples = sample(
+                member,
+                task,
+                checkpoint=checkpoint,
+                checkpoint_seconds=options.checkpoint_seconds,
+                start_kernel=start,
+                progress=progress(member.id),
+            )
+        except UserError as error:
+            raise type(error)(f"{member.id}: {error}") from error
         dataset = samples_dataset(samples, member.sampler)
         dataset.attrs["wall_seconds"] = time.monotonic() - started
         datasets.append(dataset)
