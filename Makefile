@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: all test check format lock clean FORCE
+.PHONY: all test check bench format lock clean FORCE
 
 all: $(INSTALLED)
 	$(BIN)/snakemake
@@ -23,6 +23,11 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
+
+# Compared with posteriors, JAX and optax too, where they are installed: pip install -e .[benchmarks]
+bench: $(INSTALLED)
+	mkdir -p results
+	$(BIN)/python -m weightsharing bench results/bench.nc --plot results/bench.png
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

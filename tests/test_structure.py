@@ -23,6 +23,7 @@ LAYERS: list[set[str]] = [
     {"storage", "symmetry", "tasks", "networks"},
     {"theory", "sampling"},
     {"config", "measures", "plotting"},
+    {"benchmarks"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -161,17 +161,25 @@ def test_changing_a_module_reruns_the_rules_that_use_it(
 
 def test_a_failing_command_fails_its_job(built: Path) -> None:
     """Not as a missing output, although the output of `sample` goes through a pipe."""
-    settings = "fig4={sampler: {step_size: 0.1}}"
-    words = ["--cores", "1", "results/smoke/fig4/depth4-lambda5/samples.nc", "--config", settings]
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *words], cwd=built, capture_output=True, text=True,
-        check=False, env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-    )  # fmt: skip
-    assert done.returncode != 0
+    path = built / "config.yaml"
+    before = path.read_text()
+    settings = yaml.safe_load(before)
+    settings["fig4"]["sampler"]["step_size"] = 0.1
+    path.write_text(yaml.safe_dump(settings))
+    words = ["--cores", "1", "results/smoke/fig4/depth4-lambda5/samples.nc"]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", *words], cwd=built, capture_output=True,
+            text=True, check=False, env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        )  # fmt: skip
+    finally:
+        path.write_text(before)
     output = done.stdout + done.stderr
+    assert done.returncode != 0
     assert "step_size: 0.1 is too large" in output
     assert "MissingOutputException" not in output
     snakemake(built)
+    assert planned(built) == Counter()
 
 
 def test_changed_plotting_code_redraws_without_sampling(built: Path) -> None:

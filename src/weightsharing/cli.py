@@ -25,6 +25,7 @@ VERBS = {
     "fig3": "draw figure 3",
     "fig4": "draw figure 4",
     "fig5": "draw figure 5",
+    "bench": "measure what steps, effective samples and solutions cost",
 }
 
 

@@ -1,0 +1,150 @@
+"""bench: measure what steps, effective samples and solutions cost, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+
+from weightsharing import __version__
+from weightsharing.benchmarks import efficiency, roofline, solvers, steps
+from weightsharing.benchmarks.clock import seconds
+from weightsharing.plotting.bench import draw
+from weightsharing.plotting.style import save
+from weightsharing.records import KINDS
+from weightsharing.sampling.chain import find_device
+from weightsharing.storage import git_commit, replacing
+
+log = logging.getLogger(__name__)
+
+PARTS = ("steps", "efficiency", "theory")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("output", type=Path, help="measurements, NetCDF")
+    parser.add_argument("--plot", type=Path, help="figure; its ending names the format")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: all")
+    parser.add_argument("--widths", type=int, nargs="+", default=[512, 2048, 4096], help="of steps")
+    parser.add_argument("--width", type=int, default=2048, help="of effective samples")
+    parser.add_argument("--patterns", type=int, nargs="+", default=[1, 4, 16], help="of solutions")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Measure, print tables, write and draw."""
+    torch.set_num_threads(options.threads)
+    device = find_device(options.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    measured = xr.Dataset(
+        attrs={
+            "device": f"{name or platform.machine()}, {options.threads} threads",
+            "torch": torch.__version__,
+            "weightsharing_version": __version__,
+            "git_commit": git_commit(),
+        }
+    )
+    log.info("%s, PyTorch %s", measured.attrs["device"], measured.attrs["torch"])
+    if "steps" in options.parts:
+        measured = measured.merge(_steps(options.widths, device))
+    if "efficiency" in options.parts:
+        measured = measured.merge(_efficiency(options.width))
+    if "theory" in options.parts:
+        measured = measured.merge(_theory(options.patterns))
+    with replacing(options.output) as temporary:
+        measured.to_netcdf(temporary, engine="h5netcdf")
+    if options.plot is not None:
+        save(draw(measured), options.plot)
+
+
+def _steps(widths: list[int], device: torch.device) -> xr.Dataset:
+    """Seconds of a step of SGLD by each implementation, and of the roofline."""
+    ceilings = roofline.measure_ceilings(device)
+    log.info(
+        "ceilings: %.3g bytes/s, %.3g operations/s, %.3g normal deviates/s",
+        ceilings.bytes,
+        ceilings.operations,
+        ceilings.deviates,
+    )
+    shape = (len(KINDS), len(widths), len(steps.IMPLEMENTATIONS))
+    found = np.full(shape, np.nan)
+    least = np.empty(shape[:2])
+    for i, kind in enumerate(KINDS):
+        for j, width in enumerate(widths):
+            architecture = steps.benchmark_run(kind, width).architecture
+            work = roofline.step_work(architecture, width, steps.PATTERNS, chains=1)
+            least[i, j] = work.least_seconds(ceilings)
+            for k, (name, build) in enumerate(steps.IMPLEMENTATIONS.items()):
+                try:
+                    found[i, j, k] = seconds(build(kind, width, device), device)
+                except ImportError as error:
+                    log.info("%s: not installed (%s)", name, error.name)
+                    continue
+                log.info(
+                    "%s N = %d, %s: %.3g ms, %.2g of the roofline, %.2f times weightsharing",
+                    kind, width, name, 1e3 * found[i, j, k], least[i, j] / found[i, j, k],
+                    found[i, j, k] / found[i, j, 0],
+                )  # fmt: skip
+    axes = ("network", "width", "implementation")
+    return xr.Dataset(
+        {
+            "step_seconds": (axes, found),
+            "roofline_seconds": (axes[:2], least),
+            "bytes_per_second": ((), ceilings.bytes),
+            "operations_per_second": ((), ceilings.operations),
+            "deviates_per_second": ((), ceilings.deviates),
+        },
+        coords={
+            "network": list(KINDS),
+            "width": widths,
+            "implementation": list(steps.IMPLEMENTATIONS),
+        },
+    )
+
+
+def _efficiency(width: int) -> xr.Dataset:
+    """Effective samples of |m| per second by each sampler at this width."""
+    names = list(efficiency.SAMPLERS)
+    found = [efficiency.measure(name, width) for name in names]
+    for name, one in zip(names, found, strict=True):
+        log.info(
+            "%s at N = %d: %.3g effective samples of |m| per second, %.3g times SGLD, bias %.1f standard "
+            "errors", name, width, one.per_second, one.per_second / found[0].per_second, one.bias,
+        )  # fmt: skip
+    return xr.Dataset(
+        {
+            "effective_samples_per_second": ("sampler", [one.per_second for one in found]),
+            "effective_samples_per_step": ("sampler", [one.per_step for one in found]),
+            "sampler_step_seconds": ("sampler", [one.step_seconds for one in found]),
+            "sampler_bias": ("sampler", [one.bias for one in found]),
+        },
+        coords={"sampler": names, "sampler_width": width},
+    )
+
+
+def _theory(patterns: list[int]) -> xr.Dataset:
+    """Seconds of the linear theory against T P."""
+    sizes = [solvers.STEPS * number for number in patterns]
+    found = [solvers.measure(number) for number in patterns]
+    for size, one in zip(sizes, found, strict=True):
+        log.info(
+            "theory, T P = %d: %.3g s for a minimum, %.3g s for all stationary points; gradient descent "
+            "%.3g s to a gradient of %.1e",
+            size, one.minimum, one.all_points, one.descent, one.descent_norm,
+        )  # fmt: skip
+    return xr.Dataset(
+        {
+            "minimum_seconds": ("size", [one.minimum for one in found]),
+            "all_points_seconds": ("size", [one.all_points for one in found]),
+            "descent_seconds": ("size", [one.descent for one in found]),
+            "descent_norm": ("size", [one.descent_norm for one in found]),
+        },
+        coords={"size": sizes},
+    )
