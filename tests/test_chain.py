@@ -366,3 +366,20 @@ def test_start_is_read_from_the_stationary_points(tmp_path: Path) -> None:
     assert disordered[-1, -2] == pytest.approx(0.0, abs=1e-8)
     np.testing.assert_allclose(lowest, points[0].kernel, atol=1e-12)
     assert start_kernels(starting(run, "prior"), theory) == [None]
+
+
+def test_threads_do_not_change_what_is_drawn() -> None:
+    """Chains of more deviates than are worth a thread, inside and outside of inference mode."""
+    drawn = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            for inference in (True, False):
+                with torch.inference_mode(inference):
+                    memory = torch.empty(3, dynamics.WORTH_A_THREAD)
+                    dynamics.fill_normal(memory, dynamics.new_streams(4, 3, torch.device("cpu")))
+                    drawn.append(memory.numpy().copy())
+        finally:
+            torch.set_num_threads(1)
+    for other in drawn[1:]:
+        np.testing.assert_array_equal(other, drawn[0])

@@ -46,7 +46,7 @@ def execute(options: argparse.Namespace) -> None:
     measured = xr.Dataset(
         attrs={
             "device": f"{name or platform.machine()}, {options.threads} threads",
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "weightsharing_version": __version__,
             "git_commit": git_commit(),
         }
@@ -65,7 +65,7 @@ def execute(options: argparse.Namespace) -> None:
 
 
 def _steps(widths: list[int], device: torch.device) -> xr.Dataset:
-    """Seconds of a step of SGLD by each implementation, and of the roofline."""
+    """Seconds of a step of SGLD per chain by each implementation, and of the roofline."""
     ceilings = roofline.measure_ceilings(device)
     log.info(
         "ceilings: %.3g bytes/s, %.3g operations/s, %.3g normal deviates/s",
@@ -83,10 +83,11 @@ def _steps(widths: list[int], device: torch.device) -> xr.Dataset:
             least[i, j] = work.least_seconds(ceilings)
             for k, (name, build) in enumerate(steps.IMPLEMENTATIONS.items()):
                 try:
-                    found[i, j, k] = seconds(build(kind, width, device), device)
+                    once = seconds(build(kind, width, device), device)
                 except ImportError as error:
                     log.info("%s: not installed (%s)", name, error.name)
                     continue
+                found[i, j, k] = once / steps.CHAINS.get(name, 1)
                 log.info(
                     "%s N = %d, %s: %.3g ms, %.2g of the roofline, %.2f times weightsharing",
                     kind, width, name, 1e3 * found[i, j, k], least[i, j] / found[i, j, k],

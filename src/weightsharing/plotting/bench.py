@@ -41,7 +41,9 @@ def _steps(axes: Axes, measured: xr.Dataset) -> None:
             own["width"], own["roofline_seconds"], style[1:], color="0.6", linewidth=1.0,
             label="roofline" if network == "rnn" else None,
         )  # fmt: skip
-    axes.set(xscale="log", yscale="log", xlabel="width $N$", ylabel="seconds per SGLD step")
+    axes.set(
+        xscale="log", yscale="log", xlabel="width $N$", ylabel="seconds per SGLD step and chain"
+    )
     axes.set_xticks(measured["width"].to_numpy(), [str(n) for n in measured["width"].to_numpy()])
     axes.minorticks_off()
     axes.set_title("RNN: circles, DNN: squares", fontsize=7)

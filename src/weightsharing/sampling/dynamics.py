@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,9 @@ import torch
 from torch import Tensor
 
 from weightsharing.networks import Weights
+
+# Deviates of one chain from which on handing them to a thread is worth its while.
+WORTH_A_THREAD = 2**16
 
 # One random stream for each chain, so that its draws do not depend on how many run beside it.
 Streams = list[torch.Generator]
@@ -61,9 +66,28 @@ def new_streams(seed: int, chains: int, device: torch.device) -> Streams:
 
 
 def fill_normal(memory: Tensor, streams: Streams) -> None:
-    """Standard normal deviates, each chain's from its own stream."""
+    """Standard normal deviates, each chain's from its own stream.
+
+    PyTorch draws them on one core. Where there are many, chains are shared among the threads it may use,
+    which changes nothing in what is drawn.
+    """
+    many = memory.device.type == "cpu" and memory[0].numel() >= WORTH_A_THREAD
+    if many and len(streams) > 1 and torch.get_num_threads() > 1:
+        inference = torch.is_inference_mode_enabled()  # it belongs to a thread
+
+        def fill(row: Tensor, stream: torch.Generator) -> None:
+            with torch.inference_mode(inference):
+                row.normal_(generator=stream)
+
+        list(_pool(torch.get_num_threads()).map(fill, memory, streams))
+        return
     for row, stream in zip(memory, streams, strict=True):
         row.normal_(generator=stream)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
 
 
 def normal(like: Tensor, shape: tuple[int, ...], streams: Streams) -> Tensor:
