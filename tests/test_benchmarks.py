@@ -1,0 +1,74 @@
+"""Benchmarks: that what is timed is the same thing everywhere. Nothing here measures time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from weightsharing.benchmarks import clock, roofline, solvers, steps
+from weightsharing.cli import main
+from weightsharing.networks import Weights
+from weightsharing.records import Architecture, Kind
+from weightsharing.sampling import langevin, posterior
+from weightsharing.tasks import make_task
+from weightsharing.theory.linear import coherent_start, linear_problem, minimise, stationary_point
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_the_energy_of_the_others_is_ours(kind: Kind) -> None:
+    run = steps.benchmark_run(kind, 12)
+    task = make_task(run.task, steps.STEPS)
+    target = posterior.build(task, run.architecture, run.kappa, CPU, torch.float32)
+    stream = torch.Generator().manual_seed(3)
+    matrices = run.architecture.weight_matrices
+    shapes = ((matrices, 12, 12), (12, steps.PATTERNS), (12,))
+    recurrent, input_, readout = (torch.randn(shape, generator=stream) for shape in shapes)
+    recurrent = recurrent / np.sqrt(12.0)
+    ours = langevin.energy(Weights(recurrent[None], input_[None], readout[None]), target)
+    theirs = steps.torch_energy(kind, 12, CPU)([recurrent, input_, readout])
+    torch.testing.assert_close(ours[0], theirs)
+
+
+def test_work_of_a_step_counts_every_weight_once() -> None:
+    rnn, dnn = (
+        roofline.step_work(Architecture(kind=kind, steps=8), 100, patterns=4, chains=2)
+        for kind in ("rnn", "dnn")
+    )
+    assert rnn.deviates == 2 * 100**2
+    assert dnn.deviates == 7 * rnn.deviates
+    # 7 products forward and 7 backward read a matrix; the update reads and writes 1 or 7.
+    assert rnn.bytes == 2 * 4 * 100**2 * (14 + 2)
+    assert dnn.bytes == 2 * 4 * 100**2 * (14 + 14)
+    assert rnn.operations == dnn.operations == 2 * 2 * 100**2 * 4 * 21
+    ceilings = roofline.Ceilings(bytes=1e9, operations=1e12, deviates=1e6)
+    assert rnn.least_seconds(ceilings) == rnn.deviates / 1e6
+
+
+def test_gradient_descent_ends_at_the_minimum_of_the_newton_method() -> None:
+    run = steps.benchmark_run("rnn", 12)
+    problem = linear_problem(make_task(run.task, 4), Architecture(kind="rnn", steps=4), 0.5)
+    start = coherent_start(problem)
+    assert solvers.descend(problem, start) < solvers.DESCENT_TOLERANCE
+    assert stationary_point(problem, minimise(problem, start)).converged
+
+
+def test_bench_writes_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "REPEATS", 1)
+    monkeypatch.setattr(
+        roofline, "measure_ceilings", lambda device: roofline.Ceilings(1e9, 1e9, 1e9)
+    )
+    path = tmp_path / "bench.nc"
+    words = ["--parts", "steps", "--widths", "8", "--threads", "1", "--device", "cpu"]
+    assert main(["bench", str(path), "--plot", str(tmp_path / "bench.png"), *words]) == 0
+    assert (tmp_path / "bench.png").stat().st_size > 1000
+    with xr.open_dataset(path) as measured:
+        own = measured["step_seconds"].sel(implementation="weightsharing")
+        assert dict(own.sizes) == {"network": 2, "width": 1}
+        assert bool((own > 0).all())
+        assert {"device", "torch", "git_commit"} <= set(measured.attrs)
