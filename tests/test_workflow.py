@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,15 +21,20 @@ FIGURES = ("fig2", "fig3", "fig4", "fig5")
 COPIED = ["Snakefile", "config.yaml", "environment.yml", "profiles", "src", "workflow"]
 
 
-def snakemake(folder: Path, *words: str) -> str:
-    """Run Snakemake in ``folder`` and return what it printed."""
+def run_snakemake(folder: Path, *words: str) -> tuple[int, str]:
+    """Run Snakemake in ``folder``: its exit status and what it printed."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", *words],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output
+    return done.returncode, done.stdout + done.stderr
+
+
+def snakemake(folder: Path, *words: str) -> str:
+    """Run Snakemake, which has to succeed, and return what it printed."""
+    code, output = run_snakemake(folder, *words)
+    assert code == 0, output
     return output
 
 
@@ -43,6 +50,24 @@ def planned(folder: Path, *words: str) -> Counter[str]:
 
 def edit(path: Path, addition: str) -> None:
     path.write_text(path.read_text() + addition)
+
+
+@contextlib.contextmanager
+def configured(folder: Path, key: str, value: object) -> Iterator[None]:
+    """Another value of one key of ``config.yaml``, for a while."""
+    path = folder / "config.yaml"
+    before = path.read_text()
+    settings = yaml.safe_load(before)
+    inner = settings
+    *outer, last = key.split(".")
+    for name in outer:
+        inner = inner[name]
+    inner[last] = value
+    path.write_text(yaml.safe_dump(settings))
+    try:
+        yield
+    finally:
+        path.write_text(before)
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +118,8 @@ def test_a_family_is_one_file_with_an_axis_for_its_sets(built: Path) -> None:
 
 
 def test_changing_one_lambda_reruns_that_run_and_the_figure_only(built: Path) -> None:
-    path = built / "config.yaml"
-    before = path.read_text()
-    settings = yaml.safe_load(before)
-    settings["fig4"]["lambdas"] = [1.5, 5.5]
-    path.write_text(yaml.safe_dump(settings))
-    try:
+    with configured(built, "fig4.lambdas", [1.5, 5.5]):
         jobs = planned(built)
-    finally:
-        path.write_text(before)
     assert jobs == Counter(resolve=2, theory=1, sample=2, measure=2, fig4=1)
     assert planned(built) == Counter()
 
@@ -113,15 +131,8 @@ def test_erf_networks_are_measured_without_a_theory(built: Path) -> None:
 
 
 def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Path) -> None:
-    path = built / "config.yaml"
-    before = path.read_text()
-    settings = yaml.safe_load(before)
-    settings["fig4"]["sampler"]["step_size"] = 0.01
-    path.write_text(yaml.safe_dump(settings))
-    try:
+    with configured(built, "fig4.sampler.step_size", 0.01):
         jobs = planned(built)
-    finally:
-        path.write_text(before)
     assert jobs["sample"] == 2
     assert jobs["transition"] == 0
 
@@ -161,21 +172,10 @@ def test_changing_a_module_reruns_the_rules_that_use_it(
 
 def test_a_failing_command_fails_its_job(built: Path) -> None:
     """Not as a missing output, although the output of `sample` goes through a pipe."""
-    path = built / "config.yaml"
-    before = path.read_text()
-    settings = yaml.safe_load(before)
-    settings["fig4"]["sampler"]["step_size"] = 0.1
-    path.write_text(yaml.safe_dump(settings))
-    words = ["--cores", "1", "results/smoke/fig4/depth4-lambda5/samples.nc"]
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "snakemake", *words], cwd=built, capture_output=True,
-            text=True, check=False, env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-        )  # fmt: skip
-    finally:
-        path.write_text(before)
-    output = done.stdout + done.stderr
-    assert done.returncode != 0
+    target = "results/smoke/fig4/depth4-lambda5/samples.nc"
+    with configured(built, "fig4.sampler.step_size", 0.1):
+        code, output = run_snakemake(built, "--cores", "1", target)
+    assert code != 0
     assert "step_size: 0.1 is too large" in output
     assert "MissingOutputException" not in output
     snakemake(built)
