@@ -1,0 +1,38 @@
+"""Measuring time."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+# A measurement is the median of this many.
+REPEATS = 5
+
+
+def seconds(function: Callable[[], object], device: torch.device, least: float = 0.2) -> float:
+    """Seconds of one call: the median over ``REPEATS`` batches, each of at least ``least`` seconds.
+
+    One call comes first, to fill caches and to compile what compiles. Waits for a GPU to finish.
+    """
+
+    def batch(calls: int) -> float:
+        synchronise(device)
+        started = time.perf_counter()
+        for _ in range(calls):
+            function()
+        synchronise(device)
+        return time.perf_counter() - started
+
+    function()
+    once = batch(1)
+    calls = max(1, round(least / once))
+    return statistics.median(batch(calls) / calls for _ in range(REPEATS))
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
