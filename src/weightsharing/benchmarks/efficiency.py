@@ -1,8 +1,8 @@
-"""Effective samples per second of the order parameter |m|, by SGLD, underdamped dynamics and exact sampler.
+"""Effective samples per second of the order parameter |m|, by each of the samplers.
 
 Figure 4's networks above the transition. The relaxation of the kernel does not depend on N in the
-time of the dynamics (docs/theory.md, section 2), so effective samples are counted for each unit of time at a
-width that can be run for long, and a step is timed at the width asked for.
+time of the dynamics (docs/theory.md, section 2), so effective samples are counted for each unit of
+time at a width that can be run for long, and a step is timed at the width asked for.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the hardware allows: ceilings measured in the same run, and the work of a step counted.
 
 A step of SGLD has to read and write every weight, to multiply by the weights once forward and once
-backward at each time, and to draw one normal deviate for each. None of the three can be done faster than at its
-ceiling: the largest of the three times is the roofline (Williams, Waterman & Patterson 2009).
+backward at each time, and to draw one normal deviate for each. None of the three can be done faster
+than at its ceiling: the largest of the three times is the roofline (Williams, Waterman & Patterson 2009).
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def measure_ceilings(device: torch.device, size: int = 2**25, side: int = 2048) 
 def step_work(architecture: Architecture, width: int, patterns: int, chains: int) -> Work:
     """The least work of a step of SGLD for all chains.
 
-    Bytes: each of the T - 1 forward and backward products reads one matrix, and the update reads and writes
-    every matrix once. Operations: forward, backward and the gradient's outer products. Deviates: one
-    for each recurrent weight. U and v, smaller by a factor of N, are left out.
+    Bytes: each of the T - 1 forward and backward products reads one matrix, and the update reads and
+    writes every matrix once. Operations: forward, backward and the gradient's outer products.
+    Deviates: one for each recurrent weight. U and v, smaller by a factor of N, are left out.
     """
     products = architecture.steps - 1
     matrix = float(width * width)

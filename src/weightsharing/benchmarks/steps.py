@@ -47,7 +47,7 @@ def benchmark_run(kind: Kind, width: int, chains: int = 2) -> Run:
 
 
 def own(kind: Kind, width: int, device: torch.device, chains: int = 1) -> Step:
-    """This package's step, for a batch of chains."""
+    """The step of this package, for a batch of chains."""
     run = benchmark_run(kind, width)
     task = make_task(run.task, STEPS)
     dynamics = find_dynamics(run, task, None, device)
@@ -63,7 +63,7 @@ def own(kind: Kind, width: int, device: torch.device, chains: int = 1) -> Step:
 
 
 def autograd(kind: Kind, width: int, device: torch.device) -> Step:
-    """The loop that one would write in PyTorch: an energy, ``backward``, noise, one block after the other."""
+    """The loop that one would write in PyTorch: an energy, ``backward``, noise, block by block."""
     parameters = _standard_normal(kind, width, device)
     scales = _scales(width)
     energy = torch_energy(kind, width, device)
@@ -85,7 +85,7 @@ def autograd(kind: Kind, width: int, device: torch.device) -> Step:
 
 def posteriors(kind: Kind, width: int, device: torch.device) -> Step:
     """SGLD of the package posteriors. Raises ImportError where it is not installed."""
-    from posteriors.sgmcmc import sgld  # noqa: PLC0415
+    from posteriors.sgmcmc import sgld
 
     scales = _scales(width)
     energy = torch_energy(kind, width, device)
@@ -108,9 +108,9 @@ def posteriors(kind: Kind, width: int, device: torch.device) -> Step:
 
 def jax(kind: Kind, width: int, device: torch.device) -> Step:
     """JAX, compiled, with optax's noisy SGD. Raises ImportError where they are not installed."""
-    import jax.numpy as jnp  # noqa: PLC0415
-    import optax  # noqa: PLC0415
-    from jax import jit, value_and_grad  # noqa: PLC0415
+    import jax.numpy as jnp
+    import optax
+    from jax import jit, value_and_grad
 
     shared = kind == "rnn"
     scales = _scales(width)
@@ -129,7 +129,9 @@ def jax(kind: Kind, width: int, device: torch.device) -> Step:
 
     # Noise of variance eta / (1 + t)^gamma is added to the gradient.
     optimiser = optax.noisy_sgd(STEP_SIZE, eta=2.0 / STEP_SIZE, gamma=0.0, key=0)
-    parameters = [jnp.asarray(block.cpu().numpy()) for block in _standard_normal(kind, width, device)]
+    parameters = [
+        jnp.asarray(block.cpu().numpy()) for block in _standard_normal(kind, width, device)
+    ]
     state = [parameters, optimiser.init(parameters)]
 
     def update(parameters: Any, memory: Any) -> Any:  # noqa: ANN401
@@ -147,7 +149,7 @@ def jax(kind: Kind, width: int, device: torch.device) -> Step:
 
 
 def batched(kind: Kind, width: int, device: torch.device) -> Step:
-    """This package's step of ``BATCH`` chains, as the pipeline makes it."""
+    """The step of this package for ``BATCH`` chains, as the pipeline makes it."""
     return own(kind, width, device, chains=BATCH)
 
 
@@ -163,7 +165,7 @@ CHAINS = {"weightsharing, batch": BATCH}
 
 
 def torch_energy(kind: Kind, width: int, device: torch.device) -> Callable[[list[Tensor]], Tensor]:
-    """E of W (matrix, N, N), U (N, D) and v (N,) for the task, written as one would without this package."""
+    """E of W (matrix, N, N), U (N, D) and v (N,), written as one would without this package."""
     labels = torch.tensor([1.0, 1.0, -1.0, -1.0], device=device)
 
     def energy(parameters: list[Tensor]) -> Tensor:
