@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -243,7 +244,15 @@ def hessian_product(problem: LinearProblem, kernel: Array, direction: Array) -> 
 
 def coordinates(problem: LinearProblem) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Row and column indices (i <= j) of the independent entries of G."""
-    return np.triu_indices(problem.dimension)
+    rows, columns, _ = _coordinates(problem.dimension)
+    return rows, columns
+
+
+@lru_cache(maxsize=32)
+def _coordinates(dimension: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
+    """Rows, columns and the factor 1 or sqrt 2 that each coordinate carries."""
+    rows, columns = np.triu_indices(dimension)
+    return rows, columns, np.where(rows == columns, 1.0, np.sqrt(2.0))
 
 
 def pack(problem: LinearProblem, symmetric: Array) -> Array:
@@ -251,14 +260,14 @@ def pack(problem: LinearProblem, symmetric: Array) -> Array:
 
     The Euclidean scalar product of coordinates is the Frobenius product of matrices.
     """
-    rows, columns = coordinates(problem)
-    return np.asarray(symmetric[..., rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2.0)))
+    rows, columns, factor = _coordinates(problem.dimension)
+    return np.asarray(symmetric[..., rows, columns] * factor)
 
 
 def unpack(problem: LinearProblem, vector: Array) -> Array:
     """The inverse of ``pack``."""
-    rows, columns = coordinates(problem)
-    scaled = vector / np.where(rows == columns, 1.0, np.sqrt(2.0))
+    rows, columns, factor = _coordinates(problem.dimension)
+    scaled = vector / factor
     symmetric = np.zeros((*vector.shape[:-1], problem.dimension, problem.dimension))
     symmetric[..., rows, columns] = scaled
     symmetric[..., columns, rows] = scaled
@@ -267,22 +276,19 @@ def unpack(problem: LinearProblem, vector: Array) -> Array:
 
 def hessian_matrix(problem: LinearProblem, kernel: Array, frame: Array | None = None) -> Array:
     """The Hessian of S in coordinates, (n, n); of Z in G -> L (1 + Z) L^T if a frame L is given."""
-    rows, _ = coordinates(problem)
-    directions = unpack(problem, np.eye(rows.size))
     local = local_expansion(problem, kernel)
-    if frame is None:
-        return pack(problem, local.hessian_product(directions))
-    return pack(problem, frame.T @ local.hessian_product(frame @ directions @ frame.T) @ frame)
+    identity = np.eye(coordinates(problem)[0].size)
+    if frame is not None:
+        return _whitened_product(problem, local, frame, identity)
+    return pack(problem, local.hessian_product(unpack(problem, identity)))
 
 
 def stationary_point(problem: LinearProblem, kernel: Array) -> StationaryPoint:
     """Action, whitened gradient norm and lowest whitened curvature of a kernel."""
-    frame = np.linalg.cholesky(kernel)
-    slope = frame.T @ gradient(problem, kernel) @ frame
     return StationaryPoint(
         kernel=kernel,
         action=action(problem, kernel),
-        gradient_norm=float(np.linalg.norm(slope)),
+        gradient_norm=whitened_norm(problem, kernel),
         lowest_curvature=lowest_curvature(problem, kernel)[0],
     )
 
@@ -297,9 +303,9 @@ def lowest_curvature(problem: LinearProblem, kernel: Array) -> tuple[float, Arra
         )
     else:
         local = local_expansion(problem, kernel)
-        values, vectors = eigsh(
-            _whitened_operator(problem, local, frame), k=1, which="SA", v0=np.ones(size)
-        )
+        product = partial(_whitened_product, problem, local, frame)
+        operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
+        values, vectors = eigsh(operator, k=1, which="SA", v0=np.ones(size))
     return float(values[0]), frame @ unpack(problem, vectors[:, 0]) @ frame.T
 
 
@@ -318,15 +324,15 @@ def minimise(problem: LinearProblem, start: Array, max_iterations: int = 500) ->
         norm = float(np.linalg.norm(slope))
         if norm < 0.01 * GRADIENT_TOLERANCE:
             break
-        operator = _whitened_operator(problem, local, frame)
-        step = _steihaug(operator.matvec, slope, radius, min(0.1, norm))
-        predicted = -float(slope @ step + 0.5 * step @ operator.matvec(step))
+        product = _whitened_hessian(problem, local, frame)
+        step = _steihaug(product, slope, radius, min(0.1, norm))
+        predicted = -float(slope @ step + 0.5 * step @ product(step))
         trial = frame @ (np.eye(problem.dimension) + unpack(problem, step)) @ frame.T
         trial = 0.5 * (trial + trial.T)
         trial_value = action(problem, trial)
         if predicted < ACTION_RESOLUTION * max(1.0, abs(value)):
             # Too close for the action to judge: the gradient decides.
-            trial_norm = _whitened_norm(problem, trial) if np.isfinite(trial_value) else np.inf
+            trial_norm = whitened_norm(problem, trial) if np.isfinite(trial_value) else np.inf
             if trial_norm >= norm:
                 break
             kernel, value = trial, trial_value
@@ -355,15 +361,16 @@ def newton(problem: LinearProblem, start: Array, max_iterations: int = 30) -> Ar
         if np.linalg.norm(slope) < 0.1 * GRADIENT_TOLERANCE:
             return kernel
         if slope.size <= DENSE_SOLVE:
-            step = linalg.solve(
-                hessian_matrix(problem, kernel, frame), -slope, assume_a="sym", check_finite=False
-            )
+            hessian = _whitened_product(problem, local, frame, np.eye(slope.size))
+            step = linalg.solve(hessian, -slope, assume_a="sym", check_finite=False)
         else:
-            step, _ = minres(_whitened_operator(problem, local, frame), -slope, rtol=1e-10)
+            product = partial(_whitened_product, problem, local, frame)
+            operator = LinearOperator((slope.size,) * 2, matvec=product, dtype=np.float64)
+            step, _ = minres(operator, -slope, rtol=1e-10)
         step *= min(1.0, 0.9 / float(np.linalg.norm(step)))
         kernel = frame @ (np.eye(problem.dimension) + unpack(problem, step)) @ frame.T
         kernel = 0.5 * (kernel + kernel.T)
-    return kernel if _whitened_norm(problem, kernel) < GRADIENT_TOLERANCE else None
+    return kernel if whitened_norm(problem, kernel) < GRADIENT_TOLERANCE else None
 
 
 def with_signal(problem: LinearProblem, strength: float) -> LinearProblem:
@@ -508,18 +515,27 @@ def local_expansion(problem: LinearProblem, kernel: Array) -> Local:
     )
 
 
-def _whitened_norm(problem: LinearProblem, kernel: Array) -> float:
+def whitened_norm(problem: LinearProblem, kernel: Array) -> float:
+    """Frobenius norm of L^T (dS/dG) L with G = L L^T: 0 at a stationary point, S of order 1."""
     frame = np.linalg.cholesky(kernel)
     return float(np.linalg.norm(frame.T @ gradient(problem, kernel) @ frame))
 
 
-def _whitened_operator(problem: LinearProblem, local: Local, frame: Array) -> LinearOperator:
-    def product(vector: Array) -> Array:
-        direction = frame @ unpack(problem, vector.reshape(-1)) @ frame.T
-        return pack(problem, frame.T @ local.hessian_product(direction) @ frame)
+def _whitened_product(problem: LinearProblem, local: Local, frame: Array, vector: Array) -> Array:
+    """The Hessian in Z, G -> L (1 + Z) L^T, times packed vectors (..., n)."""
+    direction = frame @ unpack(problem, vector) @ frame.T
+    return pack(problem, frame.T @ local.hessian_product(direction) @ frame)
 
+
+def _whitened_hessian(
+    problem: LinearProblem, local: Local, frame: Array
+) -> Callable[[Array], Array]:
+    """Multiplication by the Hessian in Z, which is formed once where it is small."""
     size = coordinates(problem)[0].size
-    return LinearOperator((size, size), matvec=product, dtype=np.float64)
+    if size > DENSE_SOLVE:
+        return partial(_whitened_product, problem, local, frame)
+    matrix = _whitened_product(problem, local, frame, np.eye(size))
+    return lambda vector: np.asarray(matrix @ vector)
 
 
 def _steihaug(
