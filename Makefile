@@ -1,12 +1,13 @@
 # A fresh machine with Python >= 3.11 needs nothing else:
 #   make figures/fig4.pdf    installs what is pinned in requirements.lock into .venv, makes the figure
 #   make test                the test suite
+#   make test-faults         the workflow and its chains killed again and again (about 10 minutes)
 #   make check               formatters, linters and types
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: all test check bench format lock clean FORCE
+.PHONY: all test test-faults check bench format lock clean FORCE
 
 all: $(INSTALLED)
 	$(BIN)/snakemake
@@ -16,6 +17,9 @@ figures/%.pdf: $(INSTALLED) FORCE
 
 test: $(INSTALLED)
 	$(BIN)/pytest
+
+test-faults: $(INSTALLED)
+	$(BIN)/pytest tests/faults
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -125,8 +125,8 @@ def sample(
     checkpoint: file to resume from if it exists, written every ``checkpoint_seconds`` and at the end;
     the caller removes it once the draws are stored. start_kernel: (T P, T P) matrix H of the first
     activities; None starts from the prior.
-    progress: called with (steps done, steps in all). stopping: asked after each step whether to stop, once
-    the checkpoint is written.
+    progress: called with (steps done, steps in all). stopping: asked after each step whether to
+    stop, which it does with a checkpoint.
     Raises DeviceError, StepSizeError, or DivergenceError with the advice that helps, InterruptedRunError,
     or FileError if the checkpoint cannot be written.
     """
