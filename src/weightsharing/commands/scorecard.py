@@ -88,15 +88,15 @@ def _cells(row: Claim) -> list[Cell]:
     sign, look = LOOKS[row.verdict]
     return [
         Cell(row.panel),
-        Cell(row.claim),
+        Cell(row.claim, "words"),
         Cell(f"{sign} {row.verdict}", f"verdict {look}"),
-        Cell(row.quantity, "small"),
+        Cell(row.quantity, "small words"),
         *(
             Cell(_number(value), "number")
             for value in (row.theory, row.measured, row.standard_error)
         ),
-        Cell(row.criterion, "small"),
-        Cell(row.explanation, "small"),
+        Cell(row.criterion, "small words"),
+        Cell(row.explanation, "small words"),
         Cell(row.id, "small"),
     ]
 

@@ -19,6 +19,7 @@ th, td { text-align: left; vertical-align: top; padding: 0.35rem 0.6rem; border-
 th { border-bottom: 2px solid #888; background: #fff; position: sticky; top: 0; }
 td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.small { font-size: 0.85em; color: #333; }
+td.words { min-width: 11rem; }
 td.verdict { font-weight: bold; white-space: nowrap; border-left: 0.4rem solid; }
 td.good { color: #00548f; background: #e8f2fa; } td.bad { color: #a04000; background: #fdeee0; }
 td.open { color: #555; background: #f1f1f1; }

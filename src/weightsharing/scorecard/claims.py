@@ -41,9 +41,9 @@ class NoDataError(Exception):
     """A claim cannot be judged from the files at hand; the message says what is missing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One row of the scorecard.
+    """One row of the scorecard, in the order of its columns.
 
     id: figure, panel and quantity. panel: "" if the claim is about the whole figure. claim: what the
     caption says. quantity: what was measured for it. theory, measured, standard_error: of that
@@ -55,13 +55,13 @@ class Claim:
     figure: str
     panel: str
     claim: str
-    verdict: Verdict
-    explanation: str
     quantity: str = ""
     theory: float = np.nan
     measured: float = np.nan
     standard_error: float = np.nan
     criterion: str = ""
+    verdict: Verdict = "no data"
+    explanation: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,11 @@ def judge(
     that have to say "yes", such as "coherence_converged".
     """
     place = identity.split("-")[0]
-    row = Claim(identity, place[0], place[1:], claim, "no data", "")
+    row = Claim(id=identity, figure=place[0], panel=place[1:], claim=claim)
     try:
         found = find()
     except NoDataError as error:
-        return replace(row, explanation=f"{error}.")
+        return replace(row, explanation=f"No data: {error}.")
     faults = [f"{name_of(run)} ({fault})" for run in runs if (fault := _fault(run, also))]
     verdict: Verdict = "not converged" if faults else "pass" if found.holds else "fail"
     sentences = [found.explanation]
