@@ -102,4 +102,4 @@ def _cells(row: Claim) -> list[Cell]:
 
 
 def _number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.4g}"
+    return "" if np.isnan(value) else f"{value:.6g}"
