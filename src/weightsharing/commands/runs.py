@@ -7,15 +7,16 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
-import xarray as xr
 
 from weightsharing.errors import FileError
 from weightsharing.measures import LARGEST_RHAT, SMALLEST_EFFECTIVE_SIZE
 from weightsharing.plotting.pages import Cell, Table, table_page, write_page
 from weightsharing.records import Run
-from weightsharing.storage import read_dataset, replacing, split
+from weightsharing.storage import replacing
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,11 @@ def execute(options: argparse.Namespace) -> None:
 
 def rows_of(samples: Path, measures: Path) -> list[Row]:
     """One row for each member of a run."""
-    measured = read_dataset(measures, "measures")
-    run = Run.model_validate_json(measured.attrs["run"])
-    attributes, seconds = _origin(samples)
-    if attributes.get("run") != measured.attrs["run"]:
+    origin, (seconds,) = _values(samples, "wall_seconds")
+    run, (rhat, size, converged) = _values(
+        measures, "largest_rhat", "smallest_effective_size", "converged"
+    )
+    if origin["run"] != run["run"]:
         raise FileError(f"{samples}: not the samples that {measures} was measured from")
     return [
         Row(
@@ -87,27 +89,35 @@ def rows_of(samples: Path, measures: Path) -> list[Row]:
             sampler=member.sampler.method,
             seed=member.seed,
             chains=member.sampler.chains,
-            rhat=float(data.attrs["largest_rhat"]),
-            effective_size=float(data.attrs["smallest_effective_size"]),
-            converged=str(data.attrs["converged"]),
-            wall_seconds=second,
-            git_commit=str(attributes["git_commit"]),
+            rhat=float(rhat[index]),
+            effective_size=float(size[index]),
+            converged=str(converged[index]),
+            wall_seconds=float(seconds[index]),
+            git_commit=origin["git_commit"],
         )
-        for member, data, second in zip(run.members, split(measured), seconds, strict=True)
+        for index, member in enumerate(Run.model_validate_json(run["run"]).members)
     ]
 
 
-def _origin(path: Path) -> tuple[dict[str, object], list[float]]:
-    """Attributes of a file of samples and the seconds of its members, without loading the draws."""
+def _values(path: Path, *names: str) -> tuple[dict[str, str], list[list[Any]]]:
+    """Attributes of a file, and of each name the values of its members; nothing else is read.
+
+    What is an attribute of a single run is a variable of a family's file (``storage.join``).
+    """
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as samples:
-            attributes = {str(name): value for name, value in samples.attrs.items()}
-            wall = (
-                samples["wall_seconds"] if "wall_seconds" in samples else attributes["wall_seconds"]
-            )
-            return attributes, [float(second) for second in np.atleast_1d(np.asarray(wall))]
-    except (OSError, KeyError, ValueError) as error:
-        raise FileError(f"{path}: damaged or not samples; delete it and run again") from error
+        with h5py.File(path) as file:
+            attributes = {name: str(file.attrs[name]) for name in ("run", "git_commit")}
+            return attributes, [_members(file, name) for name in names]
+    except (OSError, KeyError) as error:
+        raise FileError(f"{path}: missing, damaged or of another kind") from error
+
+
+def _members(file: h5py.File, name: str) -> list[Any]:
+    if name not in file:
+        return list(np.atleast_1d(file.attrs[name]))
+    variable = file[name]
+    is_text = h5py.check_string_dtype(variable.dtype) is not None
+    return list(variable.asstr()[:] if is_text else variable[:])
 
 
 def page(rows: Sequence[Row]) -> str:
