@@ -12,12 +12,11 @@ from weightsharing.tasks import make_task
 from weightsharing.theory.linear import (
     LinearProblem,
     action,
-    coherent_start,
     gradient,
     linear_problem,
     minimise,
-    stationary_points,
 )
+from weightsharing.theory.search import coherent_start, stationary_points
 
 STEPS, KAPPA, SIGNAL = 8, 0.1, 4.0
 # Gradient descent stops here, or when it has taken this long.
