@@ -1,0 +1,144 @@
+"""runs: list every run with its sampler, diagnostics, wall time and commit."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from weightsharing.errors import FileError
+from weightsharing.measures import LARGEST_RHAT, SMALLEST_EFFECTIVE_SIZE
+from weightsharing.plotting.pages import Cell, Table, table_page, write_page
+from weightsharing.records import Run
+from weightsharing.storage import read_dataset, replacing, split
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run, or one set of a family.
+
+    rhat, effective_size: the worst of its scalar observables. wall_seconds: of sampling, since the last
+    resumption. git_commit: of the code that sampled.
+    """
+
+    id: str
+    width: int
+    sampler: str
+    seed: int
+    chains: int
+    rhat: float
+    effective_size: float
+    converged: str
+    wall_seconds: float
+    git_commit: str
+
+
+COLUMNS = (
+    "id", "N", "sampler", "seed", "chains", "R-hat", "effective sample size", "converged",
+    "wall time / s", "git commit",
+)  # fmt: skip
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("output", type=Path, help="table of tab-separated values")
+    parser.add_argument("--page", type=Path, help="the same as HTML")
+    parser.add_argument("--samples", type=Path, nargs="+", required=True, help="NetCDF files")
+    parser.add_argument(
+        "--measures", type=Path, nargs="+", required=True, help="NetCDF files, in the same order"
+    )
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Read attributes and write the table. Raises FileError if the files do not belong together."""
+    if len(options.samples) != len(options.measures):
+        raise FileError(
+            f"--samples: {len(options.samples)} files for {len(options.measures)} of measures"
+        )
+    rows = [
+        row
+        for samples, measures in zip(options.samples, options.measures, strict=True)
+        for row in rows_of(samples, measures)
+    ]
+    with replacing(options.output) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, dialect="excel-tab", lineterminator="\n")
+        writer.writerow(field.name for field in fields(Row))
+        writer.writerows([getattr(row, field.name) for field in fields(Row)] for row in rows)
+    if options.page is not None:
+        write_page(page(rows), options.page)
+
+
+def rows_of(samples: Path, measures: Path) -> list[Row]:
+    """One row for each member of a run."""
+    measured = read_dataset(measures, "measures")
+    run = Run.model_validate_json(measured.attrs["run"])
+    attributes, seconds = _origin(samples)
+    if attributes.get("run") != measured.attrs["run"]:
+        raise FileError(f"{samples}: not the samples that {measures} was measured from")
+    return [
+        Row(
+            id=member.id,
+            width=member.sampler.width,
+            sampler=member.sampler.method,
+            seed=member.seed,
+            chains=member.sampler.chains,
+            rhat=float(data.attrs["largest_rhat"]),
+            effective_size=float(data.attrs["smallest_effective_size"]),
+            converged=str(data.attrs["converged"]),
+            wall_seconds=second,
+            git_commit=str(attributes["git_commit"]),
+        )
+        for member, data, second in zip(run.members, split(measured), seconds, strict=True)
+    ]
+
+
+def _origin(path: Path) -> tuple[dict[str, object], list[float]]:
+    """Attributes of a file of samples and the seconds of its members, without loading the draws."""
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as samples:
+            attributes = {str(name): value for name, value in samples.attrs.items()}
+            wall = (
+                samples["wall_seconds"] if "wall_seconds" in samples else attributes["wall_seconds"]
+            )
+            return attributes, [float(second) for second in np.atleast_1d(np.asarray(wall))]
+    except (OSError, KeyError, ValueError) as error:
+        raise FileError(f"{path}: damaged or not samples; delete it and run again") from error
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The rows as HTML, one table for each figure."""
+    tables = []
+    for figure in sorted({row.id.split("/")[0] for row in rows}):
+        own = [row for row in rows if row.id.startswith(f"{figure}/")]
+        converged = sum(row.converged == "yes" for row in own)
+        heading = f"{figure}: {converged} of {len(own)} converged"
+        tables.append(Table(heading, COLUMNS, [_cells(row) for row in own]))
+    introduction = [
+        "Every run, and every set of figure 5. R-hat and effective sample size are the worst of the "
+        "order parameter, the last step's kernel, the loss and, where there is one, the "
+        f"generalisation error; a run has converged with R-hat below {LARGEST_RHAT:g} and more than "
+        f"{SMALLEST_EFFECTIVE_SIZE:g} effective samples. Wall time is that of sampling since it was "
+        "last resumed; the commit is that of the code that sampled, with a + if it had changes.",
+    ]
+    return table_page("Runs", introduction, tables)
+
+
+def _cells(row: Row) -> list[Cell]:
+    good = row.converged == "yes"
+    numbers = (f"{row.rhat:.3f}", f"{row.effective_size:.0f}")
+    return [
+        Cell(row.id),
+        Cell(str(row.width), "number"),
+        Cell(row.sampler),
+        Cell(str(row.seed), "number"),
+        Cell(str(row.chains), "number"),
+        *(Cell(number, "number") for number in numbers),
+        Cell(row.converged, "verdict good" if good else "verdict bad"),
+        Cell(f"{row.wall_seconds:.1f}", "number"),
+        Cell(row.git_commit, "small"),
+    ]
