@@ -120,7 +120,7 @@ def test_workflow_asked_to_stop_resumes_without_unlocking(tmp_path: Path, number
     log = folder / "logs/smoke/fig4/depth4-lambda5/sample.log"
     process = start([sys.executable, "-m", "snakemake", target], folder)
     deadline = time.monotonic() + 300
-    while not log.exists() or "steps" not in log.read_text() and "step " not in log.read_text():
+    while not log.exists() or ("steps" not in log.read_text() and "step " not in log.read_text()):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
