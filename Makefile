@@ -1,6 +1,7 @@
 # A fresh machine with Python >= 3.11 needs nothing else:
 #   make figures/fig4.pdf    installs what is pinned in requirements.lock into .venv, makes the figure
 #   make test                the test suite
+#   make test-faults         the workflow and its chains killed again and again (about 10 minutes)
 #   make check               formatters, linters and types
 #   make review              everything for a reader: review/laptop.html and .zip; PRESET=smoke for another preset
 PYTHON ?= python3
@@ -10,7 +11,7 @@ INSTALLED := .venv/.installed
 PRESET ?= laptop
 PRESET_FILE = $(if $(filter-out laptop,$(PRESET)),--configfile workflow/presets/$(PRESET).yaml)
 
-.PHONY: all review test check bench format lock clean FORCE
+.PHONY: all review test test-faults check bench format lock clean FORCE
 
 all: $(INSTALLED)
 	$(BIN)/snakemake
@@ -25,6 +26,9 @@ review: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/pytest
+
+test-faults: $(INSTALLED)
+	$(BIN)/pytest tests/faults
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
