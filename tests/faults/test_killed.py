@@ -54,9 +54,8 @@ def test_chain_killed_at_ten_moments(tmp_path: Path) -> None:
     needed = time.monotonic() - started
 
     killed = new_folder(tmp_path / "killed", endpoint_run(3.0, width=64, duration=40.0, draws=400))
-    moments = np.random.default_rng(20260216).uniform(0.0, needed / 5, KILLS)
-    hits = [killed_after(moment, command(killed), tmp_path) for moment in moments]
-    assert all(hits)
+    for moment in np.random.default_rng(20260216).uniform(0.0, needed / 5, KILLS):
+        assert killed_after(moment, command(killed), tmp_path), "it ended before it was killed"
     assert not (killed / "samples.nc").exists()
     assert killed.checkpoint.exists()
     assert start(command(killed), tmp_path).wait() == 0
@@ -75,23 +74,23 @@ def without_time(path: Path) -> xr.Dataset:
 
 def test_workflow_killed_at_ten_moments(tmp_path: Path) -> None:
     """SIGKILL of Snakemake and all its jobs; then --unlock and the same command."""
-    folders = [smoke_repository(tmp_path / name) for name in ("alone", "killed") if
-               (tmp_path / name).mkdir() is None]  # fmt: skip
-    alone, killed = folders
+    for name in ("alone", "killed"):
+        (tmp_path / name).mkdir()
+    alone, killed = smoke_repository(tmp_path / "alone"), smoke_repository(tmp_path / "killed")
     started = time.monotonic()
     snakemake(alone)
     needed = time.monotonic() - started
 
     words = [sys.executable, "-m", "snakemake"]
     locked = 0
-    moments = np.random.default_rng(20260216).uniform(0.0, needed / 5, KILLS)
-    for moment in moments:
+    for moment in np.random.default_rng(20260216).uniform(0.0, needed / 5, KILLS):
         assert killed_after(moment, words, killed), "the workflow ended before it was killed"
-        code, output = run_snakemake(killed, "--dry-run")
-        if code != 0:
-            assert "cannot be locked" in output or "Directory" in output, output
-        locked += bool(list((killed / ".snakemake" / "locks").glob("*")))
-        snakemake(killed, "--unlock")
+        if list((killed / ".snakemake" / "locks").glob("*")):
+            code, output = run_snakemake(killed)
+            assert code != 0
+            assert "--unlock" in output
+            snakemake(killed, "--unlock")
+            locked += 1
     assert locked
     snakemake(killed)
 
@@ -120,7 +119,7 @@ def test_workflow_asked_to_stop_resumes_without_unlocking(tmp_path: Path, number
     log = folder / "logs/smoke/fig4/depth4-lambda5/sample.log"
     process = start([sys.executable, "-m", "snakemake", target], folder)
     deadline = time.monotonic() + 300
-    while not log.exists() or ("steps" not in log.read_text() and "step " not in log.read_text()):
+    while not log.exists() or "/s, " not in log.read_text():  # the first line of progress
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
