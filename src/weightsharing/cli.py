@@ -26,6 +26,9 @@ VERBS = {
     "fig3": "draw figure 3",
     "fig4": "draw figure 4",
     "fig5": "draw figure 5",
+    "scorecard": "judge every claim of the captions",
+    "runs": "list every run with its diagnostics and origin",
+    "archive": "pack files into one zip archive",
     "bench": "measure what steps, effective samples and solutions cost",
 }
 
