@@ -116,7 +116,7 @@ def damages(content: bytes, header: range) -> Iterator[bytes]:
     generator = np.random.default_rng(7)
     bits = [8 * byte + bit for byte in header for bit in generator.permutation(8)[:BITS].tolist()]
     bits += generator.integers(8 * len(content), size=FLIPS).tolist()
-    for bit in bits:
+    for bit in dict.fromkeys(bits):
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8
         yield bytes(changed)

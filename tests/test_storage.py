@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +107,27 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
         write_and_fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_commit_is_read_without_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git would take one to note that a touched file is the same, and leave it behind if killed."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words]
+        return subprocess.run(
+            command, cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout
+
+    monkeypatch.setattr(storage, "__file__", str(tmp_path / "storage.py"))
+    assert storage.git_commit() == "unknown"
+    git("init")
+    (tmp_path / "storage.py").touch()
+    git("add", "storage.py")
+    git("commit", "-m", "first")
+    os.utime(tmp_path / "storage.py", (1, 1))
+    index = tmp_path / ".git" / "index"
+    before = index.stat().st_mtime_ns, index.read_bytes()
+    assert storage.git_commit() == git("rev-parse", "HEAD")[:12]
+    assert (index.stat().st_mtime_ns, index.read_bytes()) == before
+    (tmp_path / "storage.py").write_text("changed")
+    assert storage.git_commit() == git("rev-parse", "HEAD")[:12] + "+"

@@ -262,8 +262,9 @@ def read_tasks(path: Path) -> list[Task]:
 def git_commit() -> str:
     """The commit of the source tree, with a + if it has changes, or "unknown"."""
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],
+        # Without locks: a command killed here would leave one in the user's repository.
+        found = subprocess.run(
+            ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "-uno"],
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
@@ -271,4 +272,7 @@ def git_commit() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return described.stdout.strip()
+    # The first line is "# branch.oid COMMIT", those of changed files have no #.
+    lines = found.stdout.splitlines()
+    changed = any(not line.startswith("#") for line in lines)
+    return lines[0].split()[-1][:12] + "+" * changed

@@ -121,8 +121,8 @@ def test_workflow_killed_at_ten_moments(tmp_path: Path) -> None:
     for file in files:
         if file.suffix == ".nc":
             xr.testing.assert_identical(without_time(killed / file), without_time(alone / file))
-        else:
-            assert (killed / file).read_bytes() == (alone / file).read_bytes()
+        elif file.stem != "runs":  # the table of runs lists the seconds they took
+            assert (killed / file).read_bytes() == (alone / file).read_bytes(), file
     for name in FIGURES:
         figure = Path("figures") / f"{name}.pdf"
         assert (killed / figure).read_bytes() == (alone / figure).read_bytes()
