@@ -1,12 +1,13 @@
 # A fresh machine with Python >= 3.11 needs nothing else:
 #   make figures/fig4.pdf    installs what is pinned in requirements.lock into .venv, makes the figure
 #   make test                the test suite
+#   make test-slurm          cluster submission on a Slurm of one node, started for it (about 10 minutes)
 #   make check               formatters, linters and types
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: all test check bench format lock clean FORCE
+.PHONY: all test test-slurm check bench format lock clean FORCE
 
 all: $(INSTALLED)
 	$(BIN)/snakemake
@@ -16,6 +17,10 @@ figures/%.pdf: $(INSTALLED) FORCE
 
 test: $(INSTALLED)
 	$(BIN)/pytest
+
+test-slurm: $(INSTALLED)
+	@tests/slurm/cluster.sh check
+	$(BIN)/pytest tests/slurm
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

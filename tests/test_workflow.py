@@ -52,28 +52,32 @@ def edit(path: Path, addition: str) -> None:
     path.write_text(path.read_text() + addition)
 
 
-@contextlib.contextmanager
-def configured(folder: Path, key: str, value: object) -> Iterator[None]:
-    """Another value of one key of ``config.yaml``, for a while."""
+def configure(folder: Path, key: str, value: object) -> None:
+    """Another value of one key of ``config.yaml``."""
     path = folder / "config.yaml"
-    before = path.read_text()
-    settings = yaml.safe_load(before)
+    settings = yaml.safe_load(path.read_text())
     inner = settings
     *outer, last = key.split(".")
     for name in outer:
         inner = inner[name]
     inner[last] = value
     path.write_text(yaml.safe_dump(settings))
+
+
+@contextlib.contextmanager
+def configured(folder: Path, key: str, value: object) -> Iterator[None]:
+    """Another value of one key of ``config.yaml``, for a while."""
+    path = folder / "config.yaml"
+    before = path.read_text()
+    configure(folder, key, value)
     try:
         yield
     finally:
         path.write_text(before)
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy in which the smoke preset is the configuration, after a bare `snakemake`."""
-    folder = tmp_path_factory.mktemp("repository")
+def smoke_repository(folder: Path) -> Path:
+    """A copy of the repository in which the smoke preset is the configuration."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -88,6 +92,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("config.yaml", "workflow/presets/smoke.yaml")
     ]
     (folder / "config.yaml").write_text(yaml.safe_dump(overlay(*settings)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That copy after a bare `snakemake`."""
+    folder = smoke_repository(tmp_path_factory.mktemp("repository"))
     snakemake(folder)
     return folder
 
