@@ -1,13 +1,18 @@
 # A fresh machine with Python >= 3.11 needs nothing else:
 #   make figures/fig4.pdf    installs what is pinned in requirements.lock into .venv, makes the figure
 #   make test                the test suite
+#   make test-faults         the workflow and its chains killed again and again (about 10 minutes)
 #   make test-slurm          cluster submission on a Slurm of one node, started for it (about 10 minutes)
 #   make check               formatters, linters and types
+#   make review              everything for a reader: review/laptop.html and .zip; PRESET=smoke for another preset
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# config.yaml itself is the preset "laptop".
+PRESET ?= laptop
+PRESET_FILE = $(if $(filter-out laptop,$(PRESET)),--configfile workflow/presets/$(PRESET).yaml)
 
-.PHONY: all test test-slurm check bench format lock clean FORCE
+.PHONY: all review test test-faults test-slurm check bench format lock clean FORCE
 
 all: $(INSTALLED)
 	$(BIN)/snakemake
@@ -15,8 +20,16 @@ all: $(INSTALLED)
 figures/%.pdf: $(INSTALLED) FORCE
 	$(BIN)/snakemake $@
 
+# All figures, the scorecard and a table of all runs: one HTML file, which needs no network, and one archive.
+review: $(INSTALLED)
+	$(BIN)/snakemake archive $(PRESET_FILE)
+	$(BIN)/snakemake archive $(PRESET_FILE) --report review/$(PRESET).html
+
 test: $(INSTALLED)
 	$(BIN)/pytest
+
+test-faults: $(INSTALLED)
+	$(BIN)/pytest tests/faults
 
 test-slurm: $(INSTALLED)
 	@tests/slurm/cluster.sh check
@@ -51,4 +64,4 @@ lock:
 	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//' > requirements.lock
 
 clean:
-	rm -rf results logs benchmarks figures/*.pdf .snakemake
+	rm -rf results logs benchmarks review figures/*.pdf figures/*.png .snakemake

@@ -1,6 +1,7 @@
 # Regenerates the figures of "A unified theory of feature learning in RNNs and DNNs".
 #   snakemake figures/fig4.pdf     one figure
-#   snakemake                      all of them
+#   snakemake                      all of them, the scorecard of their claims and a table of all runs
+#   snakemake archive              review/<preset>.zip: figures, scorecard, measures
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -17,6 +18,7 @@ include: "workflow/rules/tasks.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/sampling.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/review.smk"
 
 
 rule all:
@@ -26,3 +28,5 @@ rule all:
         "figures/fig3.pdf",
         "figures/fig4.pdf",
         "figures/fig5.pdf",
+        rules.scorecard.output,
+        rules.runs.output,

@@ -15,7 +15,12 @@ from weightsharing.networks import Weights
 from weightsharing.records import Architecture, Kind
 from weightsharing.sampling import langevin, posterior
 from weightsharing.tasks import make_task
-from weightsharing.theory.linear import coherent_start, linear_problem, minimise, stationary_point
+from weightsharing.theory.linear import (
+    linear_problem,
+    minimise,
+    stationary_point,
+)
+from weightsharing.theory.search import coherent_start
 
 CPU = torch.device("cpu")
 

@@ -27,7 +27,7 @@ from weightsharing.sampling.chain import Samples, sample
 from weightsharing.storage import task_dataset, write_dataset, write_record
 from weightsharing.symmetry import order_parameter, reflect_kernel
 from weightsharing.tasks import make_task
-from weightsharing.theory import finite_width, linear
+from weightsharing.theory import finite_width, linear, search
 from weightsharing.theory.transition import critical_signal
 
 
@@ -249,7 +249,7 @@ def test_without_labels_sgld_samples_the_prior_kernel(kind: Kind) -> None:
     )
     task = task_of(run)
     problem = linear.linear_problem(task, run.architecture, run.kappa)
-    kernel = linear.stationary_points(problem)[0].kernel
+    kernel = search.stationary_points(problem)[0].kernel
     np.testing.assert_allclose(kernel, np.eye(4), atol=1e-9)
     expected = kernel + finite_width.kernel_correction(problem, kernel) / 64
     draws = estimate(sample(run, task).kernel[:, :, 0, 0])
@@ -297,7 +297,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
         m = np.abs(order_parameter(kernels, np.ones(1)))
         found.append((estimate(kernels[:, :, 0, 0]), estimate(m)))
     problem = linear.linear_problem(task, run.architecture, run.kappa)
-    kernel = linear.stationary_points(problem)[0].kernel
+    kernel = search.stationary_points(problem)[0].kernel
     assert (kernel[-1, -2] > 1) == ordered
     correction = finite_width.kernel_correction(problem, kernel)
     return Trained(
@@ -333,7 +333,7 @@ def test_a_chain_starts_on_the_branch_it_is_given() -> None:
         )
         task = task_of(run)
         problem = linear.linear_problem(task, run.architecture, run.kappa)
-        points = linear.stationary_points(problem)
+        points = search.stationary_points(problem)
         point = (
             points[0] if start == "ordered" else min(points, key=lambda p: abs(p.kernel[-1, -2]))
         )
@@ -352,7 +352,7 @@ def starting(run: Run, start: str) -> Run:
 def test_start_is_read_from_the_stationary_points(tmp_path: Path) -> None:
     run = endpoint_run(2 * critical_signal(4, PRIOR, KAPPA), start="disordered")
     problem = linear.linear_problem(task_of(run), run.architecture, run.kappa)
-    points = linear.stationary_points(problem)
+    points = search.stationary_points(problem)
     write_dataset(
         points_dataset(problem, points, task_of(run), "rnn"), tmp_path / "theory.nc", "theory", run
     )

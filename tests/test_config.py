@@ -288,8 +288,13 @@ def test_preset_is_valid_named_after_its_file_and_changes_sizes_only(preset: Pat
     assert load([ROOT / "config.yaml", preset]).preset == preset.stem
 
 
-def test_paper_preset_has_the_width_of_the_captions() -> None:
-    paper = load([ROOT / "config.yaml", ROOT / "workflow" / "presets" / "paper.yaml"])
+@pytest.mark.parametrize("laid_over", [(), ("paper-kinetic.yaml",)])
+def test_paper_preset_has_the_widths_of_the_captions(laid_over: tuple[str, ...]) -> None:
+    presets = ROOT / "workflow" / "presets"
+    paper = load(
+        [ROOT / "config.yaml", presets / "paper.yaml", *(presets / name for name in laid_over)]
+    )
+    assert max(sampler.width for sampler in paper.fig2.trained) == 2048
     assert paper.fig4.sampler.width == 2048
     assert {run.sampler.width for run in config.figure3_runs(paper)} == {2048}
     assert paper.fig3.steps == 8

@@ -38,7 +38,7 @@ from weightsharing.sampling import collective, initial, marginal, posterior
 from weightsharing.sampling.chain import Samples, sample
 from weightsharing.symmetry import reflect_kernel
 from weightsharing.tasks import make_task
-from weightsharing.theory import finite_width, linear, nonlinear
+from weightsharing.theory import finite_width, linear, nonlinear, search
 from weightsharing.theory.transition import critical_signal
 
 CPU = torch.device("cpu")
@@ -447,7 +447,7 @@ def test_exact_sampler_agrees_with_the_theory_to_order_one_over_n(kind: Kind, ra
         leapfrog_steps=16,
     )  # fmt: skip
     problem = linear.linear_problem(make_task(run.task, 4), run.architecture, run.kappa)
-    kernel = linear.stationary_points(problem)[0].kernel
+    kernel = search.stationary_points(problem)[0].kernel
     correction = finite_width.kernel_correction(problem, kernel)
     found = drawn_kernel(run)
     assert (np.diag(found.rhat) < 1.05).all()

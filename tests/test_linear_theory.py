@@ -16,7 +16,7 @@ from conftest import (
 from scipy import optimize
 
 from weightsharing.records import Architecture, Array, Kind, Task, kernel_axes, kernel_matrix
-from weightsharing.theory import linear
+from weightsharing.theory import linear, search
 from weightsharing.theory.finite_width import kernel_correction
 from weightsharing.theory.linear import LinearProblem, StationaryPoint, full_kernel
 from weightsharing.theory.transition import critical_signal
@@ -25,7 +25,7 @@ STRONG, WEAK = [1.0, -1.0, 1.0, -1.0], [0.25, -0.25, 0.25, -0.25]
 
 
 def lowest(problem: LinearProblem) -> StationaryPoint:
-    point = linear.stationary_points(problem)[0]
+    point = search.stationary_points(problem)[0]
     assert point.converged
     assert point.lowest_curvature > 0
     return point
@@ -99,7 +99,7 @@ def test_gradient_and_hessian_match_finite_differences(
     kind: Kind, generator: np.random.Generator
 ) -> None:
     problem = linear.linear_problem(mixed_task(generator), Architecture(kind=kind, steps=4), 0.3)
-    kernel = linear.prior_kernel(problem) + 0.3 * linear.random_start(problem, generator)
+    kernel = linear.prior_kernel(problem) + 0.3 * search.random_start(problem, generator)
     frame = np.linalg.cholesky(kernel)
     raw = np.asarray(generator.standard_normal(kernel.shape))
     direction = frame @ (raw + raw.T) @ frame.T
@@ -127,7 +127,7 @@ def test_gradient_and_hessian_match_finite_differences(
 
 def test_hessian_matrix_is_symmetric_and_matches_products(generator: np.random.Generator) -> None:
     problem = linear.linear_problem(mixed_task(generator), Architecture(kind="dnn", steps=4), 0.3)
-    kernel = linear.random_start(problem, generator)
+    kernel = search.random_start(problem, generator)
     hessian = linear.hessian_matrix(problem, kernel)
     np.testing.assert_allclose(hessian, hessian.T, rtol=0, atol=1e-9 * np.abs(hessian).max())
     vector = np.asarray(generator.standard_normal(hessian.shape[0]))
@@ -147,15 +147,15 @@ def test_random_search_and_continuation_agree_on_the_lowest_action(steps: int) -
         problem = endpoint("rnn", steps, [np.sqrt(ratio * critical)])
         searched = min(
             linear.action(
-                problem, linear.minimise(problem, linear.random_start(problem, generator))
+                problem, linear.minimise(problem, search.random_start(problem, generator))
             )
             for _ in range(20)
         )
-        branch = linear.disordered_branch(problem)
+        branch = search.disordered_branch(problem)
         assert branch is not None
         continued = min(
             linear.action(problem, branch),
-            linear.action(problem, linear.branch_from_above(problem)),
+            linear.action(problem, search.branch_from_above(problem)),
         )
         assert searched == pytest.approx(continued, abs=1e-10), f"lambda = {ratio} lambda_c"
 

@@ -14,7 +14,10 @@ from weightsharing.commands.theory import points_dataset
 from weightsharing.records import Activation, Architecture, Array, EndpointTask, Kind, Run, Task
 from weightsharing.sampling.chain import sample
 from weightsharing.tasks import label_kernels, make_task
-from weightsharing.theory.linear import linear_problem, stationary_points
+from weightsharing.theory.linear import (
+    linear_problem,
+)
+from weightsharing.theory.search import stationary_points
 
 
 def ar1(shape: tuple[int, ...], memory: float, generator: np.random.Generator) -> Array:

@@ -10,7 +10,7 @@ from scipy.stats import qmc
 
 from weightsharing.records import Architecture, Array, EndpointTask, Kind, Task, kernel_matrix
 from weightsharing.tasks import make_task
-from weightsharing.theory import linear, nonlinear
+from weightsharing.theory import linear, nonlinear, search
 from weightsharing.theory.linear import full_kernel
 from weightsharing.theory.nonlinear import NonlinearProblem, Quadrature
 
@@ -117,7 +117,7 @@ def test_identity_is_the_linear_theory(kind: Kind) -> None:
     task = mixed_task()
     architecture = Architecture(kind=kind, steps=3)
     problem = linear.linear_problem(task, architecture, 0.3)
-    expected = linear.stationary_points(problem)[0]
+    expected = search.stationary_points(problem)[0]
     kernel = kernel_matrix(full_kernel(problem, expected.kernel))
     own = nonlinear.nonlinear_problem(task, architecture, 0.3)
     found = nonlinear.solve(own, Quadrature(points=2**14, scramblings=8))
@@ -138,7 +138,7 @@ def test_identity_is_the_linear_theory(kind: Kind) -> None:
 def test_ordered_branch_of_a_linear_network(kind: Kind) -> None:
     """Beyond the transition: the lowest solution, on the branch m > 0, and its action."""
     problem = endpoint(kind, 4, [np.sqrt(2 * 2.632238)])
-    expected = linear.stationary_points(problem)[0]
+    expected = search.stationary_points(problem)[0]
     task = make_task(EndpointTask(labels=(np.sqrt(2 * 2.632238),)), 4)
     own = nonlinear.nonlinear_problem(task, Architecture(kind=kind, steps=4), KAPPA)
     found = nonlinear.stationary_points(own, Quadrature(points=2**13, scramblings=4))[0]

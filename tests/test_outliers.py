@@ -12,7 +12,7 @@ from weightsharing.networks import Weights
 from weightsharing.records import Architecture, Array, EndpointTask, Kind, Prior, kernel_matrix
 from weightsharing.sampling import initial, posterior
 from weightsharing.tasks import make_task
-from weightsharing.theory import linear, transition
+from weightsharing.theory import linear, search, transition
 from weightsharing.theory.outliers import noise_beyond, noise_edge, weight_eigenvalues
 from weightsharing.theory.transition import critical_signal
 
@@ -20,7 +20,7 @@ STRONG = [1.0, 1.0, -1.0, -1.0]
 
 
 def lowest_kernel(problem: linear.LinearProblem) -> Array:
-    return linear.full_kernel(problem, linear.stationary_points(problem)[0].kernel)
+    return linear.full_kernel(problem, search.stationary_points(problem)[0].kernel)
 
 
 # --- outliers of the theory -------------------------------------------------------------------
@@ -48,7 +48,7 @@ def test_outliers_of_a_rotation_are_those_of_its_teacher(
     task, targets = rotation(steps, supervised)
     architecture = Architecture(kind="rnn", steps=steps, prior=Prior(w=0.5))
     problem = linear.linear_problem(task, architecture, 0.01)
-    point = linear.stationary_points(problem)[0]
+    point = search.stationary_points(problem)[0]
     found = weight_eigenvalues(linear.full_kernel(problem, point.kernel), "rnn")
     pair = sorted(found[:2], key=lambda value: value.imag)
     assert pair[1].real == pytest.approx(reference.real, abs=5e-4)
@@ -106,7 +106,7 @@ def test_weights_with_the_theorys_kernel_have_its_outliers(
 def test_second_minimum_of_the_strong_rnn_turns() -> None:
     """Besides the coherent phase there is one whose activities turn by a right angle at each step."""
     problem = endpoint("rnn", 8, [2.0])
-    points = [p for p in linear.stationary_points(problem) if p.lowest_curvature > 0]
+    points = [p for p in search.stationary_points(problem) if p.lowest_curvature > 0]
     assert len(points) == 2
     assert all(point.converged for point in points)
     assert points[1].action > points[0].action + 0.05

@@ -44,7 +44,7 @@ from weightsharing.tasks import (
     rotation_teacher,
     sinusoid_task,
 )
-from weightsharing.theory import finite_width, linear
+from weightsharing.theory import finite_width, linear, search
 
 KAPPA = 0.01
 PRIOR = Prior(w=0.5)
@@ -259,7 +259,7 @@ def test_prediction_correction_is_the_mean_over_the_fluctuations() -> None:
     """First derivative of f along the kernel's correction plus half its second, by differences."""
     task = sinusoid_task(5, (2, 3, 5))
     problem = linear.linear_problem(task, Architecture(kind="rnn", steps=5, prior=PRIOR), 0.1)
-    kernel = linear.stationary_points(problem)[0].kernel
+    kernel = search.stationary_points(problem)[0].kernel
 
     def outputs(coordinates: Array) -> Array:
         moved = kernel + linear.unpack(problem, coordinates)
@@ -283,7 +283,7 @@ def test_mean_outputs_of_networks_of_finite_width() -> None:
     task = sinusoid_task(4, (2, 3))
     architecture = Architecture(kind="rnn", steps=4)
     problem = linear.linear_problem(task, architecture, kappa)
-    kernel = linear.stationary_points(problem)[0].kernel
+    kernel = search.stationary_points(problem)[0].kernel
     kernels = prior_network_kernels(task, "rnn", width, samples=60_000, seed=2)
     chosen = np.flatnonzero(task.supervised[0])
     noisy = kappa * np.eye(2) + kernels[:, chosen][:, :, chosen]
@@ -368,7 +368,7 @@ def errors_in_theory(kind: Kind, sets: list[tuple[int, ...]], prior: Prior) -> A
     for times in sets:
         task = sinusoid_task(10, times)
         problem = linear.linear_problem(task, Architecture(kind=kind, steps=10, prior=prior), KAPPA)
-        kernel = linear.stationary_points(problem, random_starts=1)[0].kernel
+        kernel = search.stationary_points(problem, random_starts=1)[0].kernel
         outputs = linear.predict(problem, kernel)
         errors.append(float(measures.generalisation_error(outputs, task.targets)))
     return np.array(errors)

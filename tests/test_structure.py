@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"storage", "symmetry", "tasks", "networks"},
     {"theory", "sampling"},
     {"config", "measures", "plotting"},
-    {"benchmarks"},
+    {"benchmarks", "scorecard"},
     {"commands"},
     {"cli"},
     {"__main__"},

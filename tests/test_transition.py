@@ -8,7 +8,7 @@ from conftest import KAPPA, PRIOR, endpoint, posterior_mean, prior_network_kerne
 
 from weightsharing.records import Architecture, Array, EndpointTask, Kind, Prior
 from weightsharing.tasks import make_task
-from weightsharing.theory import finite_width, linear, transition
+from weightsharing.theory import finite_width, linear, search, transition
 from weightsharing.theory.transition import critical_signal
 
 OTHER_PRIOR = Prior(w=0.7, u=1.3, v=0.8)
@@ -89,7 +89,7 @@ def test_first_order_with_both_branches(steps: int) -> None:
     assert branch.signal[fold] < coexistence < critical
     # Both phases are minima there, and a search from many starts finds both.
     problem = transition.endpoint_problem(coexistence, rnn(steps), KAPPA)
-    points = linear.stationary_points(problem, random_starts=10)
+    points = search.stationary_points(problem, random_starts=10)
     minima = [p for p in points if p.converged and p.lowest_curvature > 0]
     assert len(minima) == 2
     assert minima[0].action == pytest.approx(minima[1].action, abs=2e-5)
@@ -113,7 +113,7 @@ def test_landau_curve_has_the_stationary_points_as_extrema() -> None:
     for ratio in (0.6, 1.0, 2.0):
         problem = transition.endpoint_problem(ratio * critical, rnn(4), KAPPA)
         curve = transition.landau_curve(problem, np.linspace(0.0, 6.0, 241))
-        point = linear.stationary_points(problem)[0]
+        point = search.stationary_points(problem)[0]
         m = abs(linear.coherence(problem, point.kernel))
         assert curve.action.min() == pytest.approx(point.action, abs=1e-5)
         assert curve.order_parameter[curve.action.argmin()] == pytest.approx(m, abs=0.0251)
@@ -130,7 +130,7 @@ def test_landau_curve_leaves_the_disordered_kernel_where_that_is_a_saddle(
     """Far beyond the transition other correlations appear even at m = 0."""
     signal = ratio * critical_signal(steps, PRIOR, KAPPA)
     problem = transition.endpoint_problem(signal, rnn(steps), KAPPA)
-    point = linear.stationary_points(problem)[0]
+    point = search.stationary_points(problem)[0]
     grid = np.linspace(0.0, 1.2 * linear.coherence(problem, point.kernel), 61)
     curve = transition.landau_curve(problem, grid)
     growth = transition.diagonal_growth(signal, steps, PRIOR, KAPPA)
@@ -162,7 +162,7 @@ def test_sign_of_the_quartic_term_decides_the_order(steps: int, order: str) -> N
 
 def test_subleading_gradient_matches_finite_differences(generator: np.random.Generator) -> None:
     problem = endpoint("rnn", 3, [0.8, -0.5], kappa=0.3)
-    kernel = linear.random_start(problem, generator)
+    kernel = search.random_start(problem, generator)
     raw = generator.normal(size=kernel.shape)
     direction = 1e-4 * kernel @ (raw + raw.T) @ kernel / np.linalg.norm(kernel) ** 2
     change = finite_width.subleading_action(problem, kernel + direction)
@@ -182,7 +182,7 @@ def test_gradient_of_the_fluctuations_matches_finite_differences(
         problem = linear.linear_problem(rotation(4, {1, 2, 4})[0], architecture, 0.2)
     else:
         problem = endpoint(kind, 3, [1.2, -0.7], 0.2, OTHER_PRIOR)
-    kernel = linear.random_start(problem, generator)
+    kernel = search.random_start(problem, generator)
     direction = generator.normal(size=kernel.shape)
     direction = 1e-5 * (direction + direction.T)
     inverse = np.linalg.inv(linear.hessian_matrix(problem, kernel))
@@ -204,7 +204,7 @@ def test_correction_makes_the_error_second_order_in_one_over_n() -> None:
     """
     task = make_task(EndpointTask(labels=(0.4**0.5,)), 3)
     problem = linear.linear_problem(task, rnn(3), 0.3)
-    kernel = linear.stationary_points(problem)[0].kernel
+    kernel = search.stationary_points(problem)[0].kernel
     correction = np.diag(finite_width.kernel_correction(problem, kernel))
     for width, samples in ((12, 60_000), (24, 40_000)):
         kernels = prior_network_kernels(task, "rnn", width, samples, seed=width)
@@ -246,7 +246,7 @@ def test_order_parameter_law_below_and_at_the_transition(ratio: float) -> None:
 def test_order_parameter_law_tends_to_the_theory() -> None:
     signal = 2 * critical_signal(4, PRIOR, KAPPA)
     problem = transition.endpoint_problem(signal, rnn(4), KAPPA)
-    m = linear.coherence(problem, linear.stationary_points(problem)[0].kernel)
+    m = linear.coherence(problem, search.stationary_points(problem)[0].kernel)
     gaps = [finite_width.order_parameter_law(problem, n).mean - m for n in (4000, 16000)]
     assert abs(gaps[1]) < 2e-3 * m
     assert gaps[0] / gaps[1] == pytest.approx(4.0, rel=0.1)

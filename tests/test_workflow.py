@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import xarray as xr
 import yaml
 from conftest import ROOT
 
 FIGURES = ("fig2", "fig3", "fig4", "fig5")
+# What is made of measures: figures, and the tables of claims and runs.
+PRODUCTS = (*FIGURES, "scorecard", "runs")
 COPIED = ["Snakefile", "config.yaml", "environment.yml", "profiles", "src", "workflow"]
 
 
@@ -131,7 +138,7 @@ def test_a_family_is_one_file_with_an_axis_for_its_sets(built: Path) -> None:
 def test_changing_one_lambda_reruns_that_run_and_the_figure_only(built: Path) -> None:
     with configured(built, "fig4.lambdas", [1.5, 5.5]):
         jobs = planned(built)
-    assert jobs == Counter(resolve=2, theory=1, sample=2, measure=2, fig4=1)
+    assert jobs == Counter(resolve=2, theory=1, sample=2, measure=2, fig4=1, scorecard=1, runs=1)
     assert planned(built) == Counter()
 
 
@@ -156,14 +163,15 @@ def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Pat
         ("plotting/fig4.py", {"fig4"}),
         ("plotting/fig5.py", {"fig5"}),
         ("plotting/panels.py", {"fig3", "fig5"}),
+        ("scorecard/figure3.py", {"scorecard"}),
         # Chains that start from the theory depend on it.
-        ("theory/linear.py", {"theory", "transition", "sample", "measure", *FIGURES}),
-        ("theory/transition.py", {"theory", "transition", "sample", "measure", *FIGURES}),
-        ("theory/nonlinear.py", {"theory", "sample", "measure", *FIGURES}),
-        ("theory/outliers.py", {"theory", "sample", "measure", *FIGURES}),
-        ("measures.py", {"measure", *FIGURES}),
-        ("sampling/langevin.py", {"sample", "measure", *FIGURES}),
-        ("sampling/marginal.py", {"sample", "measure", *FIGURES}),
+        ("theory/linear.py", {"theory", "transition", "sample", "measure", *PRODUCTS}),
+        ("theory/transition.py", {"theory", "transition", "sample", "measure", *PRODUCTS}),
+        ("theory/nonlinear.py", {"theory", "sample", "measure", *PRODUCTS}),
+        ("theory/outliers.py", {"theory", "sample", "measure", *PRODUCTS}),
+        ("measures.py", {"measure", *PRODUCTS}),
+        ("sampling/langevin.py", {"sample", "measure", *PRODUCTS}),
+        ("sampling/marginal.py", {"sample", "measure", *PRODUCTS}),
         ("config.py", set()),
         ("cli.py", set()),
     ],
@@ -239,12 +247,109 @@ def test_every_command_works_pasted_into_a_terminal(built: Path, tmp_path: Path)
             xr.testing.assert_equal(own, piped)
 
 
-def test_report_holds_the_figures_and_their_captions(built: Path) -> None:
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, dialect="excel-tab"))
+
+
+def test_scorecard_passes_nothing_that_did_not_converge(built: Path) -> None:
+    """In the smoke preset no chain converges: only claims about theory and tasks can pass."""
+    rows = table(built / "results/smoke/scorecard.tsv")
+    assert len(rows) > 80
+    assert {row["figure"] for row in rows} == {"2", "3", "4", "5"}
+    for row in rows:
+        measured = any(word in row["id"] for word in ("trained", "exact", "samplers", "5c-", "5d-"))
+        if measured:
+            assert row["verdict"] in ("not converged", "no data"), row["id"]
+        assert row["verdict"] == "pass" or row["explanation"], row["id"]
+        # Captions repeat these sentences, in which reStructuredText is to find no markup.
+        assert not re.search(r"[*`|]|\w_(?!\w)", row["claim"] + row["explanation"]), row
+    assert {row["id"] for row in rows if row["verdict"] == "pass"} >= {
+        "3a-inputs", "4a-critical-4", "4a-order-4", "4a-exponent-4", "4b-above", "5a-teacher"
+    }  # fmt: skip
+
+
+def test_table_of_runs_has_every_run_with_its_origin(built: Path) -> None:
+    rows = table(built / "results/smoke/runs.tsv")
+    # Figure 5 has seven sets for each network and sampler.
+    assert Counter(row["id"].split("/")[0] for row in rows) == Counter(
+        fig2=4, fig3=8, fig4=4, fig5=4 * 7
+    )
+    row = next(row for row in rows if row["id"] == "fig4/depth4-lambda5")
+    assert (row["width"], row["sampler"], row["chains"]) == ("24", "kinetic", "2")
+    assert row["converged"].startswith("no: ")
+    assert 0 < float(row["wall_seconds"]) < 600
+
+
+def test_archive_holds_figures_tables_and_measures(built: Path) -> None:
+    snakemake(built, "archive")
+    names = zipfile.ZipFile(built / "review/smoke.zip").namelist()
+    assert {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")} <= set(names)
+    found = Counter(Path(name).name for name in names)
+    assert found["measures.nc"] == 4 + 8 + 4 + 4
+    assert found["transition.nc"] == 3
+    assert found["scorecard.tsv"] == found["runs.html"] == 1
+
+
+@pytest.fixture(scope="module")
+def report(built: Path) -> Path:
+    """The report of the smoke preset."""
     snakemake(built, "--report", "report.html")
-    report = (built / "report.html").read_text()
+    return built / "report.html"
+
+
+def test_report_holds_the_figures_their_captions_and_what_does_not_hold(report: Path) -> None:
+    text = report.read_text()
     for words in (
-        *(f"figures/{name}.pdf" for name in FIGURES), "Phase transition in linear RNNs",
+        *(f"figures/{name}.png" for name in FIGURES), "Phase transition in linear RNNs",
         "only RNNs learn temporal coherence", "shared weights interpolate", "converge to the theory",
-        "N = 24", "N = 32",
+        "N = 24", "N = 32", "scorecard.html", "runs.html",
+        "NOT CONVERGED</strong>, panel e: RNN, strong signal: temporal coherence",
+        "NO DATA</strong>, panel a: 1 - CKA falls as 1/N",
     ):  # fmt: skip
-        assert words in report, words
+        assert words in text, words
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+# A reader's clicks: show a result, then its caption beside it.
+CLICKS = """
+const key = Object.keys(results).find(key => results[key].name === "NAME");
+setTimeout(() => new ToggleViewManager(app).handleSelectedResult(key), 300);
+setTimeout(() => app.showResultInfo(key), 800);
+"""
+
+
+def browse(report: Path, name: str, folder: Path, *options: str) -> str:
+    """Open the report from its file, offline, click on a result, and return what Chromium prints."""
+    text = report.read_text()
+    end = text.rindex("</body>")
+    page = folder / f"{name}.html"
+    page.write_text(f"{text[:end]}<script>{CLICKS.replace('NAME', name)}</script>{text[end:]}")
+    assert CHROMIUM
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-sync", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update",
+            "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}",
+            "--window-size=1600,1000", "--virtual-time-budget=5000", *options, page.as_uri(),
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_report_is_seen_in_a_browser(report: Path, tmp_path: Path) -> None:
+    """A figure, its caption with what did not converge, and the coloured verdicts of the scorecard."""
+    shown = browse(report, "fig4.png", tmp_path, "--dump-dom")
+    # What React has drawn, without the scripts that hold all results.
+    visible = shown[shown.index('<div id="app">') :].split("<script")[0]
+    assert '<img src="data:image/png;' in visible
+    assert "<strong>Phase transition in linear RNNs.</strong>" in visible
+    assert "<strong>NOT CONVERGED</strong>, panel a: Diamonds" in visible
+    for name, colour in (("fig4.png", "#029e73"), ("scorecard.html", "#f1f1f1")):
+        picture = tmp_path / f"{name}.png"
+        browse(report, name, tmp_path, f"--screenshot={picture}")
+        wanted = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+        pixels = np.rint(255.0 * plt.imread(picture)[..., :3])
+        assert (np.abs(pixels - wanted).max(axis=-1) <= 2).sum() > 300, name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -25,12 +26,18 @@ VERBS = {
     "fig3": "draw figure 3",
     "fig4": "draw figure 4",
     "fig5": "draw figure 5",
+    "scorecard": "judge every claim of the captions",
+    "runs": "list every run with its diagnostics and origin",
+    "archive": "pack files into one zip archive",
     "bench": "measure what steps, effective samples and solutions cost",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns 0, or 1 after printing what the user has to mend, one line each."""
+    """Run one verb. Returns 0, or 1 after printing what the user has to mend, one line each.
+
+    After Ctrl-C 130, as a shell has it, unless the verb makes something of it.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("weightsharing").setLevel(logging.INFO)
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -55,4 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0

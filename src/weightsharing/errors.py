@@ -14,7 +14,7 @@ class FileError(UserError):
 
 
 class DeviceError(UserError):
-    """The requested device is not available."""
+    """The requested device is not available, or failed."""
 
 
 class SolverError(UserError):
@@ -27,3 +27,7 @@ class StepSizeError(UserError):
 
 class DivergenceError(UserError):
     """A chain left the finite numbers."""
+
+
+class InterruptedRunError(UserError):
+    """A chain was asked to stop before its end."""

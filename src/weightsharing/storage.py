@@ -1,13 +1,19 @@
 """Reading and writing NetCDF and YAML files: atomic, attributed, with damage named.
 
-Files are written under a temporary name and renamed, so a killed job leaves no half file.
+Files are written under a temporary name and renamed, so a killed job leaves no half file. Each carries
+the SHA-256 of its content, which is checked before anything else is read: NetCDF as a last line, which
+HDF5 ignores, YAML as a comment in its first line.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
+import hashlib
+import io
 import json
 import os
+import platform
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,26 +32,69 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 # Where a joined dataset says which of its variables are the attributes of its members.
 _ATTRIBUTES = "member_attributes"
+_NETCDF_SEAL = b"\nsha256 "
+_YAML_SEAL = "# sha256 "
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    """A temporary path beside ``path`` that takes its place when the block ends without error.
+
+    Raises FileError, naming ``path``, where the system does not let it be written: the disk is full, or
+    the folder read-only. Then, and after any other error, ``path`` is as it was before.
+    """
+    writer = f"{platform.node()}-{os.getpid()}"
+    temporary = path.with_name(f".{path.name}.{writer}.part{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in _abandoned(path):
+            left.unlink(missing_ok=True)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Has not been made where the folder is read-only.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _abandoned(path: Path) -> Iterator[Path]:
+    """Temporary files of ``path`` whose writers were killed, on this machine."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part{glob.escape(path.suffix)}"):
+        writer = left.name.removeprefix(f".{path.name}.").removesuffix(f".part{path.suffix}")
+        machine, _, process = writer.rpartition("-")
+        if machine == platform.node() and process.isdecimal() and not _runs(int(process)):
+            yield left
+
+
+def _runs(process: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
-    """A record from a resolved YAML file. Raises FileError or ConfigError, naming the file."""
+    """A record from a resolved YAML file. Raises FileError or ConfigError, naming the file.
+
+    A file without a first line of SHA-256 is taken to be written by hand.
+    """
     try:
-        settings = yaml.safe_load(path.read_text())
+        text = path.read_text()
+        first, _, rest = text.partition("\n")
+        if first.startswith(_YAML_SEAL) and first != f"{_YAML_SEAL}{_sha256(rest.encode())}":
+            raise FileError(
+                f"{path}: damaged or edited since it was written; delete it and run again, "
+                "or its first line if the edit is meant"
+            )
+        settings = yaml.safe_load(text)
         return kind.model_validate_json(json.dumps(settings, default=str))
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from error
@@ -57,8 +106,13 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
 
 def write_record(record: Record, path: Path) -> None:
     """Write a record as YAML."""
+    text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False)
     with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False))
+        temporary.write_text(f"{_YAML_SEAL}{_sha256(text.encode())}\n{text}")
+
+
+def _sha256(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 # Pydantic names the member of a union among the keys; no key of a file is called so.
@@ -110,19 +164,26 @@ def write_dataset(dataset: xr.Dataset, path: Path, content: str, record: Record)
         "weightsharing_version": __version__,
         "git_commit": git_commit(),
     }
-    with replacing(path) as temporary:
-        dataset.assign_attrs(dataset.attrs | attributes).to_netcdf(temporary, engine="h5netcdf")
+    # In memory first: HDF5 crashes where the disk is full.
+    stored = dataset.assign_attrs(dataset.attrs | attributes).to_netcdf(engine="h5netcdf")
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(stored)
+        file.write(_NETCDF_SEAL + f"{_sha256(stored)}\n".encode())
 
 
 def read_dataset(path: Path, content: str) -> xr.Dataset:
     """Read NetCDF into memory. Raises FileError if it is missing, damaged or of another content."""
-    if not path.exists():
-        raise FileError(f"{path}: no such file")
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            dataset = opened.load()
-    except Exception as error:  # HDF5 reports damage by many exception types
-        raise FileError(f"{path}: damaged or not NetCDF; delete it and run again") from error
+        stored = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileError(f"{path}: no such file") from error
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+    whole, _, seal = stored.rpartition(_NETCDF_SEAL)
+    if seal != f"{_sha256(whole)}\n".encode():
+        raise FileError(f"{path}: damaged, or not written by this program; delete it and run again")
+    with xr.open_dataset(io.BytesIO(whole), engine="h5netcdf") as opened:
+        dataset = opened.load()
     found = dataset.attrs.get("content", "nothing known")
     if found != content:
         raise FileError(f"{path}: holds {found}, not {content}")

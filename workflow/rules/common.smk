@@ -1,6 +1,8 @@
+import csv
 import os
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from shlex import quote
 
@@ -66,6 +68,19 @@ def theory_to_compare_with(wildcards):
     if not RUNS[wildcards.run].has_theory:
         return []
     return f"{RESULTS}/{THEORY_OF[wildcards.run]}/theory.nc"
+
+
+def figure_labels(figure):
+    """How the report lists a figure: a function, as the verdicts are known when the report is made."""
+
+    def labels(wildcards):
+        with open(f"{RESULTS}/scorecard.tsv", newline="") as table:
+            rows = csv.DictReader(table, dialect="excel-tab")
+            found = Counter(row["verdict"] for row in rows if row["figure"] == figure)
+        counts = ", ".join(f"{number} {verdict}" for verdict, number in sorted(found.items()))
+        return {"figure": figure, "preset": CONFIG.preset, "claims": counts}
+
+    return labels
 
 
 def option(name, file):

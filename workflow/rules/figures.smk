@@ -17,11 +17,13 @@ rule fig2:
         measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE2],
         code=code("fig2"),
     output:
+        "figures/fig2.pdf",
+        # Browsers show it inside the report, as they do not show a PDF.
         report(
-            "figures/fig2.pdf",
+            "figures/fig2.png",
             caption="../report/fig2.rst",
             category="Figures",
-            labels={"figure": "2", "preset": CONFIG.preset},
+            labels=figure_labels("2"),
         ),
     log:
         f"{LOGS}/fig2.log",
@@ -40,11 +42,13 @@ rule fig3:
         measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE3],
         code=code("fig3"),
     output:
+        "figures/fig3.pdf",
+        # Browsers show it inside the report, as they do not show a PDF.
         report(
-            "figures/fig3.pdf",
+            "figures/fig3.png",
             caption="../report/fig3.rst",
             category="Figures",
-            labels={"figure": "3", "preset": CONFIG.preset},
+            labels=figure_labels("3"),
         ),
     log:
         f"{LOGS}/fig3.log",
@@ -65,11 +69,13 @@ rule fig4:
         ],
         code=code("fig4"),
     output:
+        "figures/fig4.pdf",
+        # Browsers show it inside the report, as they do not show a PDF.
         report(
-            "figures/fig4.pdf",
+            "figures/fig4.png",
             caption="../report/fig4.rst",
             category="Figures",
-            labels={"figure": "4", "preset": CONFIG.preset},
+            labels=figure_labels("4"),
         ),
     log:
         f"{LOGS}/fig4.log",
@@ -86,11 +92,13 @@ rule fig5:
         measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE5],
         code=code("fig5"),
     output:
+        "figures/fig5.pdf",
+        # Browsers show it inside the report, as they do not show a PDF.
         report(
-            "figures/fig5.pdf",
+            "figures/fig5.png",
             caption="../report/fig5.rst",
             category="Figures",
-            labels={"figure": "5", "preset": CONFIG.preset},
+            labels=figure_labels("5"),
         ),
     log:
         f"{LOGS}/fig5.log",

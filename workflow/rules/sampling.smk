@@ -18,8 +18,9 @@ rule sample:
         checkpoint=f"{RESULTS}/checkpoints/{{run}}.safetensors",
         theory=lambda wildcards, input: option("--theory", input.theory),
     shell:
+        # tee -i outlives Ctrl-C, to pass on at which step the chain was interrupted.
         "python -m weightsharing sample {input.run:q} {input.task:q} {output:q} {params.theory}"
-        " --checkpoint {params.checkpoint:q} --threads {threads} 2>&1 | tee {log:q}"
+        " --checkpoint {params.checkpoint:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
 
 rule measure:

@@ -12,7 +12,7 @@ from weightsharing.storage import read_dataset
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("output", type=Path, help="figure; its ending names the format")
+    parser.add_argument("output", type=Path, nargs="+", help="figure; each ending names a format")
     parser.add_argument("--measures", type=Path, nargs="+", required=True, help="NetCDF files")
     parser.add_argument("--shown", type=int, nargs="+", required=True, help="widths of panel b")
 
@@ -20,4 +20,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> None:
     """Read the measures and draw them."""
     measures = [read_dataset(path, "measures") for path in options.measures]
-    save(draw(measures, options.shown), options.output)
+    save(draw(measures, options.shown), *options.output)

@@ -13,7 +13,7 @@ from weightsharing.tasks import label_kernels
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("output", type=Path, help="figure; its ending names the format")
+    parser.add_argument("output", type=Path, nargs="+", help="figure; each ending names a format")
     parser.add_argument(
         "--task", type=Path, required=True, help="task of the strong signal, NetCDF"
     )
@@ -28,4 +28,4 @@ def execute(options: argparse.Namespace) -> None:
         label_kernels(task),
         [read_dataset(path, "measures") for path in options.measures],
     )
-    save(figure, options.output)
+    save(figure, *options.output)

@@ -12,7 +12,7 @@ from weightsharing.storage import read_dataset
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("output", type=Path, help="figure; its ending names the format")
+    parser.add_argument("output", type=Path, nargs="+", help="figure; each ending names a format")
     parser.add_argument("--transitions", type=Path, nargs="+", required=True, help="NetCDF files")
     parser.add_argument("--measures", type=Path, nargs="+", required=True, help="NetCDF files")
 
@@ -23,4 +23,4 @@ def execute(options: argparse.Namespace) -> None:
         [read_dataset(path, "transition") for path in options.transitions],
         [read_dataset(path, "measures") for path in options.measures],
     )
-    save(figure, options.output)
+    save(figure, *options.output)

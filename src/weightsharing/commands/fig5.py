@@ -15,7 +15,7 @@ from weightsharing.tasks import rotation_teacher
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("output", type=Path, help="figure; its ending names the format")
+    parser.add_argument("output", type=Path, nargs="+", help="figure; each ending names a format")
     parser.add_argument("--task", type=Path, required=True, help="tasks of all sets, NetCDF")
     parser.add_argument("--period", type=float, required=True, help="of the teacher")
     parser.add_argument("--measures", type=Path, nargs="+", required=True, help="NetCDF files")
@@ -33,4 +33,4 @@ def execute(options: argparse.Namespace) -> None:
         [split(read_dataset(path, "measures")) for path in options.measures],
         options.shown,
     )
-    save(figure, options.output)
+    save(figure, *options.output)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import torch
@@ -54,28 +58,53 @@ def execute(options: argparse.Namespace) -> None:
     # Finished members are kept in their checkpoints until all are stored.
     checkpoints = [checkpoint_of(options.checkpoint, name) for name in run.member_names or ("",)]
     datasets = []
-    for member, task, start, checkpoint in zip(
-        run.members, tasks, starts, checkpoints, strict=True
-    ):
-        started = time.monotonic()
-        try:
-            samples = sample(
-                member,
-                task,
-                checkpoint=checkpoint,
-                checkpoint_seconds=options.checkpoint_seconds,
-                start_kernel=start,
-                progress=progress(member.id),
-            )
-        except UserError as error:
-            raise type(error)(f"{member.id}: {error}") from error
-        dataset = samples_dataset(samples, member.sampler)
-        dataset.attrs["wall_seconds"] = time.monotonic() - started
-        datasets.append(dataset)
+    with stop_signals() as stopping:
+        for member, task, start, checkpoint in zip(
+            run.members, tasks, starts, checkpoints, strict=True
+        ):
+            started = time.monotonic()
+            try:
+                samples = sample(
+                    member,
+                    task,
+                    checkpoint=checkpoint,
+                    checkpoint_seconds=options.checkpoint_seconds,
+                    start_kernel=start,
+                    progress=progress(member.id),
+                    stopping=stopping,
+                )
+            except UserError as error:
+                raise type(error)(f"{member.id}: {error}") from error
+            dataset = samples_dataset(samples, member.sampler)
+            dataset.attrs["wall_seconds"] = time.monotonic() - started
+            datasets.append(dataset)
     write_dataset(join(datasets, run.member_names), options.output, "samples", run)
     for checkpoint in checkpoints:
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """A function that says whether SIGTERM, of a cluster's time limit, or SIGINT, of Ctrl-C, has come.
+
+    A second one acts as if there were no first.
+    """
+    received: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        restore()
 
 
 def checkpoint_of(path: Path | None, member: str) -> Path | None:

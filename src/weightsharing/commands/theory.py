@@ -28,9 +28,9 @@ from weightsharing.theory.linear import (
     full_kernel,
     linear_problem,
     predict,
-    stationary_points,
 )
 from weightsharing.theory.outliers import weight_eigenvalues
+from weightsharing.theory.search import stationary_points
 
 POINT_KERNEL_AXES = ("point", *KERNEL_AXES)
 

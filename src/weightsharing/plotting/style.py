@@ -74,14 +74,15 @@ def panel_letter(axes: Axes, letter: str) -> None:
     axes.set_title(letter, loc="left", fontweight="bold", fontsize=10)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure with version and commit, without dates: the same data give the same file."""
+def save(figure: Figure, *paths: Path) -> None:
+    """Write the figure with version and commit, without dates: the same data give the same files."""
     origin = f"weightsharing {__version__}, commit {git_commit()}"
     metadata = {
         ".pdf": {"CreationDate": None, "Subject": origin},
         ".svg": {"Date": None, "Description": origin},
         ".png": {"Description": origin},
     }
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=200, metadata=metadata.get(path.suffix))
+    for path in paths:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=200, metadata=metadata.get(path.suffix))
     plt.close(figure)

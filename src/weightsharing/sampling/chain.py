@@ -3,7 +3,8 @@
 What is kept of each draw is its kernels, its outputs and its loss, and of some the eigenvalues of the
 recurrent matrices; not its weights. Means, error bars and diagnostics are computed from them later.
 A checkpoint holds the states, the random streams and the draws so far: a chain that is killed and
-resumed ends bitwise equal to one left alone, on a CPU.
+resumed ends bitwise equal to one left alone, on a CPU. It carries a hash of all of them, so that none is
+resumed from that is damaged.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from weightsharing import networks
-from weightsharing.errors import DeviceError
+from weightsharing.errors import DeviceError, FileError, InterruptedRunError
 from weightsharing.records import Array, ExactSettings, Run, SamplerSettings, Task
 from weightsharing.sampling import (
     collective,
@@ -57,6 +58,9 @@ CODE = (
     exact,
     dynamics,
 )
+
+# What PyTorch's errors of a GPU contain: lost, out of memory, failed in a library.
+GPU_ERRORS = ("CUDA", "cuSOLVER")
 
 Progress = Callable[[int, int], None]
 
@@ -114,56 +118,86 @@ def sample(
     checkpoint_seconds: float = 60.0,
     start_kernel: Array | None = None,
     progress: Progress = lambda done, total: None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Samples:
     """Draw from the posterior of a run by its sampler; kernels, outputs and loss of the draws.
 
     checkpoint: file to resume from if it exists, written every ``checkpoint_seconds`` and at the end;
     the caller removes it once the draws are stored. start_kernel: (T P, T P) matrix H of the first
     activities; None starts from the prior.
-    progress: called with (steps done, steps in all).
-    Raises DeviceError, StepSizeError, or DivergenceError with the advice that helps.
+    progress: called with (steps done, steps in all). stopping: asked after each step whether to
+    stop, which it does with a checkpoint.
+    Raises DeviceError, StepSizeError, or DivergenceError with the advice that helps, InterruptedRunError,
+    or FileError if the checkpoint cannot be written.
     """
     settings = run.sampler
     device = find_device(run.device)
-    method = find_dynamics(run, task, start_kernel, device)
-    key = fingerprint(run, task, start_kernel, device)
     total_steps = settings.burn_in_steps + settings.draw_every * settings.draws
-    state = _resume(checkpoint, key, device, total_steps)
-    if state is None:
-        state = _begin(run, task, method, device)
-        state.stiffness = method.check(state.memory, 0)
+    state: ChainState | None = None
+    kept: int | None = None  # step of the checkpoint
+    try:
+        method = find_dynamics(run, task, start_kernel, device)
+        key = fingerprint(run, task, start_kernel, device)
+        state = _resume(checkpoint, key, device, total_steps)
+        if state is None:
+            state = _begin(run, task, method, device)
+            state.stiffness = method.check(state.memory, 0)
+        else:
+            kept = state.step
 
-    saved = shown = time.monotonic()
-    while state.step < total_steps:
-        method.advance(state.memory, state.streams, state.step)
-        state.step += 1
-        after = state.step - settings.burn_in_steps
-        if after > 0 and after % settings.draw_every == 0:
-            _record(state, after // settings.draw_every - 1, method, settings)
-        # Powers of two as well: an unstable chain diverges within few steps.
-        due = state.step % method.check_every == 0 or state.step & (state.step - 1) == 0
-        if due or state.step == total_steps:
-            state.stiffness = max(state.stiffness, method.check(state.memory, state.step))
-        now = time.monotonic()
-        if now - shown >= PROGRESS_SECONDS or state.step == total_steps:
-            progress(state.step, total_steps)
-            shown = now
-        if checkpoint is not None and now - saved >= checkpoint_seconds:
-            save_checkpoint(state, checkpoint, key)
-            saved = now
-    if checkpoint is not None:
-        save_checkpoint(state, checkpoint, key)
-    kept = None
+        saved = shown = time.monotonic()
+        while state.step < total_steps:
+            method.advance(state.memory, state.streams, state.step)
+            state.step += 1
+            ended = state.step == total_steps
+            after = state.step - settings.burn_in_steps
+            if after > 0 and after % settings.draw_every == 0:
+                _record(state, after // settings.draw_every - 1, method, settings)
+            # Powers of two as well: an unstable chain diverges within few steps.
+            due = state.step % method.check_every == 0 or state.step & (state.step - 1) == 0
+            if due or ended:
+                state.stiffness = max(state.stiffness, method.check(state.memory, state.step))
+            now = time.monotonic()
+            if now - shown >= PROGRESS_SECONDS or ended:
+                progress(state.step, total_steps)
+                shown = now
+            stop = stopping() and not ended
+            if checkpoint is not None and (stop or ended or now - saved >= checkpoint_seconds):
+                # What has diverged is no use to resume from; the next check will say that it has.
+                if bool(torch.isfinite(state.memory).all()):
+                    save_checkpoint(state, checkpoint, key)
+                    kept = state.step
+                saved = now
+            if stop:
+                raise InterruptedRunError(
+                    f"interrupted at step {state.step} of {total_steps}; {_rerun(kept)}"
+                )
+        return _samples(state, method, settings)
+    except RuntimeError as error:
+        if not any(word in str(error) for word in GPU_ERRORS):
+            raise
+        step, reason = 0 if state is None else state.step, str(error).splitlines()[0]
+        raise DeviceError(f"GPU failed at step {step}: {reason}; {_rerun(kept)}") from error
+
+
+def _samples(state: ChainState, method: Dynamics, settings: SamplerSettings) -> Samples:
+    """The draws of finished chains, on the CPU."""
+    last, device = None, state.memory.device
     if settings.keep_weights:
-        last = method.weights(state.memory, state.streams)
-        kept = tuple(block[0].cpu().numpy() for block in last)
+        blocks = method.weights(state.memory, state.streams)
+        last = tuple(block[0].cpu().numpy() for block in blocks)
     return Samples(
         **{name: getattr(state, name).cpu().numpy() for name in DRAWN},
-        weights=kept,
+        weights=last,
         stiffness=state.stiffness,
         acceptance=method.acceptance(state.memory),
         device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
     )
+
+
+def _rerun(kept: int | None) -> str:
+    """What a rerun will do, given the step of the checkpoint."""
+    return "a rerun starts anew" if kept is None else f"a rerun resumes at step {kept}"
 
 
 def find_device(name: str) -> torch.device:
@@ -199,14 +233,28 @@ def fingerprint(run: Run, task: Task, start_kernel: Array | None, device: torch.
 
 
 def save_checkpoint(state: ChainState, path: Path, key: str) -> None:
-    """Write the state as safetensors, atomically."""
-    tensors = {name: getattr(state, name) for name in DRAWN} | {
-        "memory": state.memory,
+    """Write the state as safetensors, atomically. Raises FileError if that fails."""
+    tensors = {name: getattr(state, name).cpu() for name in DRAWN} | {
+        "memory": state.memory.cpu(),
         "streams": torch.stack([stream.get_state() for stream in state.streams]),
         "stiffness": torch.tensor(state.stiffness, dtype=torch.float64),
     }
+    step = str(state.step)
+    metadata = {"step": step, "key": key, "digest": _digest(tensors, step, key)}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"step": str(state.step), "key": key})
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+        except SafetensorError as error:  # how it reports a full disk
+            raise FileError(f"{path}: cannot be written: {error}") from error
+
+
+def _digest(tensors: dict[str, Tensor], step: str, key: str) -> str:
+    """Hash of all that a checkpoint holds."""
+    digest = hashlib.sha256(f"{step} {key}".encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _resume(
@@ -217,15 +265,18 @@ def _resume(
         return None
     try:
         with safe_open(path, framework="pt") as stored:
-            if stored.metadata()["key"] != key:
-                log.warning("%s: belongs to other parameters or code; starting anew", path)
-                return None
-            step = int(stored.metadata()["step"])
+            metadata = stored.metadata()
             # Copies: the tensors handed out are views of the file.
             tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
+        if metadata["digest"] != _digest(tensors, metadata["step"], metadata["key"]):
+            raise ValueError("not as it was written")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         log.warning("%s: damaged; starting anew", path)
         return None
+    if metadata["key"] != key:
+        log.warning("%s: belongs to other parameters or code; starting anew", path)
+        return None
+    step = int(metadata["step"])
     streams = []
     for generator_state in tensors["streams"]:
         streams.append(torch.Generator(device))

@@ -152,6 +152,7 @@ def dynamics(posterior: Posterior, settings: ExactSettings, start_kernel: Array 
                 states = max(1, (step + 1) // 2)
                 rescale(state, position, state.summed / states, states)
                 if step >= SETTLED:
+                    check(memory, step)  # the mass is made of gradients
                     typical = collective.orthonormal(state.position) * math.sqrt(width)
                     state.root.copy_(collective.preconditioner(target, typical, state.factor))
 
@@ -186,13 +187,17 @@ def dynamics(posterior: Posterior, settings: ExactSettings, start_kernel: Array 
         )
 
     def check(memory: Tensor, step: int) -> float:
-        finite = torch.isfinite(memory).all(dim=1)
-        if not bool(finite.all()):
-            chain = int(torch.nonzero(~finite)[0])
-            raise DivergenceError(
-                f"chain {chain} diverged before trajectory {step}: its activities are not finite; "
-                "start from the theory (start: lowest) or at a larger width"
-            )
+        # A gradient that is not finite moves nothing: all its proposals are rejected.
+        state = view(memory)
+        slope = marginal.gradient(target, state.position @ state.factor.mT)
+        for name, values in (("activities are", memory), ("gradient is", slope.flatten(1))):
+            finite = torch.isfinite(values).all(dim=1)
+            if not bool(finite.all()):
+                chain = int(torch.nonzero(~finite)[0])
+                raise DivergenceError(
+                    f"chain {chain} diverged before trajectory {step}: its {name} not finite; "
+                    "start from the theory (start: lowest) or at a larger width"
+                )
         return 0.0
 
     def acceptance(memory: Tensor) -> float | None:

@@ -63,6 +63,9 @@ LOWEST_FRACTION = 0.1
 DEPENDENT, INDEPENDENT = 1e-12, 1e-8
 # Points of the searches; the solution found is then refined with the points asked for.
 SEARCH_POINTS = 2**13
+# Steps of a descent below which its proposal stays. With each new proposal the solution moves by the
+# quadrature error, which along soft directions is a tenth, so that a smaller bound is never reached.
+SETTLED = 0.3
 # Points that are turned into features at a time: bounds the memory of the covariances.
 CHUNK = 4096
 # Angles per time step of the coherent starts.
@@ -647,9 +650,9 @@ def minimise(
     """Local minimum of max_q S over F, and its proposal, by Newton descent with adapted proposal.
 
     Directions of negative curvature are followed downhill, steps are shortened until the action
-    falls. The proposal is H of the current iterate and is kept once steps are small. normal: points
-    of ``deviates``; kernel F, conjugate q and proposal covariance (d, d): the start. None if the
-    search fails.
+    falls. The proposal is H of the current iterate and is kept once steps are within ``SETTLED``.
+    normal: points of ``deviates``; kernel F, conjugate q and proposal covariance (d, d): the start. None
+    if the search fails.
     """
     adapted = _adapt(problem, normal, kernel, conjugate, proposal)
     if adapted is None:
@@ -674,7 +677,7 @@ def minimise(
         found = _line_search(problem, points, local, frame, step, float(slope @ step))
         if found is None:
             break
-        small = float(np.linalg.norm(step)) < 0.02
+        small = float(np.linalg.norm(step)) < SETTLED
         local = found
     polished = newton(problem, points, local.kernel, local.conjugate)
     return None if polished is None else (polished, proposal)
@@ -743,7 +746,7 @@ def solve(
         raise ValueError(
             "start: no descent from here; Phi must be the second moments of a law of the activations"
         )
-    return _refine(problem, quadrature, *found)
+    return _refine(problem, quadrature, found[0])
 
 
 def stationary_points(
@@ -770,7 +773,7 @@ def stationary_points(
             for sign in (0.1, -0.1):
                 shifted = local.kernel + sign * change
                 found.append(minimise(problem, normal, shifted, local.conjugate, proposal))
-    solutions = [_refine(problem, quadrature, *point) for point in _distinct(problem, found)]
+    solutions = [_refine(problem, quadrature, local) for local, _ in _distinct(problem, found)]
     apart: list[Solution] = []
     for solution in sorted(solutions, key=lambda one: (not one.converged, one.action)):
         if all(
@@ -886,10 +889,9 @@ def _branch_signs(problem: NonlinearProblem, h: Array) -> Array:
     return np.asarray(np.multiply.outer(parity, parity))
 
 
-def _refine(
-    problem: NonlinearProblem, quadrature: Quadrature, coarse: Local, proposal: Array
-) -> Solution:
+def _refine(problem: NonlinearProblem, quadrature: Quadrature, coarse: Local) -> Solution:
     """Solve with every scrambling at one proposal, each from the first solution, and average."""
+    proposal = _proposal(problem, coarse)
     seeds = np.random.SeedSequence([quadrature.seed, 2]).spawn(quadrature.scramblings)
     found: list[Local] = []
     for seed in seeds:

@@ -1,0 +1,1 @@
+"""The scorecard: what the captions claim, beside what was measured. Computes, draws nothing."""

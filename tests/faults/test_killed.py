@@ -1,0 +1,149 @@
+"""Chains and workflows killed again and again, and every bit of small files: `make test-faults`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_faults
+import xarray as xr
+from conftest import ROOT, endpoint_run
+from test_faults import Folder, assert_same_draws, new_folder
+from test_workflow import FIGURES, configure, run_snakemake, smoke_repository, snakemake
+
+KILLS = 10
+
+
+def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    """A process in a group of its own, so that it is killed with all its children."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.Popen(
+        words, cwd=folder, env=environment | {"PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+
+def killed_after(seconds: float, words: list[str], folder: Path) -> bool:
+    """Whether the process still ran when SIGKILL was sent to its group."""
+    process = start(words, folder)
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
+def command(folder: Folder) -> list[str]:
+    words = [*folder.words, "--checkpoint-seconds", "0.1"]
+    return [sys.executable, "-m", "weightsharing", *words]
+
+
+def test_chain_killed_at_ten_moments(tmp_path: Path) -> None:
+    """Moments are shares of what the chain takes, so that it cannot end before the last."""
+    alone = new_folder(tmp_path / "alone", endpoint_run(3.0, width=64, duration=40.0, draws=400))
+    started = time.monotonic()
+    assert start(command(alone), tmp_path).wait() == 0
+    needed = time.monotonic() - started
+
+    killed = new_folder(tmp_path / "killed", endpoint_run(3.0, width=64, duration=40.0, draws=400))
+    for moment in np.random.default_rng(20260216).uniform(0.0, needed / 5, KILLS):
+        assert killed_after(moment, command(killed), tmp_path), "it ended before it was killed"
+    assert not (killed / "samples.nc").exists()
+    assert killed.checkpoint.exists()
+    assert start(command(killed), tmp_path).wait() == 0
+    assert_same_draws(killed / "samples.nc", alone / "samples.nc")
+    assert not killed.checkpoint.exists()
+    assert not list(killed.path.glob(".*"))
+
+
+def without_time(path: Path) -> xr.Dataset:
+    """All of a file but the seconds it took."""
+    with xr.open_dataset(path, engine="h5netcdf") as opened:
+        dataset = opened.load().drop_vars("wall_seconds", errors="ignore")
+    dataset.attrs.pop("wall_seconds", None)
+    return dataset
+
+
+def test_workflow_killed_at_ten_moments(tmp_path: Path) -> None:
+    """SIGKILL of Snakemake and all its jobs; then --unlock and the same command."""
+    for name in ("alone", "killed"):
+        (tmp_path / name).mkdir()
+    alone, killed = smoke_repository(tmp_path / "alone"), smoke_repository(tmp_path / "killed")
+    started = time.monotonic()
+    snakemake(alone)
+    needed = time.monotonic() - started
+
+    words = [sys.executable, "-m", "snakemake"]
+    locked = 0
+    for moment in np.random.default_rng(20260216).uniform(0.0, needed / 5, KILLS):
+        assert killed_after(moment, words, killed), "the workflow ended before it was killed"
+        if list((killed / ".snakemake" / "locks").glob("*")):
+            code, output = run_snakemake(killed)
+            assert code != 0
+            assert "--unlock" in output
+            snakemake(killed, "--unlock")
+            locked += 1
+    assert locked
+    snakemake(killed)
+
+    files = {path.relative_to(alone) for path in (alone / "results").rglob("*") if path.is_file()}
+    assert files
+    assert files == {
+        path.relative_to(killed) for path in (killed / "results").rglob("*") if path.is_file()
+    }
+    for file in files:
+        if file.suffix == ".nc":
+            xr.testing.assert_identical(without_time(killed / file), without_time(alone / file))
+        else:
+            assert (killed / file).read_bytes() == (alone / file).read_bytes()
+    for name in FIGURES:
+        figure = Path("figures") / f"{name}.pdf"
+        assert (killed / figure).read_bytes() == (alone / figure).read_bytes()
+    assert not list(killed.rglob("*.part*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workflow_asked_to_stop_resumes_without_unlocking(tmp_path: Path, number: int) -> None:
+    """Ctrl-C and a cluster's SIGTERM reach Snakemake and the chain alike."""
+    folder = smoke_repository(tmp_path)
+    configure(folder, "fig4.sampler.duration", 4000.0)
+    target = "results/smoke/fig4/depth4-lambda5/samples.nc"
+    log = folder / "logs/smoke/fig4/depth4-lambda5/sample.log"
+    process = start([sys.executable, "-m", "snakemake", target], folder)
+    deadline = time.monotonic() + 300
+    while not log.exists() or "/s, " not in log.read_text():  # the first line of progress
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, number)
+    assert process.wait() != 0
+    assert not (folder / target).exists()
+    assert (folder / "results/smoke/checkpoints/fig4/depth4-lambda5.safetensors").exists()
+    if number == signal.SIGINT:
+        assert "interrupted at step" in log.read_text()
+    snakemake(folder, target)
+    assert "resuming at step" in log.read_text()
+
+
+# --- every bit --------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def thorough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(test_faults, "FLIPS", 5000)
+    monkeypatch.setattr(test_faults, "CUTS", 500)
+    monkeypatch.setattr(test_faults, "BITS", 8)
+
+
+whole, copy = test_faults.whole, test_faults.copy
+test_every_bit_of_data = test_faults.test_damaged_data_are_named_and_never_read
+test_every_bit_of_parameters = test_faults.test_damaged_parameters_are_named_or_the_same
+test_every_bit_of_a_checkpoint = test_faults.test_a_damaged_checkpoint_is_not_resumed_from

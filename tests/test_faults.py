@@ -1,0 +1,618 @@
+"""Faults and what comes of each; docs/reliability.md names the tests. Heavier ones: make test-faults."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import platform
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from conftest import ROOT, endpoint_run, exact_run, kinetic_run
+from test_workflow import run_snakemake, smoke_repository
+from torch import Tensor
+
+from weightsharing import storage
+from weightsharing.cli import main
+from weightsharing.errors import FileError, UserError
+from weightsharing.plotting.style import save
+from weightsharing.records import Activation, ExactSettings, Run
+from weightsharing.sampling import chain, langevin, marginal
+from weightsharing.sampling.dynamics import Dynamics, Streams
+from weightsharing.storage import read_dataset, read_record, write_dataset, write_record
+from weightsharing.tasks import make_task
+
+SHORT = endpoint_run(3.0, burn_in=0.2, duration=0.4, draws=10)
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """The files of one run, and its commands."""
+
+    path: Path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def words(self) -> list[str]:
+        """The command that samples, with a checkpoint."""
+        names = ("run.yaml", "task.nc", "samples.nc")
+        files = [str(self / name) for name in names]
+        return ["sample", *files, "--checkpoint", str(self / "checkpoint.safetensors")]
+
+    def sample(self, *options: str) -> int:
+        """Run it; the exit status."""
+        return main([*self.words, *options])
+
+    def measure(self) -> int:
+        """Compare theory and samples; the exit status."""
+        names = ("run.yaml", "task.nc", "samples.nc", "measures.nc")
+        files = [str(self / name) for name in names]
+        return main(["measure", *files, "--theory", str(self / "theory.nc")])
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the chain's state is kept."""
+        return self / "checkpoint.safetensors"
+
+
+def new_folder(path: Path, run: Run = SHORT) -> Folder:
+    """A folder with the run and its task."""
+    path.mkdir(exist_ok=True)
+    assert (
+        main(["resolve", run.model_dump_json(), f"{path}/run.yaml", "--task", f"{path}/task.nc"])
+        == 0
+    )
+    return Folder(path)
+
+
+def assert_same_draws(first: Path, second: Path) -> None:
+    xr.testing.assert_equal(read_dataset(first, "samples"), read_dataset(second, "samples"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """All files of a run that nothing disturbed."""
+    folder = new_folder(tmp_path_factory.mktemp("whole"))
+    assert folder.sample() == 0
+    assert (
+        main(["theory", *(str(folder / name) for name in ("run.yaml", "task.nc", "theory.nc"))])
+        == 0
+    )
+    assert folder.measure() == 0
+    return folder
+
+
+@pytest.fixture
+def copy(whole: Folder, tmp_path: Path) -> Folder:
+    """A copy of it to damage."""
+    for path in whole.path.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return Folder(tmp_path)
+
+
+# --- damaged files ----------------------------------------------------------------------------
+
+
+# Random changes and cuts of each file, and bits changed in each byte of its header. `make test-faults`
+# changes more.
+FLIPS, CUTS, BITS = 300, 50, 1
+
+
+def damages(content: bytes, header: range) -> Iterator[bytes]:
+    """The content with one bit changed: in each byte of the header, and anywhere; and cut short."""
+    generator = np.random.default_rng(7)
+    bits = [8 * byte + bit for byte in header for bit in generator.permutation(8)[:BITS].tolist()]
+    bits += generator.integers(8 * len(content), size=FLIPS).tolist()
+    for bit in bits:
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        yield bytes(changed)
+    cuts = generator.integers(len(content), size=CUTS).tolist()
+    for length in (0, 1, len(content) - 1, *cuts):
+        yield content[:length]
+
+
+@pytest.mark.parametrize("name", ["task", "theory", "samples"])
+def test_damaged_data_are_named_and_never_read(copy: Folder, name: str) -> None:
+    path = copy / f"{name}.nc"
+    content = path.read_bytes()
+    seal = range(len(content) - 72, len(content))
+    for damaged in damages(content, seal):
+        path.write_bytes(damaged)
+        with pytest.raises(FileError, match=rf"{name}\.nc: damaged"):
+            read_dataset(path, name)
+
+
+def test_damaged_parameters_are_named_or_the_same(copy: Folder) -> None:
+    """A change in the mark of the first line leaves a file as if by hand, with the same content."""
+    path = copy / "run.yaml"
+    content = path.read_bytes()
+    first = content.index(b"\n")
+    whole, same = read_record(path, Run), 0
+    for damaged in damages(content, range(first + 1)):
+        path.write_bytes(damaged)
+        try:
+            found = read_record(path, Run)
+        except UserError as error:
+            named = str(path) in str(error)
+        else:
+            named, same = True, same + 1
+            assert found == whole
+        assert named
+    assert same <= 8 * len("# sha256 ")
+
+
+def test_parameters_edited_by_hand_are_refused_until_their_seal_is_taken_off(copy: Folder) -> None:
+    path = copy / "run.yaml"
+    edited = path.read_text().replace("kappa: 0.1", "kappa: 0.2")
+    path.write_text(edited)
+    with pytest.raises(FileError, match=r"run\.yaml: damaged or edited"):
+        read_record(path, Run)
+    path.write_text(edited.partition("\n")[2])
+    assert read_record(path, Run).kappa == 0.2
+
+
+@pytest.mark.parametrize("name", ["run.yaml", "task.nc", "samples.nc", "theory.nc"])
+def test_a_command_given_a_damaged_file_names_it_and_writes_nothing(
+    copy: Folder, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "measures.nc").unlink()
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    assert copy.measure() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{copy / name}: damaged")
+    assert not (copy / "measures.nc").exists()
+
+
+def test_a_damaged_checkpoint_is_not_resumed_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bit of each byte of its header, and others: left with a warning, or as it was saved."""
+    run, cpu, path = (
+        endpoint_run(3.0, width=4, draws=4),
+        torch.device("cpu"),
+        tmp_path / "c.safetensors",
+    )
+    task = make_task(run.task, run.architecture.steps)
+    method = chain.find_dynamics(run, task, None, cpu)
+    state = chain._begin(run, task, method, cpu)
+    chain.save_checkpoint(state, path, "key")
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    same = 0
+    for damaged in damages(content, range(header)):
+        path.write_bytes(damaged)
+        caplog.clear()
+        found = chain._resume(path, "key", cpu, 10)
+        if found is None:
+            assert f"{path}: damaged; starting anew" in caplog.text
+            continue
+        same += 1
+        assert found.step == state.step
+        for name in ("memory", *chain.DRAWN):
+            assert torch.equal(getattr(found, name), getattr(state, name))
+        for stream, expected in zip(found.streams, state.streams, strict=True):
+            assert torch.equal(stream.get_state(), expected.get_state())
+    # Nothing but a space at the end of the header can change without changing what is read.
+    assert same <= 8 * 8
+
+
+# --- where files cannot be written ------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def no_larger_than(size: int) -> Iterator[None]:
+    """Writing fails beyond this size of a file, as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def write_figure(path: Path) -> None:
+    figure = plt.figure()
+    figure.subplots().imshow(np.random.default_rng(1).random((50, 50)))
+    try:
+        save(figure, path)
+    finally:
+        plt.close(figure)
+
+
+def write_checkpoint(path: Path) -> None:
+    task, cpu = make_task(SHORT.task, SHORT.architecture.steps), torch.device("cpu")
+    method = chain.find_dynamics(SHORT, task, None, cpu)
+    chain.save_checkpoint(chain._begin(SHORT, task, method, cpu), path, "key")
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "data.nc": lambda path: write_dataset(xr.Dataset({"a": ("x", np.arange(999.0))}), path, "a", SHORT),
+    "run.yaml": lambda path: write_record(SHORT, path),
+    "figure.pdf": write_figure,
+    "figure.png": write_figure,
+    "checkpoint.safetensors": write_checkpoint,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_failed_write_names_the_file_and_leaves_the_old_one(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("old")
+    with (
+        no_larger_than(256),
+        pytest.raises(FileError, match=rf"{name}: cannot be written: .*[Ff]ile too"),
+    ):
+        WRITERS[name](path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    WRITERS[name](path)
+    assert path.stat().st_size > 256
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount")
+    if mounted.returncode:
+        pytest.skip(f"file systems cannot be mounted: {mounted.stderr.strip()}")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.mark.parametrize("where", ["output", "checkpoint"])
+def test_full_disk(
+    whole: Folder, small_disk: Path, where: str,
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """One line; the old output and the checkpoint stay; with room again a rerun ends right."""
+    folder = new_folder(small_disk.parent)
+    elsewhere = small_disk.parent / ("c.safetensors" if where == "output" else "s.nc")
+    output = small_disk / "s.nc" if where == "output" else elsewhere
+    checkpoint = elsewhere if where == "output" else small_disk / "c.safetensors"
+    words = [*folder.words[:3], str(output), "--checkpoint", str(checkpoint)]
+    full, fills = (output if where == "output" else checkpoint), small_disk / "other"
+    output.write_text("old")
+    fills.write_bytes(bytes(60 * 1024))
+    capsys.readouterr()
+
+    assert main(words) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"{full}: cannot be written: " in said
+    assert "No space left on device" in said
+    assert output.read_text() == "old"
+    assert {path.name for path in small_disk.iterdir()} == {"other"} | (
+        {"s.nc"} if where == "output" else set()
+    )
+    assert checkpoint.exists() == (where == "output")
+
+    fills.unlink()
+    assert main(words) == 0
+    assert ("resuming at step 600 of 600" in caplog.text) == (where == "output")
+    assert_same_draws(output, whole / "samples.nc")
+    assert not checkpoint.exists()
+
+
+@pytest.fixture
+def read_only(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Path]]:
+    """Makes a folder with an old output read-only: for root, who needs no permission, by a mount."""
+    if os.getuid() == 0:
+        folder: Path = request.getfixturevalue("small_disk")
+    else:
+        folder = tmp_path / "folder"
+        folder.mkdir()
+    (folder / "samples.nc").write_text("old")
+
+    if os.getuid() == 0:
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    else:
+        folder.chmod(0o555)
+    yield lambda: folder
+    if os.getuid() != 0:
+        folder.chmod(0o755)
+
+
+def test_read_only_folder(
+    read_only: Callable[[], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, output = new_folder(tmp_path / "run"), read_only() / "samples.nc"
+    capsys.readouterr()
+    for missing in ("", "new/"):
+        output = read_only() / f"{missing}samples.nc"
+        words = [*folder.words[:3], str(output), *folder.words[4:]]
+        assert main(words) == 1
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"{output}: cannot be written: ")
+        assert folder.checkpoint.exists()
+    assert (read_only() / "samples.nc").read_text() == "old"
+    assert len(list(read_only().iterdir())) == 1
+
+
+def test_leftovers_of_killed_writers_go_with_the_next_write(tmp_path: Path) -> None:
+    """Those of processes that run, and of other machines, stay."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    path, here = tmp_path / "data.nc", platform.node()
+    left = tmp_path / f".data.nc.{here}-{gone.pid}.part.nc"
+    others = [
+        tmp_path / f".data.nc.{here}-{os.getppid()}.part.nc",
+        tmp_path / f".data.nc.elsewhere-{gone.pid}.part.nc",
+        tmp_path / f".more-data.nc.{here}-{gone.pid}.part.nc",
+    ]
+    for file in (left, *others):
+        file.touch()
+    WRITERS["data.nc"](path)
+    assert set(tmp_path.iterdir()) == {path, *others}
+
+
+# --- numbers that are none --------------------------------------------------------------------
+
+
+def with_step(
+    monkeypatch: pytest.MonkeyPatch, before: Callable[[int], None]
+) -> Callable[[], Dynamics]:
+    """Have ``before`` called with the number of each step, before it; returns the dynamics in use."""
+    find, used = chain.find_dynamics, []
+
+    def found(*rest: object) -> Dynamics:
+        method = find(*rest)  # type: ignore[arg-type]
+
+        def advance(memory: Tensor, streams: Streams, step: int) -> None:
+            before(step)
+            method.advance(memory, streams, step)
+
+        used.append(dataclasses.replace(method, advance=advance))
+        return used[-1]
+
+    monkeypatch.setattr(chain, "find_dynamics", found)
+    return lambda: used[-1]
+
+
+def erf(run: Run) -> Run:
+    activation: Activation = "erf"
+    architecture = run.architecture.model_copy(update={"activation": activation})
+    return run.model_copy(update={"architecture": architecture})
+
+
+@pytest.mark.parametrize("first", [30, 100])
+@pytest.mark.parametrize(
+    "run",
+    [
+        SHORT,
+        kinetic_run(3.0, step_size=0.01, burn_in=0.5, duration=1.0, draws=10),
+        exact_run(3.0, warm_up=50, thinning=10, draws=10, leapfrog_steps=2),
+        erf(exact_run(3.0, warm_up=50, thinning=10, draws=10, leapfrog_steps=2)),
+    ],
+    ids=["sgld", "underdamped", "exact", "exact-erf"],
+)
+def test_a_gradient_that_is_nan_ends_the_run_at_the_next_check(
+    run: Run, first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """From step ``first`` on, in chain 1: named with step and observable, nothing written."""
+    folder = new_folder(tmp_path, run)
+    now = 0
+
+    def see(step: int) -> None:
+        nonlocal now
+        now = step
+
+    method = with_step(monkeypatch, see)
+    loss_gradient, gradient = langevin.loss_gradient, marginal.gradient
+
+    def of_weights(*rest: object) -> langevin.LossGradient:
+        found = loss_gradient(*rest)  # type: ignore[arg-type]
+        if now >= first:
+            found.delta[1] = torch.nan
+        return found
+
+    def of_activities(*rest: object) -> Tensor:
+        found = gradient(*rest)  # type: ignore[arg-type]
+        if now >= first:
+            found[1] = torch.nan
+        return found
+
+    monkeypatch.setattr(langevin, "loss_gradient", of_weights)
+    monkeypatch.setattr(marginal, "gradient", of_activities)
+    capsys.readouterr()
+    assert folder.sample("--checkpoint-seconds", "0") == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    exact = isinstance(run.sampler, ExactSettings)
+    what = "gradient is" if exact else "weights are"
+    assert f"chain 1 diverged before {'trajectory' if exact else 'step'} " in said
+    assert f"its {what} not finite; " in said
+    step = int(said.split("before ")[1].split(":")[0].split()[1])
+    assert first < step <= first + method().check_every
+    assert not (folder / "samples.nc").exists()
+    if not exact:
+        # A rerun resumes from before: the weights were not kept once they had diverged.
+        state = chain._resume(folder.checkpoint, key_of(run), torch.device("cpu"), 600)
+        assert state is not None
+        assert state.step == first
+
+
+def key_of(run: Run) -> str:
+    task = make_task(run.task, run.architecture.steps)
+    return chain.fingerprint(run, task, None, torch.device("cpu"))
+
+
+# --- devices ----------------------------------------------------------------------------------
+
+
+def test_cuda_without_a_gpu_through_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    folder = new_folder(tmp_path, SHORT.model_copy(update={"device": "cuda"}))
+    capsys.readouterr()
+    assert folder.sample() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("test/run: device: got 'cuda', but there is no GPU here")
+    assert {path.name for path in tmp_path.iterdir()} == {"run.yaml", "task.nc"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("AcceleratorError", "CUDA error: unspecified launch failure"),
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB."),
+    ],
+)
+def test_a_gpu_lost_at_a_step(
+    whole: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, says: str,
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Simulated on the CPU: PyTorch's error at a step. The checkpoint stays, a rerun ends the same."""
+    error: type[RuntimeError] = getattr(torch, kind, RuntimeError)
+
+    def lose(step: int) -> None:
+        if step == 50:
+            raise error(
+                f"{says}\nCompile with TORCH_USE_CUDA_DSA to enable device-side assertions."
+            )
+
+    folder = new_folder(tmp_path)
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        with_step(patch, lose)
+        assert folder.sample("--checkpoint-seconds", "0") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"test/run: GPU failed at step 50: {says}; a rerun resumes at step 50"
+    assert not (folder / "samples.nc").exists()
+    assert folder.sample() == 0
+    assert "resuming at step 50 of 600" in caplog.text
+    assert_same_draws(folder / "samples.nc", whole / "samples.nc")
+
+
+def test_a_gpu_without_room_for_the_first_state_and_other_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before there is a checkpoint a rerun starts anew; an error of the program is none of the GPU."""
+    folder = new_folder(tmp_path)
+    capsys.readouterr()
+
+    def fail(*rest: object) -> None:
+        raise RuntimeError(says)
+
+    monkeypatch.setattr(chain, "_begin", fail)
+    says = "CUDA out of memory"
+    assert folder.sample() == 1
+    said = capsys.readouterr().err
+    assert said == "test/run: GPU failed at step 0: CUDA out of memory; a rerun starts anew\n"
+    says = "shapes do not match"
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        folder.sample()
+
+
+# --- signals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("with_checkpoint", [True, False])
+def test_a_signal_ends_a_chain_with_its_checkpoint(
+    whole: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, with_checkpoint: bool,
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """SIGTERM, of a cluster's time limit, and SIGINT, of Ctrl-C: one line, and a rerun ends the same."""
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+
+    def send(step: int) -> None:
+        if step == 300:
+            os.kill(os.getpid(), number)
+
+    folder = new_folder(tmp_path)
+    words = folder.words if with_checkpoint else folder.words[:4]
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        with_step(patch, send)
+        assert main(words) == 1
+    said = capsys.readouterr().err
+    then = "a rerun resumes at step 301" if with_checkpoint else "a rerun starts anew"
+    assert said == f"test/run: interrupted at step 301 of 600; {then}\n"
+    assert handlers == [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    assert not (folder / "samples.nc").exists()
+    assert folder.checkpoint.exists() == with_checkpoint
+    assert main(words) == 0
+    assert ("resuming at step 301 of 600" in caplog.text) == with_checkpoint
+    assert_same_draws(folder / "samples.nc", whole / "samples.nc")
+
+
+def test_a_second_signal_does_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def send(step: int) -> None:
+        if step == 300:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    folder = new_folder(tmp_path)
+    capsys.readouterr()
+    with_step(monkeypatch, send)
+    assert folder.sample() == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+# --- two at a time ----------------------------------------------------------------------------
+
+
+def test_two_samples_of_one_run_at_a_time_are_both_right(tmp_path: Path) -> None:
+    """The same output and checkpoint: each may resume from the other's state, of the same streams."""
+    run = endpoint_run(3.0, burn_in=0.0, duration=2.0, draws=100)
+    folder, alone = new_folder(tmp_path / "two", run), new_folder(tmp_path / "one", run)
+    command = [sys.executable, "-m", "weightsharing", *folder.words, "--checkpoint-seconds", "0.1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    running = [
+        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in running:
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+    assert alone.sample() == 0
+    assert_same_draws(folder / "samples.nc", alone / "samples.nc")
+    assert not list(folder.path.glob(".*"))
+
+
+def test_two_snakemakes_in_one_folder(tmp_path: Path) -> None:
+    """The second is refused by Snakemake's lock, the first is unharmed."""
+    folder = smoke_repository(tmp_path)
+    target = "results/smoke/fig2/sgld-width16/task.nc"
+    words = [sys.executable, "-m", "snakemake", "--cores", "1", target]
+    first = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while not list((folder / ".snakemake" / "locks").glob("*")):
+            assert first.poll() is None, first.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        # The lock is there to stay: the first is to wait until the second has been refused.
+        first.send_signal(signal.SIGSTOP)
+        code, output = run_snakemake(folder, "--cores", "1", target)
+        assert code != 0
+        assert "cannot be locked" in output
+    finally:
+        first.send_signal(signal.SIGCONT)
+        printed, _ = first.communicate()
+    assert first.returncode == 0, printed.decode()
+    assert storage.read_tasks(folder / target)
