@@ -4,6 +4,14 @@ FIGURE4 = figure4_runs(CONFIG)
 FIGURE5 = figure5_runs(CONFIG)
 
 
+# Drawn where Snakemake runs, also on a cluster: a figure takes seconds.
+localrules:
+    fig2,
+    fig3,
+    fig4,
+    fig5,
+
+
 rule fig2:
     input:
         measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE2],

@@ -3,6 +3,13 @@ SCANS = [run.id for run in RUNS.values() if isinstance(run, Transition)]
 FIGURES = [f"figures/fig{number}.{kind}" for number in "2345" for kind in ("pdf", "png")]
 
 
+# Made where Snakemake runs, also on a cluster: each takes seconds.
+localrules:
+    scorecard,
+    runs,
+    archive,
+
+
 rule scorecard:
     input:
         measures=[f"{RESULTS}/{name}/measures.nc" for name in TRAINED],
