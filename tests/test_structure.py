@@ -131,6 +131,19 @@ def test_readme_and_docs_name_files_that_exist() -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_fault_has_a_test_that_exists() -> None:
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    defined = set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
+    rows = [
+        line for line in (ROOT / "docs/reliability.md").read_text().splitlines() if line[:2] == "| "
+    ]
+    assert len(rows) > 10
+    for row in rows[1:]:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, row
+        assert set(named) <= defined, row
+
+
 def test_no_pickle_anywhere() -> None:
     rules = Path(ROOT / "workflow").rglob("*.smk")
     for path in [*SOURCE.rglob("*.py"), *Path(ROOT / "workflow").rglob("*.py"), *rules]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import test_faults
 import xarray as xr
 from conftest import ROOT, endpoint_run
+from safetensors import safe_open
 from test_faults import Folder, assert_same_draws, new_folder
 from test_workflow import FIGURES, configure, run_snakemake, smoke_repository, snakemake
 
@@ -29,16 +31,28 @@ def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def killed_after(seconds: float, words: list[str], folder: Path) -> bool:
-    """Whether the process still ran when SIGKILL was sent to its group."""
+def kill_at(
+    progress: Callable[[], int], least: int, delay: float, words: list[str], folder: Path
+) -> None:
+    """Start a process, and send SIGKILL to its group ``delay`` seconds after it has got so far."""
     process = start(words, folder)
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
-    return False
+    while progress() < least:
+        assert process.poll() is None, "it ended before it was killed"
+        time.sleep(0.05)
+    time.sleep(delay)
+    assert process.poll() is None, "it ended before it was killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def moments(largest: int) -> list[tuple[int, float]]:
+    """How far the next process is to get before it is killed, in ascending order, and seconds after that.
+
+    The machine's speed does not enter, so that none ends before its moment.
+    """
+    generator = np.random.default_rng(20260216)
+    progress = np.sort(generator.integers(0, 7 * largest // 10, size=KILLS))
+    return list(zip(progress.tolist(), generator.uniform(0.0, 0.5, KILLS).tolist(), strict=True))
 
 
 def command(folder: Folder) -> list[str]:
@@ -46,22 +60,32 @@ def command(folder: Folder) -> list[str]:
     return [sys.executable, "-m", "weightsharing", *words]
 
 
-def test_chain_killed_at_ten_moments(tmp_path: Path) -> None:
-    """Moments are shares of what the chain takes, so that it cannot end before the last."""
-    alone = new_folder(tmp_path / "alone", endpoint_run(3.0, width=64, duration=40.0, draws=400))
-    started = time.monotonic()
-    assert start(command(alone), tmp_path).wait() == 0
-    needed = time.monotonic() - started
+def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint; 0 if there is none."""
+    if not checkpoint.exists():
+        return 0
+    with safe_open(checkpoint, framework="pt") as stored:
+        return int(stored.metadata()["step"])
 
-    killed = new_folder(tmp_path / "killed", endpoint_run(3.0, width=64, duration=40.0, draws=400))
-    for moment in np.random.default_rng(20260216).uniform(0.0, needed / 5, KILLS):
-        assert killed_after(moment, command(killed), tmp_path), "it ended before it was killed"
+
+def test_chain_killed_at_ten_moments(tmp_path: Path) -> None:
+    run = endpoint_run(3.0, width=64, burn_in=0.0, duration=40.0, draws=400)
+    alone, killed = new_folder(tmp_path / "alone", run), new_folder(tmp_path / "killed", run)
+    assert start(command(alone), tmp_path).wait() == 0
+    for step, delay in moments(40_000):
+        kill_at(lambda: step_of(killed.checkpoint), step, delay, command(killed), tmp_path)
     assert not (killed / "samples.nc").exists()
     assert killed.checkpoint.exists()
     assert start(command(killed), tmp_path).wait() == 0
     assert_same_draws(killed / "samples.nc", alone / "samples.nc")
     assert not killed.checkpoint.exists()
     assert not list(killed.path.glob(".*"))
+
+
+def files_in(folder: Path) -> set[Path]:
+    """The results that are there in full."""
+    found = (path for path in (folder / "results").rglob("[!.]*.*") if path.is_file())
+    return {path.relative_to(folder) for path in found}
 
 
 def without_time(path: Path) -> xr.Dataset:
@@ -77,14 +101,13 @@ def test_workflow_killed_at_ten_moments(tmp_path: Path) -> None:
     for name in ("alone", "killed"):
         (tmp_path / name).mkdir()
     alone, killed = smoke_repository(tmp_path / "alone"), smoke_repository(tmp_path / "killed")
-    started = time.monotonic()
     snakemake(alone)
-    needed = time.monotonic() - started
+    files = files_in(alone)
 
     words = [sys.executable, "-m", "snakemake"]
     locked = 0
-    for moment in np.random.default_rng(20260216).uniform(0.0, needed / 5, KILLS):
-        assert killed_after(moment, words, killed), "the workflow ended before it was killed"
+    for count, delay in moments(len(files)):
+        kill_at(lambda: len(files_in(killed)), count, delay, words, killed)
         if list((killed / ".snakemake" / "locks").glob("*")):
             code, output = run_snakemake(killed)
             assert code != 0
@@ -94,11 +117,7 @@ def test_workflow_killed_at_ten_moments(tmp_path: Path) -> None:
     assert locked
     snakemake(killed)
 
-    files = {path.relative_to(alone) for path in (alone / "results").rglob("*") if path.is_file()}
-    assert files
-    assert files == {
-        path.relative_to(killed) for path in (killed / "results").rglob("*") if path.is_file()
-    }
+    assert files_in(killed) == files
     for file in files:
         if file.suffix == ".nc":
             xr.testing.assert_identical(without_time(killed / file), without_time(alone / file))
