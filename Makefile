@@ -2,6 +2,7 @@
 #   make figures/fig4.pdf    installs what is pinned in requirements.lock into .venv, makes the figure
 #   make test                the test suite
 #   make test-faults         the workflow and its chains killed again and again (about 10 minutes)
+#   make test-slurm          cluster submission on a Slurm of one node, started for it (about 10 minutes)
 #   make check               formatters, linters and types
 #   make review              everything for a reader: review/laptop.html and .zip; PRESET=smoke for another preset
 PYTHON ?= python3
@@ -11,7 +12,7 @@ INSTALLED := .venv/.installed
 PRESET ?= laptop
 PRESET_FILE = $(if $(filter-out laptop,$(PRESET)),--configfile workflow/presets/$(PRESET).yaml)
 
-.PHONY: all review test test-faults check bench format lock clean FORCE
+.PHONY: all review test test-faults test-slurm check bench format lock clean FORCE
 
 all: $(INSTALLED)
 	$(BIN)/snakemake
@@ -29,6 +30,10 @@ test: $(INSTALLED)
 
 test-faults: $(INSTALLED)
 	$(BIN)/pytest tests/faults
+
+test-slurm: $(INSTALLED)
+	@tests/slurm/cluster.sh check
+	$(BIN)/pytest tests/slurm
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -6,10 +6,12 @@ import ast
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from conftest import ROOT
+from snakemake.cli import get_argument_parser
 from sources import imports_of, path_of, sources_of
 
 SOURCE = ROOT / "src"
@@ -87,13 +89,15 @@ def test_sources_follow_imports_to_the_end() -> None:
     assert {"transition.py", "finite_width.py", "linear.py", "records.py", "tasks.py"} <= sources
 
 
-def requirements() -> dict[str, str]:
+def requirements(extra: str | None = None) -> dict[str, str]:
+    """The lowest versions of what is needed always, or of an optional part."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    found = {"python": project["requires-python"]}
-    for line in project["dependencies"]:
+    found = {}
+    lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    for line in lines:
         name, bound = re.fullmatch(r"([A-Za-z0-9_-]+)(.*)", line).groups()  # type: ignore[union-attr]
         found[name] = bound
-    return found
+    return found if extra else {"python": project["requires-python"], **found}
 
 
 def test_conda_environment_has_the_ranges_of_pyproject() -> None:
@@ -116,13 +120,58 @@ def test_lock_file_satisfies_pyproject() -> None:
         line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if line
     )
     pinned = {name.lower().replace("_", "-"): version for name, version in lock.items()}
-    for name, bound in requirements().items():
+    for name, bound in (requirements() | requirements("slurm")).items():
         if name == "python":
             continue
         lowest = [int(n) for n in bound.removeprefix(">=").split(".")]
         version = [int(n) for n in re.findall(r"\d+", pinned[name.lower()])[: len(lowest)]]
         assert version >= lowest, name
     assert lock["torch"] == "2.13.0"
+
+
+def profiles() -> dict[str, dict[str, Any]]:
+    """The profiles by name."""
+    return {
+        path.parent.name: yaml.safe_load(path.read_text())
+        for path in (ROOT / "profiles").glob("*/config.yaml")
+    }
+
+
+@pytest.mark.parametrize("name", ["default", "gpu", "slurm"])
+def test_profiles_name_rules_and_options_that_exist(name: str) -> None:
+    profile = profiles()[name]
+    text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    rules = set(re.findall(r"^rule (\w+):", text, re.MULTILINE))
+    for key in ("set-resources", "set-threads", "groups"):
+        assert set(profile.get(key, {})) <= rules, key
+    options = {word for action in get_argument_parser()._actions for word in action.option_strings}
+    # Options of the plugin are known to Snakemake where it is installed; make test-slurm uses them.
+    named = {f"--{key}" for key in profile if not key.startswith("slurm-")}
+    assert named <= options
+
+
+def test_only_chains_take_a_gpu_and_the_page_says_what_jobs_ask_for() -> None:
+    found = profiles()
+    for name in ("gpu", "slurm"):
+        resources = found[name]["set-resources"]
+        assert [rule for rule, asked in resources.items() if "gpu" in asked] == ["sample"]
+    # Without a limit, all chains would be on the one GPU at a time.
+    assert found["gpu"]["resources"] == {"gpu": 1}
+    # What is the same in all profiles does not change with the machine.
+    for key in ("rerun-incomplete", "printshellcmds", "show-failed-logs"):
+        assert all(profile[key] is True for profile in found.values())
+
+    slurm, page = found["slurm"], (ROOT / "docs/cluster.md").read_text()
+    first = {
+        rule: {key: str(value).removesuffix(" * attempt") for key, value in asked.items()}
+        for rule, asked in [
+            ("default", slurm["default-resources"]), *slurm["set-resources"].items()
+        ]
+    }  # fmt: skip
+    default, sample = first["default"], first["sample"]
+    assert f"| {default['runtime']} min, {default['mem_mb']} MB |" in page
+    asked = f"{sample['runtime']} + {default['runtime']} min, {sample['mem_mb']} MB"
+    assert f"| {asked}, {sample['gpu']} GPU |" in page
 
 
 def test_readme_and_docs_name_files_that_exist() -> None:

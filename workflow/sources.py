@@ -1,7 +1,7 @@
 """The source files a module depends on, found by reading its imports.
 
-Snakemake rules list them as inputs, so that editing a module reruns the rules that use it and no
-others. Imports are read, not executed.
+A hash of them is a parameter of each Snakemake rule, so that editing a module reruns the rules that
+use it and no others. Imports are read, not executed.
 """
 
 from __future__ import annotations

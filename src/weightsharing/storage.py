@@ -262,17 +262,24 @@ def read_tasks(path: Path) -> list[Task]:
 def git_commit() -> str:
     """The commit of the source tree, with a + if it has changes, or "unknown"."""
     try:
-        # Without locks: a command killed here would leave one in the user's repository.
-        found = subprocess.run(
-            ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "-uno"],
+        # Without locks: jobs that end at the same time must not get into each other's way, and one that
+        # is killed must not leave the index locked.
+        status = subprocess.run(
+            [
+                "git",
+                "--no-optional-locks",
+                "status",
+                "--porcelain=v2",
+                "--branch",
+                "--untracked-files=no",
+            ],
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
             check=True,
-        )
+        ).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    # The first line is "# branch.oid COMMIT", those of changed files have no #.
-    lines = found.stdout.splitlines()
-    changed = any(not line.startswith("#") for line in lines)
-    return lines[0].split()[-1][:12] + "+" * changed
+    (commit,) = (line.split()[2] for line in status if line.startswith("# branch.oid"))
+    changed = any(not line.startswith("#") for line in status)
+    return commit[:12] + ("+" if changed else "")

@@ -4,10 +4,17 @@ FIGURE4 = figure4_runs(CONFIG)
 FIGURE5 = figure5_runs(CONFIG)
 
 
+# Drawn where Snakemake runs, also on a cluster: a figure takes seconds.
+localrules:
+    fig2,
+    fig3,
+    fig4,
+    fig5,
+
+
 rule fig2:
     input:
         measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE2],
-        code=code("fig2"),
     output:
         "figures/fig2.pdf",
         # Browsers show it inside the report, as they do not show a PDF.
@@ -22,6 +29,7 @@ rule fig2:
     conda:
         "../../environment.yml"
     params:
+        code=code("fig2"),
         shown=CONFIG.fig2.shown,
     shell:
         "python -m weightsharing fig2 {output:q} --measures {input.measures:q}"
@@ -32,7 +40,6 @@ rule fig3:
     input:
         task=f"{RESULTS}/{FIGURE3[-1].id}/task.nc",
         measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE3],
-        code=code("fig3"),
     output:
         "figures/fig3.pdf",
         # Browsers show it inside the report, as they do not show a PDF.
@@ -46,6 +53,8 @@ rule fig3:
         f"{LOGS}/fig3.log",
     conda:
         "../../environment.yml"
+    params:
+        code=code("fig3"),
     shell:
         "python -m weightsharing fig3 {output:q} --task {input.task:q}"
         " --measures {input.measures:q} 2> {log:q}"
@@ -59,7 +68,6 @@ rule fig4:
         measures=[
             f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE4 if not isinstance(run, Transition)
         ],
-        code=code("fig4"),
     output:
         "figures/fig4.pdf",
         # Browsers show it inside the report, as they do not show a PDF.
@@ -73,6 +81,8 @@ rule fig4:
         f"{LOGS}/fig4.log",
     conda:
         "../../environment.yml"
+    params:
+        code=code("fig4"),
     shell:
         "python -m weightsharing fig4 {output:q} --transitions {input.transitions:q}"
         " --measures {input.measures:q} 2> {log:q}"
@@ -82,7 +92,6 @@ rule fig5:
     input:
         task=f"{RESULTS}/{FIGURE5[0].id}/task.nc",
         measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE5],
-        code=code("fig5"),
     output:
         "figures/fig5.pdf",
         # Browsers show it inside the report, as they do not show a PDF.
@@ -97,6 +106,7 @@ rule fig5:
     conda:
         "../../environment.yml"
     params:
+        code=code("fig5"),
         period=CONFIG.fig5.period,
         shown=CONFIG.fig5.shown,
     shell:

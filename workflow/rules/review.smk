@@ -3,12 +3,18 @@ SCANS = [run.id for run in RUNS.values() if isinstance(run, Transition)]
 FIGURES = [f"figures/fig{number}.{kind}" for number in "2345" for kind in ("pdf", "png")]
 
 
+# Made where Snakemake runs, also on a cluster: each takes seconds.
+localrules:
+    scorecard,
+    runs,
+    archive,
+
+
 rule scorecard:
     input:
         measures=[f"{RESULTS}/{name}/measures.nc" for name in TRAINED],
         transitions=[f"{RESULTS}/{name}/transition.nc" for name in SCANS],
         tasks=[f"{RESULTS}/{figure[-1].id}/task.nc" for figure in (FIGURE3, FIGURE5)],
-        code=code("scorecard"),
     output:
         page=report(
             f"{RESULTS}/scorecard.html",
@@ -26,6 +32,8 @@ rule scorecard:
         f"{LOGS}/scorecard.log",
     conda:
         "../../environment.yml"
+    params:
+        code=code("scorecard"),
     shell:
         "python -m weightsharing scorecard {output.table:q} --page {output.page:q}"
         " --measures {input.measures:q} --transitions {input.transitions:q}"
@@ -36,7 +44,6 @@ rule runs:
     input:
         samples=[f"{RESULTS}/{name}/samples.nc" for name in TRAINED],
         measures=[f"{RESULTS}/{name}/measures.nc" for name in TRAINED],
-        code=code("runs"),
     output:
         page=report(
             f"{RESULTS}/runs.html",
@@ -54,6 +61,8 @@ rule runs:
         f"{LOGS}/runs.log",
     conda:
         "../../environment.yml"
+    params:
+        code=code("runs"),
     shell:
         "python -m weightsharing runs {output.table:q} --page {output.page:q}"
         " --samples {input.samples:q} --measures {input.measures:q} 2> {log:q}"
@@ -65,13 +74,14 @@ rule archive:
         tables=[*rules.scorecard.output, *rules.runs.output],
         results=[*rules.scorecard.input.measures, *rules.scorecard.input.transitions],
         runs=[f"{RESULTS}/{name}/run.yaml" for name in RUNS],
-        code=code("archive"),
     output:
         f"review/{CONFIG.preset}.zip",
     log:
         f"{LOGS}/archive.log",
     conda:
         "../../environment.yml"
+    params:
+        code=code("archive"),
     shell:
         "python -m weightsharing archive {output:q} {input.figures:q} {input.tables:q}"
         " {input.results:q} {input.runs:q} 2> {log:q}"

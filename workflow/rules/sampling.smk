@@ -3,7 +3,6 @@ rule sample:
         run=rules.resolve.output.run,
         task=rules.resolve.output.task,
         theory=branch_to_start_from,
-        code=code("sample"),
     output:
         f"{RESULTS}/{{run}}/samples.nc",
     log:
@@ -14,6 +13,7 @@ rule sample:
         "../../environment.yml"
     threads: 1
     params:
+        code=code("sample"),
         # Not an output: Snakemake deletes outputs before a rerun, and a rerun is to resume from it.
         checkpoint=f"{RESULTS}/checkpoints/{{run}}.safetensors",
         theory=lambda wildcards, input: option("--theory", input.theory),
@@ -29,7 +29,6 @@ rule measure:
         task=rules.resolve.output.task,
         samples=rules.sample.output,
         theory=theory_to_compare_with,
-        code=code("measure"),
     output:
         f"{RESULTS}/{{run}}/measures.nc",
     log:
@@ -37,6 +36,7 @@ rule measure:
     conda:
         "../../environment.yml"
     params:
+        code=code("measure"),
         theory=lambda wildcards, input: option("--theory", input.theory),
     shell:
         "python -m weightsharing measure {input.run:q} {input.task:q} {input.samples:q} {output:q}"

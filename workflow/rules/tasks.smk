@@ -6,8 +6,6 @@ localrules:
 
 rule resolve:
     # One process for both files: starting it takes longer than its work.
-    input:
-        code=code("resolve"),
     output:
         run=f"{RESULTS}/{{run}}/run.yaml",
         task=f"{RESULTS}/{{run}}/task.nc",
@@ -16,6 +14,7 @@ rule resolve:
     conda:
         "../../environment.yml"
     params:
+        code=code("resolve"),
         # The run's own parameters: a run that did not change is not resolved again, whatever else
         # changed in config.yaml.
         run=lambda wildcards: RUNS[wildcards.run].model_dump_json(),

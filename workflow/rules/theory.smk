@@ -2,7 +2,6 @@ rule theory:
     input:
         run=rules.resolve.output.run,
         task=rules.resolve.output.task,
-        code=code("theory"),
     output:
         f"{RESULTS}/{{run}}/theory.nc",
     log:
@@ -11,6 +10,8 @@ rule theory:
         f"{BENCHMARKS}/{{run}}/theory.tsv"
     conda:
         "../../environment.yml"
+    params:
+        code=code("theory"),
     shell:
         "python -m weightsharing theory {input.run:q} {input.task:q} {output:q} 2> {log:q}"
 
@@ -18,7 +19,6 @@ rule theory:
 rule transition:
     input:
         run=rules.resolve_scan.output,
-        code=code("transition"),
     output:
         f"{RESULTS}/{{scan}}/transition.nc",
     log:
@@ -27,5 +27,7 @@ rule transition:
         f"{BENCHMARKS}/{{scan}}/transition.tsv"
     conda:
         "../../environment.yml"
+    params:
+        code=code("transition"),
     shell:
         "python -m weightsharing transition {input.run:q} {output:q} 2> {log:q}"

@@ -5,6 +5,7 @@ Theory is drawn as lines and experiment as symbols, in every figure.
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,9 @@ def save(figure: Figure, *paths: Path) -> None:
         ".png": {"Description": origin},
     }
     for path in paths:
+        # In memory first: where the disk is full Matplotlib hides it behind an error of its own.
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=path.suffix[1:], dpi=200, metadata=metadata.get(path.suffix))
         with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=200, metadata=metadata.get(path.suffix))
+            temporary.write_bytes(drawn.getvalue())
     plt.close(figure)

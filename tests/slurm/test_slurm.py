@@ -1,0 +1,433 @@
+"""The workflow on a real Slurm of one node, which these tests start and stop: `make test-slurm`.
+
+Jobs are submitted with the profile as it is, polled sooner. What must not depend on Slurm, the numbers,
+is compared bit by bit with commands run without it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from conftest import ROOT
+from test_workflow import FIGURES, configure, planned, smoke_repository, snakemake
+
+from weightsharing.config import load, runs
+from weightsharing.records import DynamicsSettings, Run
+from weightsharing.sampling.chain import sample
+from weightsharing.tasks import make_task
+
+SCRIPT = ROOT / "tests" / "slurm" / "cluster.sh"
+PROFILE = ["--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "2"]
+
+# The family of figure 5's RNNs: a chain of seven members, each with a checkpoint of its own.
+FAMILY = "fig5/rnn"
+# Seconds after which something hangs; nothing here is measured by the clock.
+PATIENCE = 1800.0
+# A job over its time limit of one minute is ended within half a minute of it.
+LONGER_THAN_A_MINUTE = 100.0
+LONG_ENOUGH_TO_INTERRUPT = 30.0
+
+
+@dataclass(frozen=True)
+class SlurmJob:
+    """What Slurm says of a job: its state, what Snakemake submitted it for, and what it asked for.
+
+    minutes: time limit. gpus: number of GPUs.
+    """
+
+    state: str
+    comment: str
+    folder: str
+    minutes: int
+    cpus: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A Snakemake in a copy of the repository, and what it prints."""
+
+    repository: Path
+    process: subprocess.Popen[str]
+    output: Path
+
+    @property
+    def text(self) -> str:
+        """What was printed so far."""
+        return self.output.read_text()
+
+    def succeeds(self) -> str:
+        """Wait for the end, which has to be good, and return what was printed."""
+        code = self.process.wait(PATIENCE)
+        assert code == 0, self.text
+        return self.text
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cluster() -> Iterator[None]:
+    """A running Slurm, whose commands are first in PATH."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    path = os.environ["PATH"]
+    try:
+        subprocess.run([SCRIPT, "up", folder], check=True)
+        os.environ["PATH"] = f"{folder / 'bin'}:{path}"
+        yield
+    finally:
+        os.environ["PATH"] = path
+        subprocess.run([SCRIPT, "down", folder], check=True)
+
+
+def submit(repository: Path, *words: str) -> Workflow:
+    """Start Snakemake with the profile, as a user does."""
+    output = repository / f"snakemake{len(list(repository.glob('snakemake*.txt')))}.txt"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    with output.open("w") as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "snakemake", *words, *PROFILE],
+            cwd=repository, env=environment, stdout=printed, stderr=printed, text=True,
+        )  # fmt: skip
+    return Workflow(repository, process, output)
+
+
+def wait_until(condition: Callable[[], object], workflow: Workflow | None = None) -> None:
+    """Wait for a condition, while the workflow, if there is one, is still at work."""
+    started = time.monotonic()
+    while not condition():
+        if workflow is not None:
+            assert workflow.process.poll() is None, workflow.text
+        assert time.monotonic() - started < PATIENCE, "" if workflow is None else workflow.text
+        time.sleep(0.2)
+
+
+def slurm_jobs(repository: Path, *, alive: bool = False) -> list[SlurmJob]:
+    """The jobs submitted from a repository by their numbers; alive: those that have not ended."""
+    done = subprocess.run(
+        ["scontrol", "show", "job", "--oneliner"], capture_output=True, text=True, check=True
+    )
+    jobs = []
+    for line in done.stdout.splitlines():
+        said = dict(re.findall(r"([\w/:]+)=(\S*)", line))
+        if said.get("WorkDir") != str(repository):
+            continue
+        limit = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):00", said["TimeLimit"])
+        assert limit, line
+        days, hours, minutes = (int(part or 0) for part in limit.groups())
+        gpus = re.search(r"gpu:(\d+)", said.get("TresPerJob", ""))
+        jobs.append(
+            SlurmJob(
+                state=said["JobState"],
+                comment=said["Comment"],
+                folder=said["WorkDir"],
+                minutes=(24 * days + hours) * 60 + minutes,
+                cpus=int(said["NumCPUs"]),
+                gpus=int(gpus[1]) if gpus else 0,
+            )
+        )
+    if alive:
+        return [job for job in jobs if job.state in ("PENDING", "RUNNING", "COMPLETING")]
+    return jobs
+
+
+def chains(repository: Path) -> list[SlurmJob]:
+    """The jobs that run chains."""
+    return [job for job in slurm_jobs(repository) if "sample" in job.comment]
+
+
+def seconds_per_step(member: Run) -> float:
+    """Processor time of a step of a member of the family: what it takes where nothing else runs."""
+    assert isinstance(member.sampler, DynamicsSettings)
+    steps = 4000
+    burn_in = (steps - member.sampler.draws) * member.sampler.step_size
+    duration = member.sampler.draws * member.sampler.step_size
+    settings = {"start": "prior", "burn_in": burn_in, "duration": duration}
+    member = member.model_copy(update={"sampler": member.sampler.model_copy(update=settings)})
+    task = make_task(member.task, member.architecture.steps)
+    used = []
+    for _ in range(3):
+        started = time.process_time()
+        sample(member, task)
+        used.append(time.process_time() - started)
+    return min(used) / steps
+
+
+@pytest.fixture(scope="session")
+def copy_with_a_long_family(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[float], Path]:
+    """A function: a new repository whose family of chains takes so many seconds of processor time."""
+    run = runs(load([ROOT / "config.yaml", ROOT / "workflow/presets/smoke.yaml"]))[FAMILY]
+    assert isinstance(run, Run)
+    settings = run.sampler
+    assert isinstance(settings, DynamicsSettings)
+    step = seconds_per_step(run.members[0])
+
+    def copy(seconds: float) -> Path:
+        repository = smoke_repository(tmp_path_factory.mktemp("long"))
+        between = math.ceil(seconds / step / len(run.members) / settings.draws)
+        duration = between * settings.draws * settings.step_size
+        configure(repository, "fig5.trained.rnn.duration", duration)
+        return repository
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def over_its_limit(copy_with_a_long_family: Callable[[float], Path]) -> Iterator[Workflow]:
+    """A chain that takes longer than its time limit at first, at work while other tests run."""
+    repository = copy_with_a_long_family(LONGER_THAN_A_MINUTE)
+    workflow = submit(
+        repository, f"results/smoke/{FAMILY}/samples.nc",
+        "--retries", "6", "--set-resources", "sample:runtime=attempt", "sample:gpu=1",
+    )  # fmt: skip
+    yield workflow
+    workflow.process.kill()
+    workflow.process.wait()
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory, over_its_limit: Workflow) -> Workflow:
+    """The smoke preset, all of it, through Slurm."""
+    workflow = submit(smoke_repository(tmp_path_factory.mktemp("smoke")))
+    workflow.succeeds()
+    return workflow
+
+
+def test_all_figures_are_made_through_slurm(smoke: Workflow) -> None:
+    for name in FIGURES:
+        assert (smoke.repository / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert planned(smoke.repository) == Counter()
+    jobs = slurm_jobs(smoke.repository)
+    assert {job.state for job in jobs} == {"COMPLETED"}
+    # A chain and its measuring are one job; what costs less than a job is not submitted.
+    rules = Counter(re.sub("_wildcards_.*", "", job.comment) for job in jobs)
+    samples = list((smoke.repository / "results").rglob("samples.nc"))
+    scans = list((smoke.repository / "results").rglob("transition.nc"))
+    theories = list((smoke.repository / "results").rglob("theory.nc"))
+    assert len(chains(smoke.repository)) == len(samples) > 0
+    assert rules.pop("rule_theory") == len(theories) > 0
+    assert rules.pop("rule_transition") == len(scans) > 0
+    assert sum(rules.values()) == len(samples), rules
+    assert all("measure_sample" in rule for rule in rules), rules
+
+
+def test_only_chains_ask_for_a_gpu(smoke: Workflow) -> None:
+    for job in slurm_jobs(smoke.repository):
+        assert job.gpus == ("sample" in job.comment), job
+        assert job.cpus == 1, job
+        assert job.minutes == (150 if "sample" in job.comment else 30), job
+    # The GPU that Slurm handed out does not exist, and the chain found that out by itself.
+    with xr.open_dataset(smoke.repository / f"results/smoke/{FAMILY}/samples.nc") as samples:
+        assert set(samples["device"].to_numpy()) == {"cpu"}
+
+
+def run_alone(repository: Path, run: str, output: Path) -> None:
+    """A chain by the command alone, without Snakemake and Slurm."""
+    folder = repository / "results" / "smoke" / run
+    subprocess.run(
+        [
+            sys.executable, "-m", "weightsharing", "sample", folder / "run.yaml", folder / "task.nc",
+            output, "--theory", folder / "theory.nc",
+        ],
+        env=os.environ | {"PYTHONPATH": str(repository / "src")}, check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def assert_same_draws(one: Path, other: Path) -> None:
+    """The same numbers, bit by bit; how long they took may differ."""
+    with xr.open_dataset(one) as first, xr.open_dataset(other) as second:
+        xr.testing.assert_equal(first.drop_vars("wall_seconds"), second.drop_vars("wall_seconds"))
+
+
+def test_a_job_computes_what_the_command_computes(smoke: Workflow, tmp_path: Path) -> None:
+    run_alone(smoke.repository, FAMILY, tmp_path / "samples.nc")
+    piped = smoke.repository / f"results/smoke/{FAMILY}/samples.nc"
+    assert_same_draws(piped, tmp_path / "samples.nc")
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(
+    copy_with_a_long_family: Callable[[float], Path], smoke: Workflow
+) -> tuple[Path, Path]:
+    """A repository whose family is long enough to be interrupted, and the family's draws if it is not.
+
+    Made after the smoke preset, beside which it would take longer.
+    """
+    repository = copy_with_a_long_family(LONG_ENOUGH_TO_INTERRUPT)
+    snakemake(repository, f"results/smoke/{FAMILY}/theory.nc")
+    draws = repository / "samples.nc"
+    run_alone(repository, FAMILY, draws)
+    return repository, draws
+
+
+@pytest.fixture
+def repository(uninterrupted: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A new copy of that repository with its configuration and without results."""
+    folder = smoke_repository(tmp_path)
+    shutil.copy(uninterrupted[0] / "config.yaml", folder)
+    return folder
+
+
+def checkpoints(repository: Path) -> list[Path]:
+    """The checkpoints of the family's members."""
+    return list((repository / "results/smoke/checkpoints" / FAMILY).parent.glob("rnn-*"))
+
+
+def sample_log(repository: Path) -> str:
+    """What the family's chain printed when it ran last."""
+    return (repository / f"logs/smoke/{FAMILY}/sample.log").read_text()
+
+
+def test_a_cancelled_chain_is_submitted_again_and_resumes(
+    repository: Path, uninterrupted: tuple[Path, Path]
+) -> None:
+    workflow = submit(repository, f"results/smoke/{FAMILY}/samples.nc")
+    wait_until(lambda: checkpoints(repository), workflow)
+    alive = subprocess.run(
+        ["squeue", "--noheader", "--states=running", "--format=%i %Z"],
+        capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    (number,) = [line.split()[0] for line in alive if line.split()[1] == str(repository)]
+    subprocess.run(["scancel", number], check=True)
+    workflow.succeeds()
+    assert [job.state for job in chains(repository)] == ["CANCELLED", "COMPLETED"]
+    assert resumed_within(repository)
+    assert_same_draws(repository / f"results/smoke/{FAMILY}/samples.nc", uninterrupted[1])
+
+
+def resumed_within(repository: Path) -> bool:
+    """Whether a member of the family was resumed between its first and its last step."""
+    steps = re.findall(r"resuming at step (\d+) of (\d+)", sample_log(repository))
+    return any(0 < int(step) < int(last) for step, last in steps)
+
+
+# Three short chains and the long one, which begins as soon as it can.
+SHORT = [
+    f"results/smoke/fig4/depth4-{run}/measures.nc"
+    for run in ("lambda5", "lambda5-exact", "lambda1.5-exact")
+]
+LONG = f"results/smoke/{FAMILY}/measures.nc"
+FIRST = ["--prioritize", LONG]
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A workflow ended by a signal: its exit status, and when the files it had finished were made."""
+
+    code: int
+    finished: dict[Path, int]
+
+
+def interrupt(
+    repository: Path, number: signal.Signals, ready: Callable[[], object], *words: str
+) -> Interrupted:
+    """Start a workflow; once a short chain is finished and it is ``ready``, send it a signal."""
+    workflow = submit(repository, *words)
+    wait_until(lambda: "(Rule: measure)" in workflow.text and ready(), workflow)
+    # What Snakemake has not yet seen ending does not count as finished.
+    seen = re.findall(r"Finished jobid: (\d+) \(Rule: measure\)", workflow.text)
+    jobs = re.findall(r"output: (\S+/measures\.nc)\n(?:.*\n)*?\s+jobid: (\d+)", workflow.text)
+    finished = [repository / name for name, job in jobs if job in seen]
+    finished += [path.with_name("samples.nc") for path in finished]
+    assert finished
+    workflow.process.send_signal(number)
+    code = workflow.process.wait(PATIENCE)
+    return Interrupted(code, {path: path.stat().st_mtime_ns for path in finished})
+
+
+def assert_resumed(
+    repository: Path, interrupted: Interrupted, smoke: Workflow, *targets: str
+) -> None:
+    """Start the workflow again, and see that nothing is done twice or comes out different."""
+    assert not all((repository / target).exists() for target in targets)
+    output = submit(repository, *targets).succeeds()
+    for path, made in interrupted.finished.items():
+        assert path.stat().st_mtime_ns == made, path
+        assert f"output: {path.relative_to(repository)}" not in output
+    assert planned(repository, *targets) == Counter()
+    for target in SHORT:
+        with (
+            xr.open_dataset(repository / target) as own,
+            xr.open_dataset(smoke.repository / target) as other,
+        ):
+            xr.testing.assert_equal(own, other)
+
+
+def test_after_an_interrupt_jobs_are_cancelled_and_chains_resume(
+    repository: Path, smoke: Workflow, uninterrupted: tuple[Path, Path]
+) -> None:
+    at_work = functools.partial(checkpoints, repository)
+    interrupted = interrupt(repository, signal.SIGINT, at_work, *SHORT, LONG, *FIRST, "--jobs", "2")
+    assert interrupted.code != 0
+    wait_until(lambda: not slurm_jobs(repository, alive=True))
+    assert "CANCELLED" in {job.state for job in chains(repository)}
+    assert_resumed(repository, interrupted, smoke, *SHORT, LONG)
+    assert resumed_within(repository)
+    assert_same_draws(repository / f"results/smoke/{FAMILY}/samples.nc", uninterrupted[1])
+
+
+def test_after_a_termination_running_jobs_end_and_no_more_are_submitted(
+    repository: Path, smoke: Workflow
+) -> None:
+    interrupted = interrupt(repository, signal.SIGTERM, lambda: True, *SHORT, "--jobs", "1")
+    assert interrupted.code != 0
+    assert {job.state for job in slurm_jobs(repository)} == {"COMPLETED"}
+    assert len(chains(repository)) < len(SHORT)
+    assert_resumed(repository, interrupted, smoke, *SHORT)
+    assert len(chains(repository)) == len(SHORT)
+
+
+def commands_after_a_kill() -> str:
+    """The commands that docs/cluster.md gives for it."""
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    (block,) = [
+        part for part in re.findall(r"(?:^    .*\n)+", page, re.MULTILINE) if "scancel" in part
+    ]
+    return re.sub("^    ", "", block, flags=re.MULTILINE)
+
+
+def test_after_a_kill_orphans_are_cancelled_and_chains_resume(
+    repository: Path, smoke: Workflow, uninterrupted: tuple[Path, Path]
+) -> None:
+    at_work = functools.partial(checkpoints, repository)
+    interrupted = interrupt(
+        repository, signal.SIGKILL, at_work, *SHORT, LONG, *FIRST, "--jobs", "2"
+    )
+    assert interrupted.code == -signal.SIGKILL
+    assert slurm_jobs(repository, alive=True), "no job was left to cancel"
+    refused = submit(repository, *SHORT, LONG)
+    assert refused.process.wait(PATIENCE) != 0
+    assert "LockException" in refused.text
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands_after_a_kill()],
+        cwd=repository, env=environment, check=True, capture_output=True,
+    )  # fmt: skip
+    assert not slurm_jobs(repository, alive=True)
+    assert_resumed(repository, interrupted, smoke, *SHORT, LONG)
+    assert resumed_within(repository)
+    assert_same_draws(repository / f"results/smoke/{FAMILY}/samples.nc", uninterrupted[1])
+
+
+def test_a_chain_over_its_time_limit_gets_more_time_and_resumes(over_its_limit: Workflow) -> None:
+    over_its_limit.succeeds()
+    jobs = chains(over_its_limit.repository)
+    assert [job.state for job in jobs] == ["TIMEOUT"] * (len(jobs) - 1) + ["COMPLETED"]
+    assert len(jobs) > 1
+    assert [job.minutes for job in jobs] == list(range(1, len(jobs) + 1))
+    # Slurm says SIGTERM before SIGKILL, which is time enough for a checkpoint.
+    assert resumed_within(over_its_limit.repository)
