@@ -216,6 +216,11 @@ class KineticSettings(DynamicsSettings):
     friction: Positive = 1.0
     refresh: Count = 1
 
+    @property
+    def damping(self) -> float:
+        """Friction times the time between two steps with it."""
+        return self.friction * self.step_size * self.refresh
+
 
 class ExactSettings(ChainSettings):
     """Hamiltonian Monte Carlo of the activities, weights integrated out (THEORY 8).

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from weightsharing.errors import DeviceError, FileError, InterruptedRunError
 from weightsharing.records import Array, ExactSettings, Run, SamplerSettings, Task
 from weightsharing.sampling import (
     collective,
+    compiled,
     dynamics,
     exact,
     initial,
@@ -52,6 +54,7 @@ CODE = (
     initial,
     langevin,
     kinetic,
+    compiled,
     weights,
     marginal,
     collective,
@@ -228,7 +231,7 @@ def fingerprint(run: Run, task: Task, start_kernel: Array | None, device: torch.
     for module in (*CODE, inspect.getmodule(sample)):
         assert module is not None
         digest.update(inspect.getsource(module).encode())
-    digest.update(f"{torch.__version__} {device.type}".encode())
+    digest.update(f"{torch.__version__} {numba.__version__} {device.type}".encode())
     return digest.hexdigest()
 
 

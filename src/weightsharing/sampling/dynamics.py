@@ -13,12 +13,17 @@ import torch
 from torch import Tensor
 
 from weightsharing.networks import Weights
+from weightsharing.sampling.posterior import Posterior
 
-# Deviates of one chain from which on handing them to a thread is worth its while.
+# Numbers of one chain from which on handing it to a thread is worth its while.
 WORTH_A_THREAD = 2**16
 
 # One random stream for each chain, so that its draws do not depend on how many run beside it.
 Streams = list[torch.Generator]
+
+# Moves a batch of chains by one step, in place: (states, deviates, posterior of this step), the deviates
+# standard normal, (chain, weights), or None for a step without noise.
+Stepper = Callable[[Tensor, Tensor | None, Posterior], None]
 
 
 class Observation(NamedTuple):
@@ -68,21 +73,34 @@ def new_streams(seed: int, chains: int, device: torch.device) -> Streams:
 def fill_normal(memory: Tensor, streams: Streams) -> None:
     """Standard normal deviates, each chain's from its own stream.
 
-    PyTorch draws them on one core. Where there are many, chains are shared among the threads it may use,
-    which changes nothing in what is drawn.
+    PyTorch draws them on one core. Where there are many, chains are shared among threads, which changes
+    nothing in what is drawn.
     """
-    many = memory.device.type == "cpu" and memory[0].numel() >= WORTH_A_THREAD
-    if many and len(streams) > 1 and torch.get_num_threads() > 1:
-        inference = torch.is_inference_mode_enabled()  # it belongs to a thread
 
-        def fill(row: Tensor, stream: torch.Generator) -> None:
-            with torch.inference_mode(inference):
-                row.normal_(generator=stream)
+    def fill(chains: slice) -> None:
+        for row, stream in zip(memory[chains], streams[chains], strict=True):
+            row.normal_(generator=stream)
 
-        list(_pool(torch.get_num_threads()).map(fill, memory, streams))
+    by_thread(fill, memory)
+
+
+def by_thread(work: Callable[[slice], None], memory: Tensor) -> None:
+    """Do ``work`` on all chains of a batch (chain, number), shared among PyTorch's number of threads.
+
+    One thread does all where there is little to do, or a GPU to do it.
+    """
+    chains = len(memory)
+    threads = min(torch.get_num_threads(), chains)
+    if memory.device.type != "cpu" or memory[0].numel() < WORTH_A_THREAD or threads < 2:
+        work(slice(0, chains))
         return
-    for row, stream in zip(memory, streams, strict=True):
-        row.normal_(generator=stream)
+    inference = torch.is_inference_mode_enabled()  # it belongs to a thread
+
+    def share(number: int) -> None:
+        with torch.inference_mode(inference):
+            work(slice(number * chains // threads, (number + 1) * chains // threads))
+
+    list(_pool(threads).map(share, range(threads)))
 
 
 @cache

@@ -12,8 +12,15 @@ from weightsharing import networks
 from weightsharing.errors import DivergenceError, StepSizeError
 from weightsharing.networks import Weights
 from weightsharing.records import Array, KineticSettings, WeightSettings
-from weightsharing.sampling import initial, kinetic, langevin
-from weightsharing.sampling.dynamics import Dynamics, Observation, Streams, fill_normal, normal
+from weightsharing.sampling import compiled, initial, kinetic, langevin
+from weightsharing.sampling.dynamics import (
+    Dynamics,
+    Observation,
+    Stepper,
+    Streams,
+    fill_normal,
+    normal,
+)
 from weightsharing.sampling.posterior import Posterior
 
 # Largest step relative to the limit of stability in the stiffest direction. There SGLD has twice the
@@ -63,22 +70,19 @@ def dynamics(
     # Made at the first step and filled anew at each, to save the allocation.
     deviates: list[Tensor] = []
 
-    def fresh_noise(memory: Tensor, streams: Streams) -> Weights:
+    def fresh_noise(memory: Tensor, streams: Streams) -> Tensor:
         if not deviates:
             deviates.append(memory.new_empty(len(memory), size))
         fill_normal(deviates[0], streams)
-        return weights(deviates[0])
+        return deviates[0]
+
+    move = find_stepper(posterior, settings)
+    noise_every = settings.refresh if isinstance(settings, KineticSettings) else 1
 
     def advance(memory: Tensor, streams: Streams, step: int) -> None:
-        target = ramped(posterior, step, settings)
-        if isinstance(settings, KineticSettings):
-            refreshed = (step + 1) % settings.refresh == 0
-            noise = fresh_noise(memory, streams) if refreshed else None
-            damping = settings.friction * step_size * settings.refresh
-            moved, moving = weights(memory), velocities(memory)
-            kinetic.step(moved, moving, noise, target, step_size, damping)
-        else:
-            langevin.step(weights(memory), fresh_noise(memory, streams), target, step_size)
+        due = (step + 1) % noise_every == 0
+        noise = fresh_noise(memory, streams) if due else None
+        move(memory, noise, ramped(posterior, step, settings))
 
     def stiffness(curvature: float) -> float:
         """Share of the stability limit: eta k / 2 of SGLD, h^2 k / 4 of underdamped dynamics."""
@@ -127,6 +131,33 @@ def dynamics(
         check_every=max(1, round(CHECK_EVERY / step_size)),
         acceptance=lambda memory: None,
     )
+
+
+def find_stepper(posterior: Posterior, settings: WeightSettings) -> Stepper:
+    """What moves a batch of chains by one step, on the posterior's device."""
+    architecture, width = posterior.architecture, settings.width
+    features = posterior.inputs.shape[2]
+    size = initial.weight_count(architecture, width, features)
+
+    def blocks(memory: Tensor) -> Weights:
+        return initial.weights_in(memory, architecture, width, features)
+
+    def sgld(memory: Tensor, noise: Tensor | None, target: Posterior) -> None:
+        assert noise is not None, "SGLD has noise at every step"
+        langevin.step(blocks(memory), blocks(noise), target, settings.step_size)
+
+    if not isinstance(settings, KineticSettings):
+        return sgld
+    if posterior.inputs.device.type == "cpu":
+        return compiled.stepper(posterior, settings)
+    damping = settings.damping
+
+    def underdamped(memory: Tensor, noise: Tensor | None, target: Posterior) -> None:
+        deviates = None if noise is None else blocks(noise)
+        moved, moving = blocks(memory[:, :size]), blocks(memory[:, size:])
+        kinetic.step(moved, moving, deviates, target, settings.step_size, damping)
+
+    return underdamped
 
 
 def ramped(posterior: Posterior, step: int, settings: WeightSettings) -> Posterior:

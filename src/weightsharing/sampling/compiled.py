@@ -1,0 +1,335 @@
+"""A step of the underdamped dynamics on a CPU, compiled; ``kinetic.step`` says what it is.
+
+The same step as PyTorch's, chain by chain and with few passes over the weights: one for kick, drift,
+friction and noise together. A network of figure 5 stays in a core's cache for the whole step, and one of
+N = 2048 is read from memory less often.
+
+In a linear RNN all of backpropagation is one sequence of vectors. With e = y - f on S, y_k = (W^T)^k v
+and delta_p^t = dE/dh_p^t,
+
+    delta_p^t = -(1/kappa) sum_(t' >= t) e_p^(t'+1) y_(t'-t)
+    dE/dW = sum_k y_k z_k^T,    z_k = -(1/kappa) sum_(p, t >= 1) e_p^(t+k+1) h_p^(t-1)
+    dE/dU = sum_k y_k c_k^T,    c_k = -(1/kappa) sum_(p, t) e_p^(t+k+1) x_p^t
+
+so that the passes that find h^k find y_k as well, and the gradient has rank T - 1 instead of (T - 1) P.
+
+All but ``stepper`` is compiled by Numba at its first call, which takes seconds, and kept on disk. Arrays:
+W (matrix, unit, unit), U (unit, feature), v (unit,), inputs (time, pattern, feature), h and phi(h)
+(time, pattern, unit).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from weightsharing.records import Activation, KineticSettings
+from weightsharing.sampling.dynamics import Stepper, by_thread
+from weightsharing.sampling.posterior import Posterior
+
+Reals = NDArray[np.floating]
+
+CODES: dict[Activation, int] = {"linear": 0, "erf": 1, "tanh": 2, "relu": 3}
+LINEAR, ERF, TANH, _ = CODES.values()
+
+
+def stepper(posterior: Posterior, settings: KineticSettings) -> Stepper:
+    """``kinetic.step`` of all chains, in place, on a CPU.
+
+    states: (chain, 2 x weights). deviates: standard normal, (chain, weights), None without friction. The
+    posterior of a step differs from ``posterior`` in its targets only.
+    """
+    architecture, width = posterior.architecture, settings.width
+    prior, real = architecture.prior, posterior.inputs.numpy().dtype.type
+    h, kept = settings.step_size, math.exp(-settings.damping)
+    variances = np.array([prior.w / width, prior.u, prior.v])
+    inputs = posterior.inputs.contiguous().numpy()
+    shared, code = architecture.weight_matrices == 1, CODES[architecture.activation]
+    scales = (
+        variances.astype(real),
+        np.sqrt((1.0 - kept**2) * variances).astype(real),
+        np.array([-h, h, 0.5 * h, kept], real),
+    )
+
+    def advance(memory: Tensor, deviates: Tensor | None, target: Posterior) -> None:
+        shape = (len(memory), *inputs.shape[:2])
+        states = memory.numpy()
+        noise = states if deviates is None else deviates.numpy()  # of one type; not read if None
+        targets, supervised = (
+            values.expand(shape).contiguous().numpy()
+            for values in (target.targets, target.supervised)
+        )
+
+        def some(chains: slice) -> None:
+            step(
+                states[chains], noise[chains], deviates is not None, width, shared, code,
+                real(posterior.kappa), inputs, targets[chains], supervised[chains], *scales,
+            )  # fmt: skip
+
+        by_thread(some, memory)
+
+    return advance
+
+
+# Sums may be reordered, which vector instructions need; infinity and NaN stay what they are.
+_compiled = numba.njit(fastmath={"reassoc", "contract", "nsz"}, cache=True, nogil=True)
+
+
+@_compiled
+def activate(code: int, pre: Reals, post: Reals) -> None:
+    """post <- phi(pre), both (pattern, unit)."""
+    for pattern in range(pre.shape[0]):
+        for unit in range(pre.shape[1]):
+            h = pre[pattern, unit]
+            if code == ERF:
+                post[pattern, unit] = math.erf(0.5 * math.sqrt(math.pi) * h)
+            elif code == TANH:
+                post[pattern, unit] = math.tanh(h)
+            else:
+                post[pattern, unit] = max(h, 0.0)
+
+
+@_compiled
+def times_slope(code: int, pre: Reals, post: Reals, delta: Reals) -> None:
+    """delta <- delta x phi'(pre), all (pattern, unit)."""
+    for pattern in range(pre.shape[0]):
+        for unit in range(pre.shape[1]):
+            if code == ERF:
+                delta[pattern, unit] *= math.exp(-0.25 * math.pi * pre[pattern, unit] ** 2)
+            elif code == TANH:
+                delta[pattern, unit] *= 1.0 - post[pattern, unit] ** 2
+            elif pre[pattern, unit] <= 0.0:
+                delta[pattern, unit] = 0.0
+
+
+@_compiled
+def add_products(matrix: Reals, vectors: Reals, sums: Reals) -> None:
+    """sums_p <- sums_p + M vectors_p, both (p, unit), for a matrix (row, unit)."""
+    for row in range(matrix.shape[0]):
+        for p in range(len(vectors)):
+            total = matrix[row, 0] * vectors[p, 0]
+            for column in range(1, matrix.shape[1]):
+                total += matrix[row, column] * vectors[p, column]
+            sums[p, row] += total
+
+
+@_compiled
+def add_transposed_products(matrix: Reals, vectors: Reals, sums: Reals) -> None:
+    """sums_p <- sums_p + M^T vectors_p, likewise."""
+    for row in range(matrix.shape[0]):
+        for p in range(len(vectors)):
+            factor = vectors[p, row]
+            for column in range(matrix.shape[1]):
+                sums[p, column] += factor * matrix[row, column]
+
+
+@_compiled
+def errors(post: Reals, readout: Reals, targets: Reals, supervised: Reals, error: Reals) -> None:
+    """error <- y - f on S, 0 elsewhere, (time, pattern)."""
+    error[:] = 0.0
+    for time in range(len(post)):
+        for pattern in range(post.shape[1]):
+            if supervised[time, pattern] != 0.0:
+                total = readout[0] * post[time, pattern, 0]
+                for unit in range(1, readout.size):
+                    total += readout[unit] * post[time, pattern, unit]
+                error[time, pattern] = targets[time, pattern] - total / readout.size
+
+
+@_compiled
+def forward(code: int, matrices: Reals, pre: Reals, post: Reals) -> None:
+    """h^t and phi(h^t) at all times; ``pre`` holds U x before and h after."""
+    for time in range(len(pre)):
+        if time > 0:
+            add_products(matrices[min(time, len(matrices)) - 1], post[time - 1], pre[time])
+        if code != LINEAR:
+            activate(code, pre[time], post[time])
+
+
+@_compiled
+def backward(
+    code: int,
+    matrices: Reals,
+    readout: Reals,
+    pre: Reals,
+    post: Reals,
+    error: Reals,
+    kappa: float,
+    delta: Reals,
+) -> None:
+    """delta <- dE/dh, (time, pattern, unit)."""
+    for time in range(len(pre) - 1, -1, -1):
+        for pattern in range(pre.shape[1]):
+            factor = -error[time, pattern] / kappa
+            for unit in range(readout.size):
+                delta[time, pattern, unit] = factor * readout[unit]
+        if time + 1 < len(pre):
+            matrix = matrices[min(time + 1, len(matrices)) - 1]
+            add_transposed_products(matrix, delta[time + 1], delta[time])
+        if code != LINEAR:
+            times_slope(code, pre[time], post[time], delta[time])
+
+
+@_compiled
+def both_ways(matrix: Reals, pre: Reals, sequence: Reals) -> None:
+    """h^t = W h^(t-1) + U x^t, and y_t = W^T y_(t-1) in the same passes over W.
+
+    pre: holds U x before and h after. sequence: (time, unit), y_0 = v before and all y_t after.
+    """
+    sequence[1:] = 0.0
+    units = len(matrix)
+    for time in range(1, len(pre)):
+        for row in range(units):
+            for p in range(pre.shape[1]):
+                total = matrix[row, 0] * pre[time - 1, p, 0]
+                for column in range(1, units):
+                    total += matrix[row, column] * pre[time - 1, p, column]
+                pre[time, p, row] += total
+            factor = sequence[time - 1, row]
+            for column in range(units):
+                sequence[time, column] += factor * matrix[row, column]
+
+
+@_compiled
+def correlate(error: Reals, values: Reals, kappa: float, found: Reals) -> None:
+    """found_k <- -(1/kappa) sum_(p, t) e_p^(t+k) values_p^t, (time k, component).
+
+    error: (time, pattern). values: (time, pattern, component).
+    """
+    found[:] = 0.0
+    for lag in range(len(found)):
+        for time in range(len(found) - lag):
+            for pattern in range(values.shape[1]):
+                factor = -error[time + lag, pattern] / kappa
+                if factor != 0.0:
+                    for component in range(values.shape[2]):
+                        found[lag, component] += factor * values[time, pattern, component]
+
+
+@_compiled
+def move(
+    block: Reals,
+    velocity: Reals,
+    left: Reals,
+    right: Reals,
+    deviates: Reals,
+    refreshed: bool,
+    variance: float,
+    spread: float,
+    times: Reals,
+) -> None:
+    """Kick, drift and, if ``refreshed``, friction and noise of a block of weights, (row, column).
+
+    The gradient of the loss is left^T right, left (rank, row) and right (rank, column). variance: of the
+    prior. spread: standard deviation of the noise. times: -h, h, h / 2 and exp(-damping).
+    """
+    back, ahead, half, kept = times
+    scale = back * variance
+    rank, columns = right.shape
+    for row in range(len(block)):
+        for column in range(columns):
+            velocity[row, column] += back * block[row, column]
+        # Four at a time: a sum in registers instead of four passes over the row.
+        for index in range(0, rank - 3, 4):
+            a, b = scale * left[index, row], scale * left[index + 1, row]
+            c, d = scale * left[index + 2, row], scale * left[index + 3, row]
+            for column in range(columns):
+                velocity[row, column] += (
+                    a * right[index, column]
+                    + b * right[index + 1, column]
+                    + c * right[index + 2, column]
+                    + d * right[index + 3, column]
+                )
+        for index in range(rank - rank % 4, rank):
+            a = scale * left[index, row]
+            for column in range(columns):
+                velocity[row, column] += a * right[index, column]
+        if refreshed:
+            for column in range(columns):
+                middle = block[row, column] + half * velocity[row, column]
+                velocity[row, column] = (
+                    kept * velocity[row, column] + spread * deviates[row, column]
+                )
+                block[row, column] = middle + half * velocity[row, column]
+        else:
+            for column in range(columns):
+                block[row, column] += ahead * velocity[row, column]
+
+
+@_compiled
+def step(
+    memory: Reals,
+    noise: Reals,
+    refreshed: bool,
+    width: int,
+    shared: bool,
+    code: int,
+    kappa: float,
+    inputs: Reals,
+    targets: Reals,
+    supervised: Reals,
+    variances: Reals,
+    spreads: Reals,
+    times: Reals,
+) -> None:
+    """One step of a batch of chains, in place.
+
+    memory: (chain, 2 x weights), weights W, U, v and velocities. noise: standard normal deviates
+    (chain, weights), read only if ``refreshed``. shared: whether all times have one matrix. code: of
+    ``CODES``. targets and supervised: (chain, time, pattern). variances: of the prior, w/N, u and v.
+    spreads: standard deviations of the noise of each block. times: -h, h, h / 2 and exp(-damping).
+    All reals have the precision of ``memory``.
+    """
+    steps, patterns, features = inputs.shape
+    numbers = memory.shape[1] // 2
+    count = 1 if shared else steps - 1
+    first, second = count * width * width, count * width * width + width * features
+    pre = np.empty((steps, patterns, width), memory.dtype)
+    post = pre if code == LINEAR else np.empty_like(pre)
+    delta = np.empty_like(pre)
+    error = np.empty((steps, patterns), memory.dtype)
+    sequence, through = (
+        np.empty((steps, width), memory.dtype),
+        np.empty((steps, width), memory.dtype),
+    )
+    into = np.empty((steps, features), memory.dtype)
+    for chain in range(memory.shape[0]):
+        weights, velocities = memory[chain, :numbers], memory[chain, numbers:]
+        deviates = noise[chain, :numbers]
+        matrices = weights[:first].reshape(count, width, width)
+        speeds = velocities[:first].reshape(count, width, width)
+        random = deviates[:first].reshape(count, width, width)
+        from_input = weights[first:second].reshape(width, features)
+        readout = weights[second:]
+        pre[:] = 0.0
+        add_products(from_input, inputs.reshape(-1, features), pre.reshape(-1, width))
+        if shared and code == LINEAR:
+            sequence[0] = readout
+            both_ways(matrices[0], pre, sequence)
+            errors(pre, readout, targets[chain], supervised[chain], error)
+            correlate(error[1:], pre[:-1], kappa, through[:-1])
+            correlate(error, inputs, kappa, into)
+            move(matrices[0], speeds[0], sequence[:-1], through[:-1],
+                 random[0], refreshed, variances[0], spreads[0], times)  # fmt: skip
+            by_input, to_input = sequence, into
+        else:
+            forward(code, matrices, pre, post)
+            errors(post, readout, targets[chain], supervised[chain], error)
+            backward(code, matrices, readout, pre, post, error, kappa, delta)
+            for index in range(count):
+                until = steps if shared else index + 2
+                move(matrices[index], speeds[index],
+                     delta[index + 1 : until].reshape(-1, width),
+                     post[index : until - 1].reshape(-1, width),
+                     random[index], refreshed, variances[0], spreads[0], times)  # fmt: skip
+            by_input, to_input = delta.reshape(-1, width), inputs.reshape(-1, features)
+        move(from_input, velocities[first:second].reshape(width, features), by_input, to_input,
+             deviates[first:second].reshape(width, features),
+             refreshed, variances[1], spreads[1], times)  # fmt: skip
+        move(readout.reshape(1, width), velocities[second:].reshape(1, width),
+             (-error / kappa).reshape(-1, 1), post.reshape(-1, width),
+             deviates[second:].reshape(1, width), refreshed, variances[2], spreads[2], times)  # fmt: skip
