@@ -21,7 +21,13 @@ from torch import Tensor
 
 from weightsharing.networks import activate, activation_slope, by_time
 from weightsharing.sampling.initial import activities_from_prior
-from weightsharing.sampling.posterior import Posterior, masked, shift, shift_back
+from weightsharing.sampling.posterior import (
+    Posterior,
+    masked,
+    shift,
+    shift_back,
+    supervised_outputs,
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,11 @@ class Marginal:
     """The density of g on the reachable directions, of number d.
 
     posterior: in float64. width: N. basis B: (T P, d). input_kernel: u x x^T, (T P, T P). chosen: indices
-    t P + p of the supervised outputs. labels: y_S, (supervised,), or (chain, supervised) if they differ.
+    t P + p of the outputs that any chain is supervised at. mask: which chain is at which, 0 or 1,
+    (1 or chain, chosen). labels: y_S, 0 off the mask, of the same shape.
+
+    With M the mask on the diagonal, kappa + v Phi_SS stands for kappa + v M Phi M: the answer vanishes off
+    the mask, and the determinant has a constant factor for each output that a chain is not supervised at.
     """
 
     posterior: Posterior
@@ -37,7 +47,13 @@ class Marginal:
     basis: Tensor
     input_kernel: Tensor
     chosen: Tensor
+    mask: Tensor
     labels: Tensor
+
+    @property
+    def pairs(self) -> Tensor:
+        """The mask of pairs of outputs, (1 or chain, chosen, chosen)."""
+        return self.mask[:, :, None] * self.mask[:, None, :]
 
     @property
     def dimension(self) -> int:
@@ -85,14 +101,15 @@ def build(posterior: Posterior, width: int) -> Marginal:
         shift(prior_kernel, patterns), posterior
     )
     values, vectors = torch.linalg.eigh(covariance)
-    chosen = torch.nonzero(posterior.supervised.flatten())[:, 0]
+    chosen, mask = supervised_outputs(posterior)
     return Marginal(
         posterior=posterior,
         width=width,
         basis=vectors[:, values > 1e-10 * values.max()],
         input_kernel=input_kernel,
         chosen=chosen,
-        labels=posterior.targets.flatten()[chosen],
+        mask=mask,
+        labels=posterior.targets.flatten(1)[:, chosen],
     )
 
 
@@ -109,7 +126,7 @@ def moments(marginal: Marginal, position: Tensor, post: Tensor) -> Moments:
     phi = post.mT @ post / marginal.width
     carried = masked(shift(phi, patterns), marginal.posterior)
     covariance = marginal.basis.T @ (marginal.input_kernel + prior.w * carried) @ marginal.basis
-    supervised = phi[:, marginal.chosen[:, None], marginal.chosen]
+    supervised = marginal.pairs * phi[:, marginal.chosen[:, None], marginal.chosen]
     noisy = prior.v * supervised + marginal.posterior.kappa * torch.eye(
         len(marginal.chosen), dtype=phi.dtype, device=phi.device
     )
@@ -149,7 +166,7 @@ def gradient(marginal: Marginal, position: Tensor) -> Tensor:
     mismatch = marginal.basis @ (inverse @ found.kernel @ inverse - inverse) @ marginal.basis.T
     conjugate = prior.w * shift_back(masked(mismatch, marginal.posterior), patterns)
     loss = prior.v * found.answer[:, :, None] * found.answer[:, None, :]
-    loss = loss - prior.v / marginal.width * torch.linalg.inv_ex(found.noisy)[0]
+    loss = loss - prior.v / marginal.width * marginal.pairs * torch.linalg.inv_ex(found.noisy)[0]
     conjugate[:, marginal.chosen[:, None], marginal.chosen] += loss
     pull = post @ conjugate
     if architecture.activation != "linear":
@@ -186,8 +203,8 @@ def draw_outputs(marginal: Marginal, phi: Tensor, deviates: Tensor) -> Tensor:
     """
     v = marginal.posterior.architecture.prior.v
     chosen = marginal.chosen
-    seen = v * phi[:, :, chosen]
-    noisy = seen[:, chosen] + marginal.posterior.kappa * torch.eye(
+    seen = v * phi[:, :, chosen] * marginal.mask[:, None, :]
+    noisy = marginal.mask[:, :, None] * seen[:, chosen] + marginal.posterior.kappa * torch.eye(
         len(chosen), dtype=phi.dtype, device=phi.device
     )
     mean = seen @ torch.linalg.solve(noisy, marginal.labels.expand(len(phi), -1))[..., None]
