@@ -50,7 +50,7 @@ def density(
     prior: Prior = OTHER_PRIOR,
 ) -> marginal.Marginal:  # fmt: skip
     architecture = Architecture(kind=kind, activation=activation, steps=task.steps, prior=prior)
-    target = posterior.build(task, architecture, kappa, CPU, torch.float64)
+    target = posterior.build([task], architecture, kappa, CPU, torch.float64)
     return marginal.build(target, width)
 
 
@@ -488,7 +488,7 @@ def test_weights_given_the_activities_produce_them(kind: Kind) -> None:
     samples = sample(run, task)
     assert samples.weights is not None
     weights = Weights(*(torch.as_tensor(block)[None] for block in samples.weights))
-    target = posterior.build(task, run.architecture, run.kappa, CPU, torch.float64)
+    target = posterior.build([task], run.architecture, run.kappa, CPU, torch.float64)
     activities = networks.forward(weights, target.inputs, run.architecture)
     kernel = networks.kernel(activities.pre)[0].numpy()
     np.testing.assert_allclose(kernel, samples.kernel[0, -1], atol=1e-9)

@@ -26,7 +26,7 @@ def posterior(kind: Kind, activation: Activation = "linear", seed: int = 0) -> P
         generator.normal(size=(2, STEPS, FEATURES)), generator.normal(size=(2, STEPS)), supervised
     )
     architecture = Architecture(kind=kind, steps=STEPS, activation=activation, prior=PRIOR)
-    return posteriors.build(task, architecture, 0.3, torch.device("cpu"), torch.float64)
+    return posteriors.build([task], architecture, 0.3, torch.device("cpu"), torch.float64)
 
 
 def weights_of(
@@ -155,7 +155,7 @@ def test_curvature_is_that_of_the_gauss_newton_matrix(kind: Kind) -> None:
         def output(*own: Tensor) -> Tensor:
             own_weights = Weights(*own)
             activities = networks.forward(own_weights, target.inputs, target.architecture)
-            chosen = target.supervised.bool()
+            chosen = target.supervised[0].bool()
             return networks.outputs(own_weights, activities)[0][chosen]
 
         jacobian = torch.autograd.functional.jacobian(output, tuple(blocks))
@@ -208,7 +208,7 @@ def test_weights_from_a_kernel_produce_it_and_fit_the_labels(kind: Kind) -> None
     deviates = torch.randn(chains, width, steps * patterns, generator=stream, dtype=torch.float64)
     prior = weights_of(target.architecture, width, chains, seed=6)
     wanted_pre = initial.activities_from_kernel(matrix, deviates, target)
-    chosen = target.supervised.bool()
+    chosen = target.supervised[0].bool()
     noise = torch.randn(chains, int(chosen.sum()), generator=stream, dtype=torch.float64)
     weights = initial.given_activities(wanted_pre, target, prior, noise)
     activities = networks.forward(weights, target.inputs, target.architecture)
@@ -225,7 +225,7 @@ def test_weights_from_a_kernel_produce_it_and_fit_the_labels(kind: Kind) -> None
     before = networks.outputs(prior, activities)[:, chosen]
     phi = activities.post[:, chosen]
     gram = PRIOR.v * phi @ phi.mT / width + target.kappa * torch.eye(int(chosen.sum())).double()
-    missed = (target.targets[chosen] - before - drawn)[..., None]
+    missed = (target.targets[0, chosen] - before - drawn)[..., None]
     left = target.kappa * torch.linalg.solve(gram, missed)
     torch.testing.assert_close(error - drawn, left[..., 0], rtol=1e-8, atol=1e-10)
 

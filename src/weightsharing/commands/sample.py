@@ -118,8 +118,10 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 def member_groups(
     run: Run, tasks: Sequence[Task], starts: Sequence[Array | None]
 ) -> dict[str, list[Member]]:
-    """The members that move together, by the name of their group: of the run, if there is one group only,
-    or of the member, if the group has one only. Raises DeviceError if there is no GPU where one is wanted.
+    """The members that move together, by the name of their group.
+
+    It is the member's if the group has one only, and the run's if there is one group only. Raises
+    DeviceError if there is no GPU where one is wanted.
     """
     members = [Member(*each) for each in zip(run.members, tasks, starts, strict=True)]
     try:

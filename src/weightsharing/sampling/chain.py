@@ -97,7 +97,7 @@ DRAWN = ("kernel", "activation_kernel", "output", "loss", "eigenvalues")
 
 @dataclass(frozen=True)
 class Member:
-    """A run of a single task; ``start_kernel`` H of its first activities, (T P, T P), None for the prior."""
+    """A run of a single task, and H of its first activities, (T P, T P); None starts from the prior."""
 
     run: Run
     task: Task
@@ -148,7 +148,7 @@ def sample_together(
 ) -> list[Samples]:
     """Draw from the posteriors of members of a family by their sampler; kernels, outputs, loss of each.
 
-    They move in one batch, each by its own random numbers: its draws are those it has alone, up to rounding.
+    They move in one batch, each by its own random numbers: at each step up to rounding as if alone.
     checkpoint: file to resume from if it exists, written every ``checkpoint_seconds`` and at the end;
     the caller removes it once the draws are stored.
     progress: called with (steps done, steps in all). stopping: asked after each step whether to
@@ -243,9 +243,9 @@ def find_device(name: str) -> torch.device:
 def group_size(run: Run, device: torch.device) -> int:
     """How many members of a family move together: as many as make their steps cheaper.
 
-    The states of the exact sampler of linear networks are so small that a step costs what it costs to call
-    its operations, however many chains it moves. Weights keep a CPU busy with one member; a GPU is busy
-    only with many. Where weights are drawn for given activities, those of all chains are held at a time.
+    The states of the exact sampler of linear networks are so small that most of a step's cost is that of
+    calling its operations, however many chains they move. The weights of one member keep a CPU busy, those
+    of many a GPU. Where weights are drawn for given activities, those of all chains are held at a time.
     """
     settings, architecture = run.sampler, run.architecture
     if device.type == "cpu" and not isinstance(settings, ExactSettings):

@@ -38,8 +38,8 @@ class Marginal:
     t P + p of the outputs that any chain is supervised at. mask: which chain is at which, 0 or 1,
     (1 or chain, chosen). labels: y_S, 0 off the mask, of the same shape.
 
-    With M the mask on the diagonal, kappa + v Phi_SS stands for kappa + v M Phi M: the answer vanishes off
-    the mask, and the determinant has a constant factor for each output that a chain is not supervised at.
+    With the mask M as a diagonal matrix, kappa + v M Phi M takes the place of kappa + v Phi_SS: the answer
+    vanishes off the mask, and the determinant has a constant factor for each output that is masked.
     """
 
     posterior: Posterior
