@@ -243,9 +243,9 @@ def find_device(name: str) -> torch.device:
 def group_size(run: Run, device: torch.device) -> int:
     """How many members of a family move together: as many as make their steps cheaper.
 
-    The states of the exact sampler of linear networks are so small that most of a step's cost is that of
-    calling its operations, however many chains they move. The weights of one member keep a CPU busy, those
-    of many a GPU. Where weights are drawn for given activities, those of all chains are held at a time.
+    The states of the exact sampler of linear networks are so small that a step is mostly the calls of
+    its operations, however many chains they move. A CPU is kept busy by the weights of one member, a GPU
+    by those of many. Where weights are drawn for given activities, those of all chains are held at once.
     """
     settings, architecture = run.sampler, run.architecture
     if device.type == "cpu" and not isinstance(settings, ExactSettings):
