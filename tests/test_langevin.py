@@ -167,6 +167,37 @@ def test_curvature_is_that_of_the_gauss_newton_matrix(kind: Kind) -> None:
         assert found[chain].item() == pytest.approx(1.0 + largest.item(), rel=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_chains_of_other_sets_have_weights_and_curvatures_of_their_own(kind: Kind) -> None:
+    """Curvature, energy, and weights given activities and labels: together as each set alone."""
+    generator = np.random.default_rng(0)
+    inputs, targets = generator.normal(size=(2, STEPS, FEATURES)), generator.normal(size=(2, STEPS))
+    sets = [[(0, 1), (1, 0), (1, 3)], [(0, 1)], [(0, 3), (1, 2)]]
+    tasks = []
+    for chosen in sets:
+        supervised = np.zeros((2, STEPS), dtype=bool)
+        supervised[tuple(np.transpose(chosen))] = True
+        tasks.append(Task(inputs, targets, supervised))
+    architecture = Architecture(kind=kind, steps=STEPS, activation="erf", prior=PRIOR)
+    rest = (architecture, 0.3, torch.device("cpu"), torch.float64)
+    together = posteriors.build(tasks, *rest)
+    weights = weights_of(architecture)
+    pre = networks.forward(weights_of(architecture, seed=3), together.inputs, architecture).pre
+    streams = [torch.Generator().manual_seed(seed) for seed in range(3)]
+    noise = initial.noise_of_labels(together, streams)
+    drawn = initial.given_activities(pre, together, weights, noise)
+    curvature, energy = langevin.curvature(weights, together), langevin.energy(weights, together)
+    for index, task in enumerate(tasks):
+        own = slice(index, index + 1)
+        alone, mine = posteriors.build([task], *rest), Weights(*(block[own] for block in weights))
+        torch.testing.assert_close(curvature[own], langevin.curvature(mine, alone))
+        torch.testing.assert_close(energy[own], langevin.energy(mine, alone))
+        own_noise = initial.noise_of_labels(alone, [torch.Generator().manual_seed(index)])
+        expected = initial.given_activities(pre[own], alone, mine, own_noise)
+        for block, value in zip(drawn, expected, strict=True):
+            torch.testing.assert_close(block[own], value, rtol=1e-8, atol=1e-9)
+
+
 def test_stability_limit_is_at_step_size_times_curvature_two() -> None:
     """A disturbance of trained weights dies out below the limit and grows beyond it.
 
