@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 def test_the_energy_of_the_others_is_ours(kind: Kind) -> None:
     run = steps.benchmark_run(kind, 12)
     task = make_task(run.task, steps.STEPS)
-    target = posterior.build(task, run.architecture, run.kappa, CPU, torch.float32)
+    target = posterior.build([task], run.architecture, run.kappa, CPU, torch.float32)
     stream = torch.Generator().manual_seed(3)
     matrices = run.architecture.weight_matrices
     shapes = ((matrices, 12, 12), (12, steps.PATTERNS), (12,))

@@ -23,7 +23,7 @@ from weightsharing.measures import Estimate, branch_signs, estimate
 from weightsharing.networks import Weights
 from weightsharing.records import Array, Device, Kind, LangevinSettings, Run, Task
 from weightsharing.sampling import chain, dynamics, langevin, posterior, weights
-from weightsharing.sampling.chain import Samples, sample
+from weightsharing.sampling.chain import Member, Samples, sample
 from weightsharing.storage import task_dataset, write_dataset, write_record
 from weightsharing.symmetry import order_parameter, reflect_kernel
 from weightsharing.tasks import make_task
@@ -159,8 +159,8 @@ def test_labels_grow_over_the_ramp() -> None:
     run = endpoint_run(4.0, burn_in=0.5, ramp=0.3)
     assert isinstance(run.sampler, LangevinSettings)
     cpu = torch.device("cpu")
-    target = posterior.build(task_of(run), run.architecture, KAPPA, cpu, torch.float64)
-    sizes = [float(weights.ramped(target, n, run.sampler).targets[-1, 0]) for n in range(400)]
+    target = posterior.build([task_of(run)], run.architecture, KAPPA, cpu, torch.float64)
+    sizes = [float(weights.ramped(target, n, run.sampler).targets[0, -1, 0]) for n in range(400)]
     np.testing.assert_allclose(sizes[:300], 2.0 * np.arange(1, 301) / 300)
     assert set(sizes[300:]) == {2.0}
 
@@ -171,8 +171,8 @@ def test_checkpoint_of_another_run_or_damaged_is_not_used(
     run = endpoint_run(3.0, burn_in=0.5, duration=0.5, draws=5)
     checkpoint = tmp_path / "c.safetensors"
     cpu = torch.device("cpu")
-    method = chain.find_dynamics(run, task_of(run), None, cpu)
-    state = chain._begin(run, task_of(run), method, cpu)
+    method = chain.find_dynamics([Member(run, task_of(run))], cpu)
+    state = chain._begin([Member(run, task_of(run))], method, cpu)
     chain.save_checkpoint(state, checkpoint, "another key")
     whole = sample(run, task_of(run))
     assert_equal(sample(run, task_of(run), checkpoint), whole)
@@ -186,13 +186,14 @@ def test_fingerprint_covers_parameters_task_and_start() -> None:
     run = endpoint_run(3.0)
     task, cpu = task_of(run), torch.device("cpu")
     keys = {
-        chain.fingerprint(run, task, None, cpu),
-        chain.fingerprint(run.model_copy(update={"kappa": 0.2}), task, None, cpu),
-        chain.fingerprint(run, Task(task.inputs * 2, task.targets, task.supervised), None, cpu),
-        chain.fingerprint(run, task, np.eye(4), cpu),
-        chain.fingerprint(run, task, None, torch.device("cuda")),
+        chain.fingerprint([Member(run, task)], cpu),
+        chain.fingerprint([Member(run, task)] * 2, cpu),
+        chain.fingerprint([Member(run.model_copy(update={"kappa": 0.2}), task)], cpu),
+        chain.fingerprint([Member(run, Task(task.inputs * 2, task.targets, task.supervised))], cpu),
+        chain.fingerprint([Member(run, task, np.eye(4))], cpu),
+        chain.fingerprint([Member(run, task)], torch.device("cuda")),
     }
-    assert len(keys) == 5
+    assert len(keys) == 6
 
 
 def test_step_size_too_large_is_refused_with_advice() -> None:

@@ -50,7 +50,7 @@ def density(
     prior: Prior = OTHER_PRIOR,
 ) -> marginal.Marginal:  # fmt: skip
     architecture = Architecture(kind=kind, activation=activation, steps=task.steps, prior=prior)
-    target = posterior.build(task, architecture, kappa, CPU, torch.float64)
+    target = posterior.build([task], architecture, kappa, CPU, torch.float64)
     return marginal.build(target, width)
 
 
@@ -181,6 +181,68 @@ def test_outputs_have_the_law_of_readouts_given_the_activities(activation: Activ
     covariance = np.cov(reference.T)
     scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)) * 4 / count)
     assert_z(np.cov(drawn.T), covariance, scale)
+
+
+# --- chains that are supervised at other outputs than each other ------------------------------
+
+
+SETS = ({1, 2, 4}, {3}, {2, 3})
+
+
+def densities(
+    kind: Kind, activation: Activation
+) -> tuple[marginal.Marginal, list[marginal.Marginal]]:
+    """The density of chains of one set each, and of each set alone."""
+    tasks = [rotation(4, chosen)[0] for chosen in SETS]
+    architecture = Architecture(kind=kind, activation=activation, steps=4, prior=OTHER_PRIOR)
+    together = posterior.build(tasks, architecture, 0.3, CPU, torch.float64)
+    alone = [density(task, kind, activation, 11) for task in tasks]
+    return marginal.build(together, 11), alone
+
+
+@pytest.mark.parametrize("activation", ["linear", "erf"])
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_chains_of_other_sets_have_energies_and_gradients_of_their_own(
+    kind: Kind, activation: Activation
+) -> None:
+    """Against each set alone, whose formula has no mask, and against finite differences."""
+    together, alone = densities(kind, activation)
+    first, second = untrained(together, 3), untrained(together, 3, seed=1)
+    change = marginal.energy(together, second) - marginal.energy(together, first)
+    slope = marginal.gradient(together, first)
+    phi = marginal.kernels(together, first)[1]
+    outputs = marginal.draw_outputs(together, phi, torch.zeros(3, 4).double())
+    for index, target in enumerate(alone):
+        own = slice(index, index + 1)
+        assert target.chosen.tolist() == [time - 1 for time in sorted(SETS[index])]
+        expected = marginal.energy(target, second[own]) - marginal.energy(target, first[own])
+        torch.testing.assert_close(change[own], expected)
+        torch.testing.assert_close(slope[own], marginal.gradient(target, first[own]))
+        mean = marginal.draw_outputs(target, phi[own], torch.zeros(1, 4).double())
+        torch.testing.assert_close(outputs[own], mean)
+    direction, step = normal(*first.shape, seed=2), 1e-5
+    change = marginal.energy(together, first + step * direction)
+    change = (change - marginal.energy(together, first - step * direction)) / (2 * step)
+    torch.testing.assert_close(change, (slope * direction).sum((1, 2)), rtol=1e-6, atol=1e-6)
+
+
+def test_random_numbers_of_labels_are_as_many_as_a_chain_has_of_them() -> None:
+    together, alone = densities("rnn", "linear")
+    streams = [torch.Generator().manual_seed(seed) for seed in range(3)]
+    noise = initial.noise_of_labels(together.posterior, streams)
+    torch.testing.assert_close(noise != 0, together.mask.bool())
+    for index, target in enumerate(alone):
+        stream = torch.Generator().manual_seed(index)
+        own = initial.noise_of_labels(target.posterior, [stream])
+        assert torch.equal(noise[index][noise[index] != 0], own[0])
+        assert torch.equal(stream.get_state(), streams[index].get_state())
+
+
+def test_tasks_of_other_inputs_are_not_moved_together() -> None:
+    architecture = Architecture(kind="rnn", steps=3)
+    tasks = [rotation(3, {1})[0], TASKS["late input"]]
+    with pytest.raises(ValueError, match="inputs differ"):
+        posterior.build(tasks, architecture, 0.3, CPU, torch.float64)
 
 
 # --- the dynamics -----------------------------------------------------------------------------
@@ -488,7 +550,7 @@ def test_weights_given_the_activities_produce_them(kind: Kind) -> None:
     samples = sample(run, task)
     assert samples.weights is not None
     weights = Weights(*(torch.as_tensor(block)[None] for block in samples.weights))
-    target = posterior.build(task, run.architecture, run.kappa, CPU, torch.float64)
+    target = posterior.build([task], run.architecture, run.kappa, CPU, torch.float64)
     activities = networks.forward(weights, target.inputs, run.architecture)
     kernel = networks.kernel(activities.pre)[0].numpy()
     np.testing.assert_allclose(kernel, samples.kernel[0, -1], atol=1e-9)
@@ -498,9 +560,10 @@ def test_weights_given_the_activities_produce_them(kind: Kind) -> None:
 
 def test_step_size_adapts_to_the_acceptance_aimed_at() -> None:
     for aimed in (0.6, 0.9):
+        # Chains differ much in the steps they find; sixteen of them average over that.
         run = exact_run(
-            3.0, steps=6, width=16, warm_up=300, draws=200, acceptance=aimed, leapfrog_steps=3
-        )
+            3.0, steps=6, width=16, warm_up=300, draws=200, acceptance=aimed, leapfrog_steps=3, chains=16
+        )  # fmt: skip
         samples = sample(run, make_task(run.task, 6))
         assert samples.acceptance == pytest.approx(aimed, abs=0.12)
 

@@ -188,9 +188,9 @@ def test_a_damaged_checkpoint_is_not_resumed_from(
         torch.device("cpu"),
         tmp_path / "c.safetensors",
     )
-    task = make_task(run.task, run.architecture.steps)
-    method = chain.find_dynamics(run, task, None, cpu)
-    state = chain._begin(run, task, method, cpu)
+    members = [chain.Member(run, make_task(run.task, run.architecture.steps))]
+    method = chain.find_dynamics(members, cpu)
+    state = chain._begin(members, method, cpu)
     chain.save_checkpoint(state, path, "key")
     content = path.read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
@@ -236,9 +236,10 @@ def write_figure(path: Path) -> None:
 
 
 def write_checkpoint(path: Path) -> None:
-    task, cpu = make_task(SHORT.task, SHORT.architecture.steps), torch.device("cpu")
-    method = chain.find_dynamics(SHORT, task, None, cpu)
-    chain.save_checkpoint(chain._begin(SHORT, task, method, cpu), path, "key")
+    members = [chain.Member(SHORT, make_task(SHORT.task, SHORT.architecture.steps))]
+    cpu = torch.device("cpu")
+    method = chain.find_dynamics(members, cpu)
+    chain.save_checkpoint(chain._begin(members, method, cpu), path, "key")
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {
@@ -454,7 +455,7 @@ def test_a_gradient_that_is_nan_ends_the_run_at_the_next_check(
 
 def key_of(run: Run) -> str:
     task = make_task(run.task, run.architecture.steps)
-    return chain.fingerprint(run, task, None, torch.device("cpu"))
+    return chain.fingerprint([chain.Member(run, task)], torch.device("cpu"))
 
 
 # --- devices ----------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def posterior(kind: Kind, activation: Activation = "linear", seed: int = 0) -> P
         generator.normal(size=(2, STEPS, FEATURES)), generator.normal(size=(2, STEPS)), supervised
     )
     architecture = Architecture(kind=kind, steps=STEPS, activation=activation, prior=PRIOR)
-    return posteriors.build(task, architecture, 0.3, torch.device("cpu"), torch.float64)
+    return posteriors.build([task], architecture, 0.3, torch.device("cpu"), torch.float64)
 
 
 def weights_of(
@@ -155,7 +155,7 @@ def test_curvature_is_that_of_the_gauss_newton_matrix(kind: Kind) -> None:
         def output(*own: Tensor) -> Tensor:
             own_weights = Weights(*own)
             activities = networks.forward(own_weights, target.inputs, target.architecture)
-            chosen = target.supervised.bool()
+            chosen = target.supervised[0].bool()
             return networks.outputs(own_weights, activities)[0][chosen]
 
         jacobian = torch.autograd.functional.jacobian(output, tuple(blocks))
@@ -165,6 +165,37 @@ def test_curvature_is_that_of_the_gauss_newton_matrix(kind: Kind) -> None:
         )
         largest = torch.linalg.eigvalsh(WIDTH / target.kappa * rows @ rows.T)[-1]
         assert found[chain].item() == pytest.approx(1.0 + largest.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_chains_of_other_sets_have_weights_and_curvatures_of_their_own(kind: Kind) -> None:
+    """Curvature, energy, and weights given activities and labels: together as each set alone."""
+    generator = np.random.default_rng(0)
+    inputs, targets = generator.normal(size=(2, STEPS, FEATURES)), generator.normal(size=(2, STEPS))
+    sets = [[(0, 1), (1, 0), (1, 3)], [(0, 1)], [(0, 3), (1, 2)]]
+    tasks = []
+    for chosen in sets:
+        supervised = np.zeros((2, STEPS), dtype=bool)
+        supervised[tuple(np.transpose(chosen))] = True
+        tasks.append(Task(inputs, targets, supervised))
+    architecture = Architecture(kind=kind, steps=STEPS, activation="erf", prior=PRIOR)
+    rest = (architecture, 0.3, torch.device("cpu"), torch.float64)
+    together = posteriors.build(tasks, *rest)
+    weights = weights_of(architecture)
+    pre = networks.forward(weights_of(architecture, seed=3), together.inputs, architecture).pre
+    streams = [torch.Generator().manual_seed(seed) for seed in range(3)]
+    noise = initial.noise_of_labels(together, streams)
+    drawn = initial.given_activities(pre, together, weights, noise)
+    curvature, energy = langevin.curvature(weights, together), langevin.energy(weights, together)
+    for index, task in enumerate(tasks):
+        own = slice(index, index + 1)
+        alone, mine = posteriors.build([task], *rest), Weights(*(block[own] for block in weights))
+        torch.testing.assert_close(curvature[own], langevin.curvature(mine, alone))
+        torch.testing.assert_close(energy[own], langevin.energy(mine, alone))
+        own_noise = initial.noise_of_labels(alone, [torch.Generator().manual_seed(index)])
+        expected = initial.given_activities(pre[own], alone, mine, own_noise)
+        for block, value in zip(drawn, expected, strict=True):
+            torch.testing.assert_close(block[own], value, rtol=1e-8, atol=1e-9)
 
 
 def test_stability_limit_is_at_step_size_times_curvature_two() -> None:
@@ -208,7 +239,7 @@ def test_weights_from_a_kernel_produce_it_and_fit_the_labels(kind: Kind) -> None
     deviates = torch.randn(chains, width, steps * patterns, generator=stream, dtype=torch.float64)
     prior = weights_of(target.architecture, width, chains, seed=6)
     wanted_pre = initial.activities_from_kernel(matrix, deviates, target)
-    chosen = target.supervised.bool()
+    chosen = target.supervised[0].bool()
     noise = torch.randn(chains, int(chosen.sum()), generator=stream, dtype=torch.float64)
     weights = initial.given_activities(wanted_pre, target, prior, noise)
     activities = networks.forward(weights, target.inputs, target.architecture)
@@ -225,7 +256,7 @@ def test_weights_from_a_kernel_produce_it_and_fit_the_labels(kind: Kind) -> None
     before = networks.outputs(prior, activities)[:, chosen]
     phi = activities.post[:, chosen]
     gram = PRIOR.v * phi @ phi.mT / width + target.kappa * torch.eye(int(chosen.sum())).double()
-    missed = (target.targets[chosen] - before - drawn)[..., None]
+    missed = (target.targets[0, chosen] - before - drawn)[..., None]
     left = target.kappa * torch.linalg.solve(gram, missed)
     torch.testing.assert_close(error - drawn, left[..., 0], rtol=1e-8, atol=1e-10)
 

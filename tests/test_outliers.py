@@ -70,7 +70,7 @@ def weights_with_kernel(
     steps = kernel.shape[-1]
     architecture = Architecture(kind=problem_kind, steps=steps)
     task = make_task(EndpointTask(labels=tuple(labels)), steps)
-    target = posterior.build(task, architecture, KAPPA, torch.device("cpu"), torch.float64)
+    target = posterior.build([task], architecture, KAPPA, torch.device("cpu"), torch.float64)
     stream = torch.Generator().manual_seed(5)
     memory = torch.randn(
         1, initial.weight_count(architecture, width, len(labels)), generator=stream,

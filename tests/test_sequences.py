@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import math
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from conftest import assert_z, posterior_mean, prior_network_kernels
 
 from weightsharing import measures, symmetry
 from weightsharing.commands import sample as sample_verb
 from weightsharing.commands.theory import solve
-from weightsharing.errors import StepSizeError
+from weightsharing.errors import DivergenceError, InterruptedRunError, StepSizeError
 from weightsharing.records import (
     Architecture,
     Array,
@@ -27,7 +29,8 @@ from weightsharing.records import (
     Run,
     SequenceTask,
 )
-from weightsharing.sampling.chain import Samples, sample
+from weightsharing.sampling import marginal
+from weightsharing.sampling.chain import Member, Samples, group_size, sample, sample_together
 from weightsharing.storage import (
     join,
     read_dataset,
@@ -164,44 +167,181 @@ def options(folder: Path, **changes: Any) -> argparse.Namespace:
     return argparse.Namespace(**values | changes)
 
 
-def test_killed_family_resumes_and_finished_members_are_not_drawn_again(
+def moved_in_groups_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample_verb, "group_size", lambda run, device: size)
+
+
+def test_killed_family_resumes_and_finished_groups_are_not_drawn_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = family("dnn", ((1,), (1, 3), (1, 2, 3)), 3, width=8, start="prior", draws=20, chains=2)
+    sets = ((1,), (1, 3), (1, 2, 3))
+    run = family("dnn", sets, 3, width=8, start="prior", warm_up=10, draws=20, chains=2)
     written(run, tmp_path)
     assert [task.supervised.sum() for task in read_tasks(tmp_path / "task.nc")] == [1, 2, 3]
+    moved_in_groups_of(2, monkeypatch)
 
-    done: list[str] = []
+    done: list[list[str]] = []
     steps: list[int] = []
 
-    def killed_at_the_third(member: Run, *rest: Any, **named: Any) -> Samples:
-        if len(done) == 2:
+    def killed_at_the_second(members: list[Member], *rest: Any, **named: Any) -> list[Samples]:
+        if len(done) == 1:
             raise KeyboardInterrupt
-        done.append(member.id)
-        return sample(member, *rest, **named)
+        done.append([member.run.id for member in members])
+        return sample_together(members, *rest, **named)
 
-    monkeypatch.setattr(sample_verb, "sample", killed_at_the_third)
+    monkeypatch.setattr(sample_verb, "sample_together", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         sample_verb.execute(options(tmp_path))
+    assert done == [["test/family 1", "test/family 1-3"]]
     assert not (tmp_path / "samples.nc").exists()
-    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    found = [path.name for path in tmp_path.glob("*.safetensors")]
+    assert found == ["chains-group-1-of-2.safetensors"]
 
-    def counted(member: Run, *rest: Any, **named: Any) -> Samples:
+    def counted(members: list[Member], *rest: Any, **named: Any) -> list[Samples]:
         started: list[int] = []
-        result = sample(
-            member, *rest, **named | {"progress": lambda step, total: started.append(step)}
-        )
+        report = {"progress": lambda step, total: started.append(step)}
+        result = sample_together(members, *rest, **named | report)
         steps.append(len(started))
         return result
 
-    monkeypatch.setattr(sample_verb, "sample", counted)
+    monkeypatch.setattr(sample_verb, "sample_together", counted)
     sample_verb.execute(options(tmp_path))
-    assert steps[:2] == [0, 0]
-    assert steps[2] > 0
+    assert steps[0] == 0
+    assert steps[1] > 0
     assert not list(tmp_path.glob("*.safetensors"))
     sample_verb.execute(options(tmp_path, output=tmp_path / "again.nc", checkpoint=None))
     resumed, alone = (read_dataset(tmp_path / f"{n}.nc", "samples") for n in ("samples", "again"))
     xr.testing.assert_equal(resumed.drop_vars("wall_seconds"), alone.drop_vars("wall_seconds"))
+
+
+def test_interrupted_group_resumes_in_its_middle_and_is_bitwise_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    run = family(
+        "rnn", ((1,), (1, 3), (2, 3)), 3, width=8, start="prior", warm_up=20, draws=20, chains=2
+    )  # fmt: skip
+    written(run, tmp_path)
+
+    def stopped_at(step: int, members: list[Member], *rest: Any, **named: Any) -> list[Samples]:
+        asked = itertools.count(1)
+        return sample_together(members, *rest, **named | {"stopping": lambda: next(asked) == step})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sample_verb, "sample_together", functools.partial(stopped_at, 30))
+        with pytest.raises(InterruptedRunError, match="test/family: interrupted at step 30 of 40"):
+            sample_verb.execute(options(tmp_path))
+    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["chains.safetensors"]
+    sample_verb.execute(options(tmp_path))
+    assert "resuming at step 30 of 40" in caplog.text
+    sample_verb.execute(options(tmp_path, output=tmp_path / "again.nc", checkpoint=None))
+    resumed, whole = (read_dataset(tmp_path / f"{n}.nc", "samples") for n in ("samples", "again"))
+    xr.testing.assert_equal(resumed.drop_vars("wall_seconds"), whole.drop_vars("wall_seconds"))
+
+
+# --- members that move together ---------------------------------------------------------------
+
+
+def members_of(run: Run) -> list[Member]:
+    found = []
+    for member in run.members:
+        task = make_task(member.task, member.architecture.steps)
+        start = None
+        if run.sampler.start != "prior":
+            start = sample_verb.start_kernel(run.sampler, solve(member, task))
+        found.append(Member(member, task, start))
+    return found
+
+
+@pytest.mark.parametrize("start", ["prior", "lowest"])
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+@pytest.mark.parametrize("method", ["exact", "kinetic"])
+def test_members_together_are_drawn_as_alone(method: str, kind: Kind, start: str) -> None:
+    """The same random numbers, so that a few steps are equal up to rounding."""
+    few: dict[str, Any] = {"draws": 4, "chains": 2, "spectra": 2, "keep_weights": True}
+    if method == "exact":
+        few |= {"warm_up": 12}
+    else:
+        few |= {"step_size": 0.01, "burn_in": 0.2, "ramp": 0.1, "duration": 0.16}
+    run = family(kind, ((2,), (1, 2, 4), (3, 4)), 4, start=start, **few)
+    members = members_of(run)
+    for member, together in zip(members, sample_together(members), strict=True):
+        alone = sample(member.run, member.task, start_kernel=member.start_kernel)
+        for name in ("kernel", "output", "loss", "stiffness", "acceptance"):
+            found, expected = getattr(together, name), getattr(alone, name)
+            if expected is not None:
+                np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+        assert together.weights is not None
+        assert alone.weights is not None
+        for block, value in zip(together.weights, alone.weights, strict=True):
+            np.testing.assert_allclose(block, value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_members_together_have_the_moments_of_members_alone(kind: Kind) -> None:
+    """With other random numbers: means of kernel and outputs, over chains long enough for error bars."""
+    run = family(kind, ((1, 2), (1, 2, 3)), 3, width=32, draws=250, start="prior")
+    found = sample_together(members_of(run))
+    for member, together in zip(members_of(run), found, strict=True):
+        alone = sample(member.run.model_copy(update={"seed": 77}), member.task)
+        upper = np.triu_indices(3)
+        for first, second in (
+            [measures.estimate(drawn.kernel[:, :, 0, 0, *upper]) for drawn in (together, alone)],
+            [measures.estimate(drawn.output[..., 0] ** 2) for drawn in (together, alone)],
+        ):
+            error = np.hypot(first.standard_error, second.standard_error)
+            assert_z(first.mean, second.mean, error)
+
+
+def test_groups_are_named_by_what_they_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = family("rnn", ((1,), (1, 3), (2, 3)), 3, start="prior")
+    tasks, starts = [member.task for member in members_of(run)], [None] * 3
+
+    def names() -> list[str]:
+        return list(sample_verb.member_groups(run, tasks, starts))
+
+    assert names() == ["test/family"]
+    moved_in_groups_of(1, monkeypatch)
+    assert names() == ["test/family 1", "test/family 1-3", "test/family 2-3"]
+    moved_in_groups_of(2, monkeypatch)
+    assert names() == ["test/family group 1 of 2", "test/family 2-3"]
+    paths = [sample_verb.checkpoint_of(Path("a/c.safetensors"), run, name) for name in names()]
+    assert paths == [Path("a/c-group-1-of-2.safetensors"), Path("a/c-2-3.safetensors")]
+    assert sample_verb.checkpoint_of(Path("a/c.safetensors"), run, run.id) == Path(
+        "a/c.safetensors"
+    )
+
+
+def test_weights_on_a_cpu_move_member_by_member_and_small_states_together() -> None:
+    sets = random_sets(10, 5, seed=3)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    exact = family("rnn", sets, 10, width=4096, chains=8)
+    trained = family(
+        "rnn", sets, 10, width=128, chains=8, step_size=0.01, burn_in=1.0, duration=2.0
+    )
+    assert group_size(exact, cpu) >= len(sets)
+    assert group_size(trained, cpu) == 1
+    assert group_size(trained, gpu) >= len(sets)
+    # Weights drawn for the activities do not fit.
+    spectra = exact.sampler.model_copy(update={"spectra": 1})
+    assert group_size(exact.model_copy(update={"sampler": spectra}), cpu) == 1
+
+
+def test_a_chain_that_diverges_is_named_with_its_member(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = family("rnn", ((1,), (1, 3), (2, 3)), 3, width=8, start="prior", draws=20)
+    written(run, tmp_path)
+    gradient = marginal.gradient
+
+    def broken(*rest: Any) -> torch.Tensor:
+        found = gradient(*rest)
+        found[6] = torch.nan
+        return found
+
+    monkeypatch.setattr(marginal, "gradient", broken)
+    with pytest.raises(DivergenceError, match=r"^test/family 1-3: chain 2 diverged before"):
+        sample_verb.execute(options(tmp_path))
 
 
 # --- generalisation error ---------------------------------------------------------------------

@@ -21,11 +21,22 @@ class SolverError(UserError):
     """A solver of the theory did not converge."""
 
 
-class StepSizeError(UserError):
+class ChainError(UserError):
+    """One of the chains that move together cannot go on.
+
+    member: which of the runs moved together the chain belongs to.
+    """
+
+    def __init__(self, message: str, member: int = 0) -> None:
+        super().__init__(message)
+        self.member = member
+
+
+class StepSizeError(ChainError):
     """The step size is too large for the curvature of the energy."""
 
 
-class DivergenceError(UserError):
+class DivergenceError(ChainError):
     """A chain left the finite numbers."""
 
 

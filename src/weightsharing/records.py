@@ -255,7 +255,7 @@ class Run(Record):
     """One condition: a task learned by one network, and the sampler that trains it.
 
     A family of tasks is one run as well: its files have an axis "set", and each of its members is
-    solved, trained and measured by itself.
+    solved, trained and measured by itself, although chains of several may move in one batch.
 
     kappa: the temperature of the posterior is kappa / N. seed: root seed of all random streams.
     device: where the chains run.

@@ -23,7 +23,7 @@ from weightsharing.records import (
     Run,
     SamplerSettings,
 )
-from weightsharing.sampling.chain import find_device, find_dynamics, sample
+from weightsharing.sampling.chain import Member, find_device, find_dynamics, sample
 from weightsharing.sampling.dynamics import new_streams
 from weightsharing.tasks import make_task
 from weightsharing.theory.finite_width import order_parameter_law
@@ -76,7 +76,7 @@ def measure(name: str, width: int) -> Efficiency:
     steps = run.sampler.draw_every * run.sampler.draws
     wide = _run(run.sampler.model_copy(update={"width": width}))
     device = find_device(run.device)
-    dynamics = find_dynamics(wide, task, None, device)
+    dynamics = find_dynamics([Member(wide, task)], device)
     streams = new_streams(wide.seed, CHAINS, device)
     memory = torch.empty(CHAINS, dynamics.size, device=device, dtype=dynamics.dtype)
     count = [0]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from weightsharing.records import Architecture, EndpointTask, Kind, LangevinSettings, Run
-from weightsharing.sampling.chain import find_dynamics
+from weightsharing.sampling.chain import Member, find_dynamics
 from weightsharing.sampling.dynamics import new_streams
 from weightsharing.tasks import make_task
 
@@ -50,7 +50,7 @@ def own(kind: Kind, width: int, device: torch.device, chains: int = 1) -> Step:
     """The step of this package, for a batch of chains."""
     run = benchmark_run(kind, width)
     task = make_task(run.task, STEPS)
-    dynamics = find_dynamics(run, task, None, device)
+    dynamics = find_dynamics([Member(run, task)], device)
     streams = new_streams(run.seed, chains, device)
     memory = torch.empty(chains, dynamics.size, device=device, dtype=dynamics.dtype)
     dynamics.begin(memory, streams)

@@ -24,7 +24,7 @@ class Row:
     """One run, or one set of a family.
 
     rhat, effective_size: the worst of its scalar observables. wall_seconds: of sampling, since the last
-    resumption. git_commit: of the code that sampled.
+    resumption; sets that moved together have equal shares of it. git_commit: of the code that sampled.
     """
 
     id: str
@@ -133,7 +133,7 @@ def page(rows: Sequence[Row]) -> str:
         "order parameter, the last step's kernel, the loss and, where there is one, the "
         f"generalisation error; a run has converged with R-hat below {LARGEST_RHAT:g} and more than "
         f"{SMALLEST_EFFECTIVE_SIZE:g} effective samples. Wall time is that of sampling since it was "
-        "last resumed; the commit is that of the code that sampled, with a + if it had changes.",
+        "last resumed, in equal shares for sets that moved together; the commit is that of the code that sampled, with a + if it had changes.",
     ]
     return table_page("Runs", introduction, tables)
 

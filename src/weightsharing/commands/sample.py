@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -17,7 +17,7 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from weightsharing.errors import FileError, UserError
+from weightsharing.errors import ChainError, DeviceError, FileError, UserError
 from weightsharing.records import (
     DRAW_AXES,
     KERNEL_AXES,
@@ -25,9 +25,17 @@ from weightsharing.records import (
     Array,
     Run,
     SamplerSettings,
+    Task,
     kernel_matrix,
 )
-from weightsharing.sampling.chain import Progress, Samples, sample
+from weightsharing.sampling.chain import (
+    Member,
+    Progress,
+    Samples,
+    find_device,
+    group_size,
+    sample_together,
+)
 from weightsharing.storage import join, read_dataset, read_record, read_tasks, split, write_dataset
 
 log = logging.getLogger(__name__)
@@ -55,29 +63,29 @@ def execute(options: argparse.Namespace) -> None:
     run = read_record(options.run, Run)
     tasks = read_tasks(options.task)
     starts = start_kernels(run, options.theory)
-    # Finished members are kept in their checkpoints until all are stored.
-    checkpoints = [checkpoint_of(options.checkpoint, name) for name in run.member_names or ("",)]
+    groups = member_groups(run, tasks, starts)
+    # Finished groups are kept in their checkpoints until all are stored.
+    checkpoints = [checkpoint_of(options.checkpoint, run, name) for name in groups]
     datasets = []
     with stop_signals() as stopping:
-        for member, task, start, checkpoint in zip(
-            run.members, tasks, starts, checkpoints, strict=True
-        ):
+        for (name, members), checkpoint in zip(groups.items(), checkpoints, strict=True):
             started = time.monotonic()
             try:
-                samples = sample(
-                    member,
-                    task,
+                found = sample_together(
+                    members,
                     checkpoint=checkpoint,
                     checkpoint_seconds=options.checkpoint_seconds,
-                    start_kernel=start,
-                    progress=progress(member.id),
+                    progress=progress(name),
                     stopping=stopping,
                 )
+            except ChainError as error:
+                raise type(error)(f"{members[error.member].run.id}: {error}") from error
             except UserError as error:
-                raise type(error)(f"{member.id}: {error}") from error
-            dataset = samples_dataset(samples, member.sampler)
-            dataset.attrs["wall_seconds"] = time.monotonic() - started
-            datasets.append(dataset)
+                raise type(error)(f"{name}: {error}") from error
+            for samples in found:
+                dataset = samples_dataset(samples, run.sampler)
+                dataset.attrs["wall_seconds"] = (time.monotonic() - started) / len(found)
+                datasets.append(dataset)
     write_dataset(join(datasets, run.member_names), options.output, "samples", run)
     for checkpoint in checkpoints:
         if checkpoint is not None:
@@ -107,11 +115,32 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
         restore()
 
 
-def checkpoint_of(path: Path | None, member: str) -> Path | None:
-    """The checkpoint of a member: the path with the member's name, if there is one, in it."""
-    if path is None or not member:
-        return path
-    return path.with_name(f"{path.stem}-{member}{path.suffix}")
+def member_groups(
+    run: Run, tasks: Sequence[Task], starts: Sequence[Array | None]
+) -> dict[str, list[Member]]:
+    """The members that move together, by the name of their group.
+
+    It is the member's if the group has one only, and the run's if there is one group only. Raises
+    DeviceError if there is no GPU where one is wanted.
+    """
+    members = [Member(*each) for each in zip(run.members, tasks, starts, strict=True)]
+    try:
+        size = group_size(run, find_device(run.device))
+    except DeviceError as error:
+        raise DeviceError(f"{run.id}: {error}") from error
+    groups = [members[first : first + size] for first in range(0, len(members), size)]
+    named = {}
+    for number, group in enumerate(groups, start=1):
+        name = f"{run.id} group {number} of {len(groups)}" if len(groups) > 1 else run.id
+        named[group[0].run.id if len(group) == 1 else name] = group
+    return named
+
+
+def checkpoint_of(path: Path | None, run: Run, group: str) -> Path | None:
+    """The checkpoint of a group of members: what its name adds to the run's is added to the path."""
+    if path is None:
+        return None
+    return path.with_name(path.stem + group.removeprefix(run.id).replace(" ", "-") + path.suffix)
 
 
 def start_kernels(run: Run, theory: Path | None) -> list[Array | None]:

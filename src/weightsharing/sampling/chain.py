@@ -1,5 +1,7 @@
 """Running a batch of chains: burn-in, draws, checks, checkpoints.
 
+A batch holds the chains of one run, or of several members of a family, which differ in what they are
+supervised at: member by member, each with its own random streams.
 What is kept of each draw is its kernels, its outputs and its loss, and of some the eigenvalues of the
 recurrent matrices; not its weights. Means, error bars and diagnostics are computed from them later.
 A checkpoint holds the states, the random streams and the draws so far: a chain that is killed and
@@ -13,7 +15,7 @@ import hashlib
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +47,8 @@ from weightsharing.storage import replacing
 
 log = logging.getLogger(__name__)
 
+# Bytes of the states of chains that move together, by device. On a CPU they fit a cache.
+ROOM = {"cpu": 16 * 2**20, "cuda": 4 * 2**30}
 # Seconds between two reports of progress.
 PROGRESS_SECONDS = 1.0
 # The modules that decide what is drawn.
@@ -76,7 +80,7 @@ class ChainState:
     (chain, draw, pattern, pattern_, time, time_); the second is empty for linear networks, where it
     equals the first. output: (chain, draw, output_time, pattern). loss: 1/2 sum_S (y - f)^2,
     (chain, draw). eigenvalues: real and imaginary part, (chain, spectrum, matrix, unit, 2).
-    stiffness: largest step seen, relative to the limit of stability.
+    stiffness: largest step seen, relative to the limit of stability, (chain,).
     """
 
     step: int
@@ -87,7 +91,7 @@ class ChainState:
     output: Tensor
     loss: Tensor
     eigenvalues: Tensor
-    stiffness: float
+    stiffness: Tensor
 
 
 # What is kept of the draws, by name: these fields go to the checkpoint as they are.
@@ -95,8 +99,17 @@ DRAWN = ("kernel", "activation_kernel", "output", "loss", "eigenvalues")
 
 
 @dataclass(frozen=True)
+class Member:
+    """A run of a single task, and H of its first activities, (T P, T P); None starts from the prior."""
+
+    run: Run
+    task: Task
+    start_kernel: Array | None = None
+
+
+@dataclass(frozen=True)
 class Samples:
-    """The draws of all chains, on the CPU, with the axes of ``ChainState``.
+    """The draws of all chains of a member, on the CPU, with the axes of ``ChainState``.
 
     weights: the last ones of the first chain, without the chain axis, if they were asked for.
     acceptance: share of accepted proposals, None for a sampler that proposes nothing.
@@ -113,7 +126,6 @@ class Samples:
     device: str
 
 
-@torch.inference_mode()
 def sample(
     run: Run,
     task: Task,
@@ -123,27 +135,41 @@ def sample(
     progress: Progress = lambda done, total: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Samples:
-    """Draw from the posterior of a run by its sampler; kernels, outputs and loss of the draws.
+    """``sample_together`` of a single member."""
+    member = Member(run, task, start_kernel)
+    (samples,) = sample_together([member], checkpoint, checkpoint_seconds, progress, stopping)
+    return samples
 
+
+@torch.inference_mode()
+def sample_together(
+    members: Sequence[Member],
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    progress: Progress = lambda done, total: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> list[Samples]:
+    """Draw from the posteriors of members of a family by their sampler; kernels, outputs, loss of each.
+
+    They move in one batch, each by its own random numbers: at each step up to rounding as if alone.
     checkpoint: file to resume from if it exists, written every ``checkpoint_seconds`` and at the end;
-    the caller removes it once the draws are stored. start_kernel: (T P, T P) matrix H of the first
-    activities; None starts from the prior.
+    the caller removes it once the draws are stored.
     progress: called with (steps done, steps in all). stopping: asked after each step whether to
     stop, which it does with a checkpoint.
     Raises DeviceError, StepSizeError, or DivergenceError with the advice that helps, InterruptedRunError,
-    or FileError if the checkpoint cannot be written.
+    FileError if the checkpoint cannot be written, or ValueError if the members' inputs differ.
     """
-    settings = run.sampler
-    device = find_device(run.device)
+    settings = members[0].run.sampler
+    device = find_device(members[0].run.device)
     total_steps = settings.burn_in_steps + settings.draw_every * settings.draws
     state: ChainState | None = None
     kept: int | None = None  # step of the checkpoint
     try:
-        method = find_dynamics(run, task, start_kernel, device)
-        key = fingerprint(run, task, start_kernel, device)
+        method = find_dynamics(members, device)
+        key = fingerprint(members, device)
         state = _resume(checkpoint, key, device, total_steps)
         if state is None:
-            state = _begin(run, task, method, device)
+            state = _begin(members, method, device)
             state.stiffness = method.check(state.memory, 0)
         else:
             kept = state.step
@@ -159,7 +185,7 @@ def sample(
             # Powers of two as well: an unstable chain diverges within few steps.
             due = state.step % method.check_every == 0 or state.step & (state.step - 1) == 0
             if due or ended:
-                state.stiffness = max(state.stiffness, method.check(state.memory, state.step))
+                state.stiffness = state.stiffness.maximum(method.check(state.memory, state.step))
             now = time.monotonic()
             if now - shown >= PROGRESS_SECONDS or ended:
                 progress(state.step, total_steps)
@@ -175,7 +201,7 @@ def sample(
                 raise InterruptedRunError(
                     f"interrupted at step {state.step} of {total_steps}; {_rerun(kept)}"
                 )
-        return _samples(state, method, settings)
+        return _samples(state, method, settings, len(members))
     except RuntimeError as error:
         if not any(word in str(error) for word in GPU_ERRORS):
             raise
@@ -183,19 +209,26 @@ def sample(
         raise DeviceError(f"GPU failed at step {step}: {reason}; {_rerun(kept)}") from error
 
 
-def _samples(state: ChainState, method: Dynamics, settings: SamplerSettings) -> Samples:
-    """The draws of finished chains, on the CPU."""
-    last, device = None, state.memory.device
-    if settings.keep_weights:
-        blocks = method.weights(state.memory, state.streams)
-        last = tuple(block[0].cpu().numpy() for block in blocks)
-    return Samples(
-        **{name: getattr(state, name).cpu().numpy() for name in DRAWN},
-        weights=last,
-        stiffness=state.stiffness,
-        acceptance=method.acceptance(state.memory),
-        device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
-    )
+def _samples(
+    state: ChainState, method: Dynamics, settings: SamplerSettings, members: int
+) -> list[Samples]:
+    """The draws of finished chains, on the CPU, for each of a number of members."""
+    device = state.memory.device
+    drawn = {name: getattr(state, name).cpu().numpy() for name in DRAWN}
+    last = method.weights(state.memory, state.streams) if settings.keep_weights else None
+    found = []
+    for first in range(0, members * settings.chains, settings.chains):
+        own = slice(first, first + settings.chains)
+        found.append(
+            Samples(
+                **{name: values[own] for name, values in drawn.items()},
+                weights=last and tuple(block[first].cpu().numpy() for block in last),
+                stiffness=float(state.stiffness[own].max()),
+                acceptance=method.acceptance(state.memory[own]),
+                device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+            )
+        )
+    return found
 
 
 def _rerun(kept: int | None) -> str:
@@ -210,24 +243,49 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def find_dynamics(
-    run: Run, task: Task, start_kernel: Array | None, device: torch.device
-) -> Dynamics:
-    """The dynamics of a run's sampler on its posterior."""
-    settings = run.sampler
+def group_size(run: Run, device: torch.device) -> int:
+    """How many members of a family move together: as many as make their steps cheaper.
+
+    The states of the exact sampler of linear networks are so small that a step is mostly the calls of
+    its operations, however many chains they move. A CPU is kept busy by the weights of one member, a GPU
+    by those of many. Where weights are drawn for given activities, those of all chains are held at once.
+    """
+    settings, architecture = run.sampler, run.architecture
+    if device.type == "cpu" and not isinstance(settings, ExactSettings):
+        return 1
+    steps, width = architecture.steps * run.task.patterns, settings.width
+    size = architecture.weight_matrices * width**2
     if isinstance(settings, ExactSettings):
-        target = posterior.build(task, run.architecture, run.kappa, device, torch.float64)
-        return exact.dynamics(target, settings, start_kernel)
-    dtype = torch.float64 if settings.precision == "float64" else torch.float32
-    target = posterior.build(task, run.architecture, run.kappa, device, dtype)
-    return weights.dynamics(target, settings, start_kernel)
+        rows = steps if architecture.activation == "linear" else width
+        with_weights = settings.spectra or settings.keep_weights
+        size = rows * steps + collective.count(steps) ** 2 + (size if with_weights else 0)
+    return max(1, ROOM[device.type] // (8 * settings.chains * size))
 
 
-def fingerprint(run: Run, task: Task, start_kernel: Array | None, device: torch.device) -> str:
+def find_dynamics(members: Sequence[Member], device: torch.device) -> Dynamics:
+    """The dynamics of the members' sampler on their posteriors."""
+    run = members[0].run
+    settings = run.sampler
+    dtype = torch.float32
+    if isinstance(settings, ExactSettings) or settings.precision == "float64":
+        dtype = torch.float64
+    tasks = [member.task for member in members]
+    target = posterior.build(tasks, run.architecture, run.kappa, device, dtype, settings.chains)
+    kernels = [member.start_kernel for member in members if member.start_kernel is not None]
+    starts = np.stack(kernels) if kernels else None
+    if isinstance(settings, ExactSettings):
+        return exact.dynamics(target, settings, starts)
+    return weights.dynamics(target, settings, starts)
+
+
+def fingerprint(members: Sequence[Member], device: torch.device) -> str:
     """Hash of everything the draws depend on, the sampling code included: the checkpoint's key."""
-    digest = hashlib.sha256(run.model_dump_json().encode())
-    for array in (task.inputs, task.targets, task.supervised, start_kernel):
-        digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+    digest = hashlib.sha256()
+    for member in members:
+        digest.update(member.run.model_dump_json().encode())
+        task = member.task
+        for array in (task.inputs, task.targets, task.supervised, member.start_kernel):
+            digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
     for module in (*CODE, inspect.getmodule(sample)):
         assert module is not None
         digest.update(inspect.getsource(module).encode())
@@ -240,7 +298,7 @@ def save_checkpoint(state: ChainState, path: Path, key: str) -> None:
     tensors = {name: getattr(state, name).cpu() for name in DRAWN} | {
         "memory": state.memory.cpu(),
         "streams": torch.stack([stream.get_state() for stream in state.streams]),
-        "stiffness": torch.tensor(state.stiffness, dtype=torch.float64),
+        "stiffness": state.stiffness.cpu(),
     }
     step = str(state.step)
     metadata = {"step": step, "key": key, "digest": _digest(tensors, step, key)}
@@ -289,18 +347,24 @@ def _resume(
         step=step,
         memory=tensors["memory"].to(device),
         streams=streams,
-        stiffness=float(tensors["stiffness"]),
+        stiffness=tensors["stiffness"].to(device),
         **{name: tensors[name].to(device) for name in DRAWN},
     )
 
 
-def _begin(run: Run, task: Task, method: Dynamics, device: torch.device) -> ChainState:
+def _begin(members: Sequence[Member], method: Dynamics, device: torch.device) -> ChainState:
     """Step 0: random streams, first states, room for the draws."""
+    run, task = members[0].run, members[0].task
     settings, architecture = run.sampler, run.architecture
-    streams = dynamics.new_streams(run.seed, settings.chains, device)
-    memory = torch.empty(settings.chains, method.size, device=device, dtype=method.dtype)
+    streams = [
+        stream
+        for member in members
+        for stream in dynamics.new_streams(member.run.seed, settings.chains, device)
+    ]
+    chains = len(streams)
+    memory = torch.empty(chains, method.size, device=device, dtype=method.dtype)
     method.begin(memory, streams)
-    draws = (settings.chains, settings.draws)
+    draws = (chains, settings.draws)
     kernel = (*draws, task.patterns, task.patterns, task.steps, task.steps)
     linear = architecture.activation == "linear"
     return ChainState(
@@ -312,9 +376,9 @@ def _begin(run: Run, task: Task, method: Dynamics, device: torch.device) -> Chai
         output=memory.new_zeros(*draws, task.steps, task.patterns),
         loss=memory.new_zeros(draws),
         eigenvalues=memory.new_zeros(
-            settings.chains, settings.spectra, architecture.weight_matrices, settings.width, 2
+            chains, settings.spectra, architecture.weight_matrices, settings.width, 2
         ),
-        stiffness=0.0,
+        stiffness=memory.new_zeros(chains),
     )
 
 

@@ -46,8 +46,10 @@ class Dynamics:
     size: numbers in the state of one chain; all states are one tensor (chain, size). begin: fills it
     at step 0. advance: makes one step in place, given its number. observe: kernels, outputs and loss.
     weights: those of the present state. check: raises if the chains cannot go on, else returns
-    the step relative to its limit of stability where that is defined. check_every: steps between checks.
-    acceptance: share of accepted proposals so far, or None.
+    the step relative to its limit of stability, (chain,), 0 where that is not defined. check_every: steps
+    between checks. acceptance: share of accepted proposals so far, of all chains it is given, or None.
+
+    The chains may be those of several members of a family, one after the other, as many of each.
     """
 
     size: int
@@ -56,7 +58,7 @@ class Dynamics:
     advance: Callable[[Tensor, Streams, int], None]
     observe: Callable[[Tensor, Streams], Observation]
     weights: Callable[[Tensor, Streams], Weights]
-    check: Callable[[Tensor, int], float]
+    check: Callable[[Tensor, int], Tensor]
     check_every: int
     acceptance: Callable[[Tensor], float | None]
 

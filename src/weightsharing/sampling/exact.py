@@ -54,8 +54,13 @@ class State(NamedTuple):
     accepted: Tensor
 
 
-def dynamics(posterior: Posterior, settings: ExactSettings, start_kernel: Array | None) -> Dynamics:
-    """HMC of the activities; ``start_kernel`` H of the first ones, None for untrained networks."""
+def dynamics(
+    posterior: Posterior, settings: ExactSettings, start_kernels: Array | None
+) -> Dynamics:
+    """HMC of the activities.
+
+    start_kernels: H of the first ones of each member, (member, T P, T P); None for untrained networks.
+    """
     target = marginal.build(posterior, settings.width)
     architecture, width, d = posterior.architecture, settings.width, target.dimension
     directions = collective.count(d)
@@ -70,15 +75,26 @@ def dynamics(posterior: Posterior, settings: ExactSettings, start_kernel: Array 
         parts = memory.split(sizes, dim=1)
         return State(*(part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)))
 
-    def begin(memory: Tensor, streams: Streams) -> None:
+    def first_position(memory: Tensor, streams: Streams, kernel: Array | None) -> Tensor:
         deviates = normal(memory, (width, steps * patterns), streams)
-        if start_kernel is None:
+        if kernel is None:
             pre = initial.activities_from_prior(target.posterior, width, deviates)
         else:
-            pre = initial.activities_from_kernel(start_kernel, deviates, target.posterior)
+            pre = initial.activities_from_kernel(kernel, deviates, target.posterior)
         position = pre.flatten(1, 2).mT @ target.basis
-        if linear:
-            position = torch.linalg.cholesky(position.mT @ position).mT
+        return torch.linalg.cholesky(position.mT @ position).mT if linear else position
+
+    def begin(memory: Tensor, streams: Streams) -> None:
+        # Member by member: all units take far more room than the few rows of linear networks.
+        firsts = range(0, len(memory), settings.chains)
+        kernels = [None] * len(firsts) if start_kernels is None else list(start_kernels)
+        members = [slice(first, first + settings.chains) for first in firsts]
+        position = torch.cat(
+            [
+                first_position(memory[own], streams[own], kernel)
+                for own, kernel in zip(members, kernels, strict=True)
+            ]
+        )
         memory.zero_()
         state = view(memory)
         state.adaptation[..., :2] = longest
@@ -181,24 +197,25 @@ def dynamics(posterior: Posterior, settings: ExactSettings, start_kernel: Array 
         if linear:
             position = marginal.draw_units(position, normal(memory, (width, d), streams))
         pre, _ = marginal.activations(target, position)
-        noise = normal(memory, (len(target.chosen),), streams)
+        noise = initial.noise_of_labels(target.posterior, streams)
         return initial.given_activities(
             networks.by_time(pre.mT, steps), target.posterior, prior, noise
         )
 
-    def check(memory: Tensor, step: int) -> float:
+    def check(memory: Tensor, step: int) -> Tensor:
         # A gradient that is not finite moves nothing: all its proposals are rejected.
         state = view(memory)
         slope = marginal.gradient(target, state.position @ state.factor.mT)
         for name, values in (("activities are", memory), ("gradient is", slope.flatten(1))):
             finite = torch.isfinite(values).all(dim=1)
             if not bool(finite.all()):
-                chain = int(torch.nonzero(~finite)[0])
+                member, chain = divmod(int(torch.nonzero(~finite)[0]), settings.chains)
                 raise DivergenceError(
                     f"chain {chain} diverged before trajectory {step}: its {name} not finite; "
-                    "start from the theory (start: lowest) or at a larger width"
+                    "start from the theory (start: lowest) or at a larger width",
+                    member,
                 )
-        return 0.0
+        return memory.new_zeros(len(memory))
 
     def acceptance(memory: Tensor) -> float | None:
         total = view(memory).accepted.sum((0, 1))

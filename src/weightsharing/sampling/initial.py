@@ -9,7 +9,8 @@ from torch import Tensor
 
 from weightsharing.networks import Weights, activate, by_time, matrix_index
 from weightsharing.records import Architecture, Array
-from weightsharing.sampling.posterior import Posterior, masked, shift
+from weightsharing.sampling.dynamics import Streams
+from weightsharing.sampling.posterior import Posterior, masked, shift, supervised_outputs
 
 
 def weight_count(architecture: Architecture, width: int, features: int) -> int:
@@ -40,13 +41,25 @@ def from_prior(architecture: Architecture, normal: Weights) -> Weights:
 def activities_from_kernel(kernel: Array, deviates: Tensor, posterior: Posterior) -> Tensor:
     """Pre-activations with the law N(0, H) for each unit, (chain, time, pattern, unit).
 
-    kernel: H as a (T P, T P) matrix, index t P + p. deviates: standard normal, (chain, unit, T P). They
-    are multiplied by the symmetric root of H.
+    kernel: H as a (T P, T P) matrix of index t P + p. deviates: standard normal, (chain, unit, T P).
+    They are multiplied by the symmetric root of H.
     """
     values, vectors = torch.linalg.eigh(torch.as_tensor(kernel))
     root = ((vectors * values.clamp(min=0).sqrt()) @ vectors.T).to(deviates)
     pre: Tensor = (deviates @ root).mT
     return by_time(pre, posterior.inputs.shape[0])
+
+
+def noise_of_labels(posterior: Posterior, streams: Streams) -> Tensor:
+    """Standard normal deviates at the supervised outputs of each chain, 0 elsewhere, (chain, chosen).
+
+    A chain's random numbers are as many as it has such outputs, whatever the others have.
+    """
+    _, mask = supervised_outputs(posterior)
+    noise = mask.new_zeros(len(streams), mask.shape[1])
+    for row, own, stream in zip(noise, mask.bool().expand_as(noise), streams, strict=True):
+        row[own] = torch.randn(int(own.sum()), generator=stream, dtype=row.dtype, device=row.device)
+    return noise
 
 
 def given_activities(
@@ -58,8 +71,8 @@ def given_activities(
     (Matheron's rule), with the covariance C of each unit; the readout likewise, but for the noise of
     variance kappa / N of the labels.
 
-    pre: h, (chain, time, pattern, unit). prior_weights: a draw of the prior. label_noise: standard
-    normal deviates (chain, supervised). If h cannot be produced, it is fitted by least squares.
+    pre: h, (chain, time, pattern, unit). prior_weights: a draw of the prior. label_noise: that of
+    ``noise_of_labels``, (chain, chosen). If h cannot be produced, it is fitted by least squares.
     """
     architecture, width = posterior.architecture, prior_weights.readout.shape[-1]
     prior = architecture.prior
@@ -86,14 +99,16 @@ def given_activities(
         recurrent[:, index] += prior.w / width * change
     input_ += prior.u * coefficients.mT @ driven
 
-    chosen = posterior.supervised.bool()
-    phi = post[:, chosen]  # (c, s, i)
-    targets = posterior.targets[chosen].double()
+    chosen, mask = supervised_outputs(posterior)
+    mask = mask.double()
+    phi = post.flatten(1, 2)[:, chosen]  # (c, s, i)
+    targets = posterior.targets.flatten(1)[:, chosen].double()
     output = torch.einsum("csi,ci->cs", phi, readout) / width
     output = output + math.sqrt(posterior.kappa / width) * label_noise.double()
-    gram = prior.v * phi @ phi.mT / width
-    gram = gram + posterior.kappa * torch.eye(len(targets), dtype=gram.dtype, device=gram.device)
-    answer = torch.linalg.solve(gram, (targets - output)[..., None])[..., 0]
+    # Off a chain's own supervised outputs its answer is 0.
+    gram = mask[:, :, None] * mask[:, None, :] * (prior.v * phi @ phi.mT / width)
+    gram = gram + posterior.kappa * torch.eye(len(chosen), dtype=gram.dtype, device=gram.device)
+    answer = torch.linalg.solve(gram, (mask * (targets - output))[..., None])[..., 0]
     readout += prior.v * torch.einsum("cs,csi->ci", answer, phi)
     dtype = prior_weights.readout.dtype
     return Weights(recurrent.to(dtype), input_.to(dtype), readout.to(dtype))

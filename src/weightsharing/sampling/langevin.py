@@ -29,7 +29,7 @@ from weightsharing.networks import (
     outputs,
 )
 from weightsharing.records import Architecture
-from weightsharing.sampling.posterior import Posterior
+from weightsharing.sampling.posterior import Posterior, supervised_outputs
 
 
 class LossGradient(NamedTuple):
@@ -128,14 +128,17 @@ def curvature(weights: Weights, posterior: Posterior) -> Tensor:
     """Largest curvature of E in units of the prior variances, (chain,), for the step-size check.
 
     1 + the largest eigenvalue of (N / kappa) J s^2 J^T, with J the derivative of the supervised
-    outputs by the weights (the Gauss-Newton matrix; what it leaves out vanishes with y - f).
+    outputs by the weights (the Gauss-Newton matrix; what it leaves out vanishes with y - f). Where chains
+    are supervised at other outputs than each other, J is of all of these and masked.
     """
     architecture, width = posterior.architecture, weights.readout.shape[-1]
     prior = architecture.prior
     activities = forward(weights, posterior.inputs, architecture)
-    times, patterns = torch.nonzero(posterior.supervised, as_tuple=True)
-    if times.numel() == 0:
+    chosen, mask = supervised_outputs(posterior)
+    if chosen.numel() == 0:
         return torch.ones_like(weights.readout[:, 0])
+    number = posterior.inputs.shape[1]
+    times, patterns = chosen // number, chosen % number
     chains, count = weights.readout.shape[0], times.numel()
     each = torch.arange(count, device=times.device)
 
@@ -144,7 +147,7 @@ def curvature(weights: Weights, posterior: Posterior) -> Tensor:
     direct = torch.zeros_like(post)
     direct[:, times, each] = weights.readout[:, None, :]
     g = backward(weights, Activities(pre, post), direct, architecture)
-    chosen = posterior.inputs[:, patterns]
+    inputs = posterior.inputs[:, patterns]
 
     by_readout = post[:, times, each]
     total = prior.v / width * by_readout @ by_readout.mT
@@ -157,8 +160,9 @@ def curvature(weights: Weights, posterior: Posterior) -> Tensor:
         pp = torch.einsum("ctsi,ctri->ctsr", post[:, :-1], post[:, :-1])
         total = total + prior.w / width**2 * (gg * pp).sum(1)
     gg = torch.einsum("ctsi,curi->ctusr", g, g)
-    xx = torch.einsum("tsa,ura->tusr", chosen, chosen)
+    xx = torch.einsum("tsa,ura->tusr", inputs, inputs)
     total = total + prior.u / width * (gg * xx).sum((1, 2))
+    total = mask[:, :, None] * mask[:, None, :] * total
     matrix = total.reshape(chains, count, count).double()
     finite = torch.isfinite(matrix).all(dim=2).all(dim=1)
     largest = torch.linalg.eigvalsh(torch.nan_to_num(matrix))[:, -1]

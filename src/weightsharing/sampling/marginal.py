@@ -21,7 +21,13 @@ from torch import Tensor
 
 from weightsharing.networks import activate, activation_slope, by_time
 from weightsharing.sampling.initial import activities_from_prior
-from weightsharing.sampling.posterior import Posterior, masked, shift, shift_back
+from weightsharing.sampling.posterior import (
+    Posterior,
+    masked,
+    shift,
+    shift_back,
+    supervised_outputs,
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,11 @@ class Marginal:
     """The density of g on the reachable directions, of number d.
 
     posterior: in float64. width: N. basis B: (T P, d). input_kernel: u x x^T, (T P, T P). chosen: indices
-    t P + p of the supervised outputs. labels: y_S, (supervised,), or (chain, supervised) if they differ.
+    t P + p of the outputs that any chain is supervised at. mask: which chain is at which, 0 or 1,
+    (1 or chain, chosen). labels: y_S, 0 off the mask, of the same shape.
+
+    With the mask M as a diagonal matrix, kappa + v M Phi M takes the place of kappa + v Phi_SS: the
+    answer a vanishes off the mask, and each masked output is a constant factor of the determinant.
     """
 
     posterior: Posterior
@@ -37,26 +47,37 @@ class Marginal:
     basis: Tensor
     input_kernel: Tensor
     chosen: Tensor
+    mask: Tensor
     labels: Tensor
+
+    @property
+    def pairs(self) -> Tensor:
+        """The mask of pairs of outputs, (1 or chain, chosen, chosen)."""
+        return self.mask[:, :, None] * self.mask[:, None, :]
 
     @property
     def dimension(self) -> int:
         """Number d of reachable directions."""
         return int(self.basis.shape[1])
 
+    @property
+    def complete(self) -> bool:
+        """Whether all directions are reachable; then B = 1."""
+        return self.dimension == self.basis.shape[0]
+
 
 @dataclass(frozen=True)
 class Moments:
     """What the energy at one h depends on, for each chain.
 
-    covariance C in the reachable directions, kernel H there, activation_kernel Phi in full, answer a.
+    covariance C in the reachable directions, kernel H there, activation_kernel Phi in full, noisy
+    kappa + v Phi_SS.
     """
 
     covariance: Tensor
     kernel: Tensor
     activation_kernel: Tensor
     noisy: Tensor
-    answer: Tensor
 
 
 def build(posterior: Posterior, width: int) -> Marginal:
@@ -85,41 +106,54 @@ def build(posterior: Posterior, width: int) -> Marginal:
         shift(prior_kernel, patterns), posterior
     )
     values, vectors = torch.linalg.eigh(covariance)
-    chosen = torch.nonzero(posterior.supervised.flatten())[:, 0]
+    reachable = values > 1e-10 * values.max()
+    basis = torch.eye(len(values)).to(vectors) if bool(reachable.all()) else vectors[:, reachable]
+    chosen, mask = supervised_outputs(posterior)
     return Marginal(
         posterior=posterior,
         width=width,
-        basis=vectors[:, values > 1e-10 * values.max()],
+        basis=basis,
         input_kernel=input_kernel,
         chosen=chosen,
-        labels=posterior.targets.flatten()[chosen],
+        mask=mask,
+        labels=posterior.targets.flatten(1)[:, chosen],
     )
 
 
 def activations(marginal: Marginal, position: Tensor) -> tuple[Tensor, Tensor]:
     """h and phi(h), each (chain, unit, T P), from g (chain, unit, d)."""
-    pre = position @ marginal.basis.T
+    pre = position if marginal.complete else position @ marginal.basis.T
     return pre, activate(marginal.posterior.architecture.activation, pre)
 
 
+def reachable(marginal: Marginal, matrix: Tensor) -> Tensor:
+    """B^T M B, (chain, d, d), of M (chain, T P, T P)."""
+    return matrix if marginal.complete else marginal.basis.T @ matrix @ marginal.basis
+
+
+def in_full(marginal: Marginal, matrix: Tensor) -> Tensor:
+    """B M B^T, (chain, T P, T P), of M (chain, d, d)."""
+    return matrix if marginal.complete else marginal.basis @ matrix @ marginal.basis.T
+
+
 def moments(marginal: Marginal, position: Tensor, post: Tensor) -> Moments:
-    """C, H, Phi and a at g; ``post`` is phi(h)."""
+    """C, H, Phi and kappa + v Phi_SS at g; ``post`` is phi(h)."""
     prior = marginal.posterior.architecture.prior
     patterns = marginal.posterior.inputs.shape[1]
     phi = post.mT @ post / marginal.width
     carried = masked(shift(phi, patterns), marginal.posterior)
-    covariance = marginal.basis.T @ (marginal.input_kernel + prior.w * carried) @ marginal.basis
-    supervised = phi[:, marginal.chosen[:, None], marginal.chosen]
+    supervised = marginal.pairs * phi.index_select(1, marginal.chosen).index_select(
+        2, marginal.chosen
+    )
     noisy = prior.v * supervised + marginal.posterior.kappa * torch.eye(
         len(marginal.chosen), dtype=phi.dtype, device=phi.device
     )
     return Moments(
-        covariance=covariance,
-        kernel=position.mT @ position / marginal.width,
+        covariance=reachable(marginal, marginal.input_kernel + prior.w * carried),
+        # Without a basis and an activation function they are one.
+        kernel=phi if post is position else position.mT @ position / marginal.width,
         activation_kernel=phi,
         noisy=noisy,
-        # A trajectory that diverges may make it singular; such a proposal is refused, not an error.
-        answer=torch.linalg.solve_ex(noisy, marginal.labels.expand(len(phi), -1))[0],
     )
 
 
@@ -132,7 +166,10 @@ def energy(marginal: Marginal, position: Tensor) -> Tensor:
     log_c = 2.0 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     log_noisy = 2.0 * noisy_factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     trace = torch.cholesky_solve(found.kernel, factor).diagonal(dim1=-2, dim2=-1).sum(-1)
-    loss = (found.answer * marginal.labels).sum(-1)
+    labels = marginal.labels.expand(len(noisy_factor), -1)
+    # y^T (L L^T)^-1 y = |L^-1 y|^2
+    whitened = torch.linalg.solve_triangular(noisy_factor, labels[..., None], upper=False)
+    loss = whitened.square().sum((1, 2))
     value = 0.5 * marginal.width * (trace + log_c + loss) + 0.5 * log_noisy
     return torch.where((fault == 0) & (noisy_fault == 0), value, torch.inf).nan_to_num(
         nan=torch.inf
@@ -145,24 +182,30 @@ def gradient(marginal: Marginal, position: Tensor) -> Tensor:
     prior, patterns = architecture.prior, marginal.posterior.inputs.shape[1]
     pre, post = activations(marginal, position)
     found = moments(marginal, position, post)
+    # A trajectory that diverges may make them singular; such a proposal is refused, not an error.
     inverse = torch.linalg.inv_ex(found.covariance)[0]
-    mismatch = marginal.basis @ (inverse @ found.kernel @ inverse - inverse) @ marginal.basis.T
+    noisy_inverse = torch.linalg.inv_ex(found.noisy)[0]
+    answer = (noisy_inverse @ marginal.labels[..., None])[..., 0]
+    mismatch = in_full(marginal, inverse @ found.kernel @ inverse - inverse)
     conjugate = prior.w * shift_back(masked(mismatch, marginal.posterior), patterns)
-    loss = prior.v * found.answer[:, :, None] * found.answer[:, None, :]
-    loss = loss - prior.v / marginal.width * torch.linalg.inv_ex(found.noisy)[0]
-    conjugate[:, marginal.chosen[:, None], marginal.chosen] += loss
-    pull = post @ conjugate
-    if architecture.activation != "linear":
-        pull = pull * activation_slope(architecture.activation, pre)
-    slope: Tensor = position @ inverse - pull @ marginal.basis
-    return slope
+    loss = prior.v * answer[:, :, None] * answer[:, None, :]
+    loss = loss - prior.v / marginal.width * marginal.pairs * noisy_inverse
+    size = conjugate.shape[-1]
+    at = (size * marginal.chosen[:, None] + marginal.chosen).flatten()
+    conjugate.flatten(1).index_add_(1, at, loss.flatten(1))
+    if architecture.activation == "linear":
+        linear: Tensor = position @ (inverse - reachable(marginal, conjugate))
+        return linear
+    pull = post @ conjugate * activation_slope(architecture.activation, pre)
+    slope: Tensor = position @ inverse
+    return slope - (pull if marginal.complete else pull @ marginal.basis)
 
 
 def kernels(marginal: Marginal, position: Tensor) -> tuple[Tensor, Tensor]:
     """H and Phi at g, each (chain, T P, T P)."""
     _, post = activations(marginal, position)
     found = moments(marginal, position, post)
-    return marginal.basis @ found.kernel @ marginal.basis.T, found.activation_kernel
+    return in_full(marginal, found.kernel), found.activation_kernel
 
 
 def draw_units(position: Tensor, deviates: Tensor) -> Tensor:
@@ -186,8 +229,8 @@ def draw_outputs(marginal: Marginal, phi: Tensor, deviates: Tensor) -> Tensor:
     """
     v = marginal.posterior.architecture.prior.v
     chosen = marginal.chosen
-    seen = v * phi[:, :, chosen]
-    noisy = seen[:, chosen] + marginal.posterior.kappa * torch.eye(
+    seen = v * phi[:, :, chosen] * marginal.mask[:, None, :]
+    noisy = marginal.mask[:, :, None] * seen[:, chosen] + marginal.posterior.kappa * torch.eye(
         len(chosen), dtype=phi.dtype, device=phi.device
     )
     mean = seen @ torch.linalg.solve(noisy, marginal.labels.expand(len(phi), -1))[..., None]

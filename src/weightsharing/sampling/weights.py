@@ -33,11 +33,11 @@ CHECK_EVERY = 0.25
 
 
 def dynamics(
-    posterior: Posterior, settings: WeightSettings, start_kernel: Array | None
+    posterior: Posterior, settings: WeightSettings, start_kernels: Array | None
 ) -> Dynamics:
-    """Langevin dynamics of ``posterior``; ``start_kernel`` H of the first activities, None for the prior.
+    """Langevin dynamics of ``posterior``; the state is the weights, and behind them any velocities.
 
-    The state is the weights, and behind them the velocities if there are any.
+    start_kernels: H of the first activities of each member, (member, T P, T P); None for the prior.
     """
     architecture, width = posterior.architecture, settings.width
     steps, patterns, features = posterior.inputs.shape
@@ -54,10 +54,17 @@ def dynamics(
     def begin(memory: Tensor, streams: Streams) -> None:
         fill_normal(memory, streams)
         first = initial.from_prior(architecture, weights(memory))
-        if start_kernel is not None:
+        if start_kernels is not None:
             deviates = normal(memory, (width, steps * patterns), streams)
-            pre = initial.activities_from_kernel(start_kernel, deviates, posterior)
-            noise = normal(memory, (int(posterior.supervised.sum()),), streams)
+            pre = torch.cat(
+                [
+                    initial.activities_from_kernel(kernel, own, posterior)
+                    for kernel, own in zip(
+                        start_kernels, deviates.split(settings.chains), strict=True
+                    )
+                ]
+            )
+            noise = initial.noise_of_labels(posterior, streams)
             first = initial.given_activities(pre, posterior, first, noise)
         parts = [(weights(memory), first)]
         if with_velocities:
@@ -84,7 +91,7 @@ def dynamics(
         noise = fresh_noise(memory, streams) if due else None
         move(memory, noise, ramped(posterior, step, settings))
 
-    def stiffness(curvature: float) -> float:
+    def stiffness(curvature: Tensor) -> Tensor:
         """Share of the stability limit: eta k / 2 of SGLD, h^2 k / 4 of underdamped dynamics."""
         if with_velocities:
             return 0.25 * step_size**2 * curvature
@@ -101,22 +108,26 @@ def dynamics(
             0.5 * error.square().sum((1, 2)),
         )
 
-    def check(memory: Tensor, step: int) -> float:
+    def check(memory: Tensor, step: int) -> Tensor:
         finite = torch.isfinite(memory).all(dim=1)
         if not bool(finite.all()):
-            chain = int(torch.nonzero(~finite)[0])
+            member, chain = divmod(int(torch.nonzero(~finite)[0]), settings.chains)
             raise DivergenceError(
                 f"chain {chain} diverged before step {step}: its weights are not finite; "
-                f"lower step_size, now {step_size:g}"
+                f"lower step_size, now {step_size:g}",
+                member,
             )
-        curvature = float(langevin.curvature(weights(memory), posterior).max())
-        found = stiffness(curvature)
-        if not found <= LARGEST_STIFFNESS:
-            ratio = ADVISED_STIFFNESS / stiffness(curvature) if curvature < math.inf else 0.0
+        curvature = langevin.curvature(weights(memory), posterior)
+        found = stiffness(curvature.double())
+        stiffest = int(found.argmax())
+        largest = float(found[stiffest])
+        if not largest <= LARGEST_STIFFNESS:
+            ratio = ADVISED_STIFFNESS / largest if largest < math.inf else 0.0
             advised = step_size * (math.sqrt(ratio) if with_velocities else ratio)
             raise StepSizeError(
                 f"step_size: {step_size:g} is too large at step {step}: the curvature of the energy is "
-                f"{curvature:.3g}; use at most {advised:.1g}"
+                f"{float(curvature[stiffest]):.3g}; use at most {advised:.1g}",
+                stiffest // settings.chains,
             )
         return found
 
