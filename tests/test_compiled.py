@@ -30,7 +30,7 @@ def problem(kind: Kind, activation: Activation, patterns: int, steps: int = 4) -
     architecture = Architecture(
         kind=kind, activation=activation, steps=steps, prior=Prior(w=0.7, u=1.3, v=0.8)
     )
-    return posterior.build(task, architecture, 0.2, CPU, torch.float64)
+    return posterior.build([task], architecture, 0.2, CPU, torch.float64)
 
 
 def settings(**changes: object) -> KineticSettings:
