@@ -133,7 +133,8 @@ def page(rows: Sequence[Row]) -> str:
         "order parameter, the last step's kernel, the loss and, where there is one, the "
         f"generalisation error; a run has converged with R-hat below {LARGEST_RHAT:g} and more than "
         f"{SMALLEST_EFFECTIVE_SIZE:g} effective samples. Wall time is that of sampling since it was "
-        "last resumed, in equal shares for sets that moved together; the commit is that of the code that sampled, with a + if it had changes.",
+        "last resumed, in equal shares for sets that moved together; the commit is that of the code "
+        "that sampled, with a + if it had changes.",
     ]
     return table_page("Runs", introduction, tables)
 
