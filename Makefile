@@ -29,11 +29,11 @@ test: $(INSTALLED)
 	$(BIN)/pytest
 
 test-faults: $(INSTALLED)
-	$(BIN)/pytest tests/faults
+	$(BIN)/pytest --numprocesses=0 tests/faults
 
 test-slurm: $(INSTALLED)
 	@tests/slurm/cluster.sh check
-	$(BIN)/pytest tests/slurm
+	$(BIN)/pytest --numprocesses=0 tests/slurm
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
+
+# As in the commands, and before NumPy is loaded: a second thread only slows down matrices this small.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -27,8 +32,11 @@ from weightsharing.records import (
 from weightsharing.tasks import make_task, sinusoid_task
 from weightsharing.theory.linear import LinearProblem, linear_problem
 
-# As in the workflow; more threads only slow down networks this small.
+# The same for networks.
 torch.set_num_threads(1)
+
+# A shell starts its background jobs with SIGINT ignored, and they pass that on to what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 PRIOR = Prior()
@@ -153,6 +161,11 @@ def rotation(steps: int, supervised: set[int]) -> tuple[Task, Array]:
     """One input, outputs cos(2 pi t / T): the rotation of figure 5. Returns the task and all targets."""
     task = sinusoid_task(steps, tuple(sorted(supervised)))
     return task, task.targets[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that takes longest first, so that no process is left alone with it in the end."""
+    items.sort(key=lambda item: item.path.name != "test_workflow.py")
 
 
 @pytest.fixture

@@ -520,9 +520,12 @@ def test_exact_sampler_agrees_with_the_theory_to_order_one_over_n(kind: Kind, ra
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 def test_exact_sampler_agrees_with_sgld(kind: Kind) -> None:
-    """The same posterior at N = 64, kappa = 1, from two samplers that share no algorithm."""
+    """The same posterior at N = 64, kappa = 1, from two samplers that share no algorithm.
+
+    SGLD's standard errors are several times those of the exact sampler's 400 draws of each chain.
+    """
     signal = 2.0 * critical_signal(4, PRIOR, 1.0)
-    exact = drawn_kernel(exact_run(signal, kind=kind, kappa=1.0, width=64, draws=1000))
+    exact = drawn_kernel(exact_run(signal, kind=kind, kappa=1.0, width=64))
     sgld = drawn_kernel(
         endpoint_run(
             signal,

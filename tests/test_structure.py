@@ -120,10 +120,11 @@ def test_lock_file_satisfies_pyproject() -> None:
         line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if line
     )
     pinned = {name.lower().replace("_", "-"): version for name, version in lock.items()}
-    for name, bound in (requirements() | requirements("slurm")).items():
+    needed = requirements() | requirements("slurm") | requirements("development")
+    for name, bound in needed.items():
         if name == "python":
             continue
-        lowest = [int(n) for n in bound.removeprefix(">=").split(".")]
+        lowest = [int(n) for n in re.findall(r"\d+", bound)]
         version = [int(n) for n in re.findall(r"\d+", pinned[name.lower()])[: len(lowest)]]
         assert version >= lowest, name
     assert lock["torch"] == "2.13.0"

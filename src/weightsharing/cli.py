@@ -29,6 +29,7 @@ VERBS = {
     "scorecard": "judge every claim of the captions",
     "runs": "list every run with its diagnostics and origin",
     "archive": "pack files into one zip archive",
+    "costs": "print the time and memory of each figure",
     "bench": "measure what steps, effective samples and solutions cost",
 }
 

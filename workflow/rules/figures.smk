@@ -26,6 +26,8 @@ rule fig2:
         ),
     log:
         f"{LOGS}/fig2.log",
+    benchmark:
+        f"{BENCHMARKS}/fig2.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -51,6 +53,8 @@ rule fig3:
         ),
     log:
         f"{LOGS}/fig3.log",
+    benchmark:
+        f"{BENCHMARKS}/fig3.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -79,6 +83,8 @@ rule fig4:
         ),
     log:
         f"{LOGS}/fig4.log",
+    benchmark:
+        f"{BENCHMARKS}/fig4.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -103,6 +109,8 @@ rule fig5:
         ),
     log:
         f"{LOGS}/fig5.log",
+    benchmark:
+        f"{BENCHMARKS}/fig5.tsv"
     conda:
         "../../environment.yml"
     params:

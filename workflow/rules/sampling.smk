@@ -33,6 +33,8 @@ rule measure:
         f"{RESULTS}/{{run}}/measures.nc",
     log:
         f"{LOGS}/{{run}}/measure.log",
+    benchmark:
+        f"{BENCHMARKS}/{{run}}/measure.tsv"
     conda:
         "../../environment.yml"
     params:
