@@ -116,17 +116,23 @@ def test_conda_environment_has_the_ranges_of_pyproject() -> None:
 
 
 def test_lock_file_satisfies_pyproject() -> None:
-    lock = dict(
-        line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if line
-    )
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    # A marker, after a semicolon, says for which machines a line is.
+    lock = dict(line.partition(";")[0].split("==") for line in lines if line)
     pinned = {name.lower().replace("_", "-"): version for name, version in lock.items()}
-    for name, bound in (requirements() | requirements("slurm")).items():
+    needed = requirements() | requirements("slurm") | requirements("gpu")
+    for name, bound in needed.items():
         if name == "python":
             continue
-        lowest = [int(n) for n in bound.removeprefix(">=").split(".")]
+        lowest = [int(n) for n in bound.partition(";")[0].removeprefix(">=").split(".")]
         version = [int(n) for n in re.findall(r"\d+", pinned[name.lower()])[: len(lowest)]]
         assert version >= lowest, name
     assert lock["torch"] == "2.13.0"
+    # PyTorch for CUDA asks for this one on these machines, and for no other.
+    assert requirements("development")["triton"] == requirements("gpu")["triton"]
+    markers = dict(line.partition(";")[::2] for line in lines if ";" in line)
+    wanted = requirements("gpu")["triton"].partition(";")[2].replace("'", '"')
+    assert markers == {"triton==3.7.1": wanted}
 
 
 def profiles() -> dict[str, dict[str, Any]]:

@@ -31,6 +31,9 @@ from weightsharing.sampling import (
     collective,
     dynamics,
     exact,
+    fused,
+    gpu,
+    graphs,
     initial,
     kinetic,
     langevin,
@@ -57,6 +60,9 @@ CODE = (
     collective,
     exact,
     dynamics,
+    fused,
+    gpu,
+    graphs,
 )
 
 # What PyTorch's errors of a GPU contain: lost, out of memory, failed in a library.
@@ -228,6 +234,7 @@ def fingerprint(run: Run, task: Task, start_kernel: Array | None, device: torch.
     for module in (*CODE, inspect.getmodule(sample)):
         assert module is not None
         digest.update(inspect.getsource(module).encode())
+    digest.update(fused.KERNELS.read_bytes())
     digest.update(f"{torch.__version__} {device.type}".encode())
     return digest.hexdigest()
 

@@ -11,11 +11,11 @@ law of ``langevin.step`` and ``kinetic.step``, and their numbers but for roundin
 
 Random numbers (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011):
 Philox 4x32-10 maps (key, counter) to four deviates and has no state. The key is that of the chain; the
-counter of 128 bits holds, in parts that do not overlap, the step (64), the matrix (32) and the
-place in the matrix (32). Chains differ in their key, and steps, matrices and places in the counter, so that
-no pair is used twice; two keys are equal by chance with probability 2^-64. Nothing needs storing but the
-step, nothing depends on how many chains there are, and resuming at step k goes on with the draws of step k.
-Keys are hashes of the seeds of the chains' streams, which PyTorch uses as keys of Philox itself.
+counter of 128 bits holds, in parts that do not overlap, the step (64), the matrix (32) and the place in
+the matrix (32). Chains differ in their key; steps, matrices and places in the counter: so no pair is used
+twice. Two keys are equal by chance with probability 2^-64. Nothing has to be stored but the step, nothing
+depends on how many chains there are, and a chain resumed at step k draws what it would have drawn.
+Keys are hashes of the seeds of the chains' streams; the seeds themselves are PyTorch's keys of Philox.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ def loss_factors(weights: Weights, posterior: Posterior) -> Gradient:
     if posterior.architecture.kind == "rnn":
         arriving, leaving = arriving.flatten(1, 2)[:, None], leaving.flatten(1, 2)[:, None]
     inputs = posterior.inputs.flatten(0, 1).expand(len(weights.readout), 1, -1, -1)
-    of_input, post = found.delta.flatten(1, 2)[:, None], found.activities.post.flatten(1, 2)[:, None]
+    of_input, post = (
+        found.delta.flatten(1, 2)[:, None],
+        found.activities.post.flatten(1, 2)[:, None],
+    )
     error = found.error.flatten(1)[:, None, :, None]
     return (
         BlockGradient(arriving, leaving, prior.w / width, prior.w / width),

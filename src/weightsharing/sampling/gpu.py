@@ -39,59 +39,65 @@ def advance(
     """The function that makes a step of a batch of chains in place, given its number.
 
     blocks: weights and velocities, if any, as views of a memory (chain, size). target_at: the posterior
-    of a step, which may differ in its targets only. The first call for a batch of chains tries the kernels and
-    captures the graphs.
+    of a step, which may differ in its targets only. The first call for a batch of chains tries the
+    kernels and captures the graphs.
     """
+    step_size, period, damping = settings.step_size, 1, 0.0
+    if isinstance(settings, KineticSettings):
+        period = settings.refresh
+        damping = settings.friction * step_size * period
+
+    def bind(memory: Tensor, streams: Streams) -> Callable[[int], None]:
+        target = replace(posterior, targets=posterior.targets.clone())
+        clock = torch.zeros((), dtype=torch.int64, device=memory.device)
+        keys = fused.keys(streams, memory.device)
+        weights, velocities = blocks(memory)
+        size = sum(block[0].numel() for block in weights)
+        # PyTorch's deviates are drawn before the step, which leaves nothing random to be captured.
+        plain = not (use_kernels and _usable(memory, blocks, posterior, keys))
+        deviates = torch.zeros_like(memory) if plain else None
+
+        def fused_move(noisy: bool) -> None:
+            gradient = fused.loss_factors(weights, target)
+            if velocities is None:
+                fused.langevin_step(weights, gradient, step_size, keys, clock)
+            else:
+                due = damping if noisy else None
+                fused.kinetic_step(weights, velocities, gradient, step_size, due, keys, clock)
+
+        def plain_move(noisy: bool) -> None:
+            assert deviates is not None
+            noise = blocks(deviates)[0]
+            if velocities is None:
+                langevin.step(weights, noise, target, step_size)
+            else:
+                drawn = noise if noisy else None
+                kinetic.step(weights, velocities, drawn, target, step_size, damping)
+
+        moves: dict[bool, Callable[[], None]] = {}
+        for noisy in (True,) if period == 1 else (True, False):
+            move = partial(plain_move if plain else fused_move, noisy)
+            moves[noisy] = captured(move, memory) if use_graphs else move
+
+        def step(number: int) -> None:
+            noisy = (number + 1) % period == 0
+            clock.fill_(number)
+            target.targets.copy_(target_at(number).targets)
+            if noisy and deviates is not None:
+                fill_normal(deviates[:, :size], streams)
+            moves[noisy]()
+
+        return step
+
     bound: list[tuple[Tensor, Streams, Callable[[int], None]]] = []
 
-    def step(memory: Tensor, streams: Streams, number: int) -> None:
+    def step_of(memory: Tensor, streams: Streams, number: int) -> None:
         # Keys and graphs belong to these chains at this place.
         if not bound or bound[0][0] is not memory or bound[0][1] is not streams:
-            own = _bind(
-                memory, streams, posterior, settings, blocks, target_at, use_kernels, use_graphs
-            )
-            bound[:] = [(memory, streams, own)]
+            bound[:] = [(memory, streams, bind(memory, streams))]
         bound[0][2](number)
 
-    return step
-
-
-def _bind(
-    memory: Tensor,
-    streams: Streams,
-    posterior: Posterior,
-    settings: WeightSettings,
-    blocks: Blocks,
-    target_at: Callable[[int], Posterior],
-    use_kernels: bool,
-    use_graphs: bool,
-) -> Callable[[int], None]:
-    """The step of these chains, given its number."""
-    target = replace(posterior, targets=posterior.targets.clone())
-    clock = torch.zeros((), dtype=torch.int64, device=memory.device)
-    keys = fused.keys(streams, memory.device)
-    deviates = None
-    if not (use_kernels and _usable(memory, blocks, posterior, keys)):
-        deviates = torch.zeros_like(memory[:, : sum(b[0].numel() for b in blocks(memory)[0])])
-    period = settings.refresh if isinstance(settings, KineticSettings) else 1
-
-    def move(noisy: bool) -> None:
-        _move(memory, target, settings, blocks, keys, clock, deviates, noisy)
-
-    moves = {}
-    for noisy in (True,) if period == 1 else (True, False):
-        one = partial(move, noisy)
-        moves[noisy] = captured(one, memory) if use_graphs else one
-
-    def step(number: int) -> None:
-        noisy = (number + 1) % period == 0
-        clock.fill_(number)
-        target.targets.copy_(target_at(number).targets)
-        if noisy and deviates is not None:
-            fill_normal(deviates, streams)
-        moves[noisy]()
-
-    return step
+    return step_of
 
 
 def _usable(memory: Tensor, blocks: Blocks, posterior: Posterior, keys: Tensor) -> bool:
@@ -100,21 +106,5 @@ def _usable(memory: Tensor, blocks: Blocks, posterior: Posterior, keys: Tensor) 
         return False
     objection = fused.objection(memory, blocks, posterior, keys)
     if objection is not None:
-        log.warning("fused kernels are not used: %s; plain PyTorch instead", objection)
+        log.warning("fused kernels are not used: %s; steps are PyTorch's instead", objection)
     return objection is None
-
-
-def _move(
-    memory: Tensor,
-    target: Posterior,
-    settings: WeightSettings,
-    blocks: Blocks,
-    keys: Tensor,
-    clock: Tensor,
-    deviates: Tensor | None,
-    noisy: bool,
-) -> None:
-    """One step in place: with ``deviates``, if there are any, by PyTorch, else by the kernels."""
-    weights, velocities = blocks(memory)
-    step_size = settings.step_size
-    noise = None if deviates is None else blocks_of_noise(deviates)

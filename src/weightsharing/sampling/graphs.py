@@ -34,7 +34,9 @@ def captured(step: Callable[[], None], memory: Tensor) -> Callable[[], None]:
     # Whatever the reason, steps that are launched one by one are as right.
     except Exception as error:
         reason = str(error).partition("\n")[0]
-        log.warning("no CUDA graph (%s: %s); steps are launched one by one", type(error).__name__, reason)
+        log.warning(
+            "no CUDA graph (%s: %s); steps are launched one by one", type(error).__name__, reason
+        )
         return step
     finally:
         memory.copy_(before)

@@ -20,8 +20,8 @@ import triton.language as tl
 def unit_vector(bits):
     """Cosine and sine of a uniform angle, of a block of 32 random bits.
 
-    Two bits choose the quadrant, thirty the angle x within pi/4 of its middle, where Taylor's series to x^9
-    are exact in float32. The library's functions reduce any angle first and take most of a kernel's code.
+    Two bits choose the quadrant, thirty the angle x within pi/4 of its middle, where Taylor's series to
+    x^9 are exact in float32. The library's functions would reduce the angle first, in much more code.
     """
     quadrant = bits >> 30
     x = ((bits & 0x3FFFFFFF).to(tl.float32) * 9.313225746154785e-10 - 0.5) * 1.5707963267948966
@@ -70,9 +70,7 @@ def outer_products(
     total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
     for index in range(rank):
         at_row = tl.load(left + index * left_stride + row, mask=row < rows, other=0.0)
-        at_column = tl.load(
-            right + index * right_stride + column, mask=column < columns, other=0.0
-        )
+        at_column = tl.load(right + index * right_stride + column, mask=column < columns, other=0.0)
         total += at_row[:, None] * at_column[None, :]
     return total
 

@@ -12,7 +12,7 @@ from weightsharing import networks
 from weightsharing.errors import DivergenceError, StepSizeError
 from weightsharing.networks import Weights
 from weightsharing.records import Array, KineticSettings, WeightSettings
-from weightsharing.sampling import initial, kinetic, langevin
+from weightsharing.sampling import gpu, initial, kinetic, langevin
 from weightsharing.sampling.dynamics import Dynamics, Observation, Streams, fill_normal, normal
 from weightsharing.sampling.posterior import Posterior
 
@@ -80,6 +80,18 @@ def dynamics(
         else:
             langevin.step(weights(memory), fresh_noise(memory, streams), target, step_size)
 
+    def parts(memory: Tensor) -> tuple[Weights, Weights | None]:
+        return weights(memory), velocities(memory) if with_velocities else None
+
+    def target_at(step: int) -> Posterior:
+        return ramped(posterior, step, settings)
+
+    def stepper() -> gpu.Advance:
+        """How a step is made on the device of the posterior."""
+        if posterior.inputs.device.type == "cuda":
+            return gpu.advance(posterior, settings, parts, target_at)
+        return advance
+
     def stiffness(curvature: float) -> float:
         """Share of the stability limit: eta k / 2 of SGLD, h^2 k / 4 of underdamped dynamics."""
         if with_velocities:
@@ -120,7 +132,7 @@ def dynamics(
         size=2 * size if with_velocities else size,
         dtype=posterior.inputs.dtype,
         begin=begin,
-        advance=advance,
+        advance=stepper(),
         observe=observe,
         weights=lambda memory, streams: weights(memory),
         check=check,
