@@ -86,12 +86,6 @@ def dynamics(
     def target_at(step: int) -> Posterior:
         return ramped(posterior, step, settings)
 
-    def stepper() -> gpu.Advance:
-        """How a step is made on the device of the posterior."""
-        if posterior.inputs.device.type == "cuda":
-            return gpu.advance(posterior, settings, parts, target_at)
-        return advance
-
     def stiffness(curvature: float) -> float:
         """Share of the stability limit: eta k / 2 of SGLD, h^2 k / 4 of underdamped dynamics."""
         if with_velocities:
@@ -132,13 +126,20 @@ def dynamics(
         size=2 * size if with_velocities else size,
         dtype=posterior.inputs.dtype,
         begin=begin,
-        advance=stepper(),
+        advance=gpu.advance(posterior, settings, parts, target_at)
+        if on_gpu(posterior)
+        else advance,
         observe=observe,
         weights=lambda memory, streams: weights(memory),
         check=check,
         check_every=max(1, round(CHECK_EVERY / step_size)),
         acceptance=lambda memory: None,
     )
+
+
+def on_gpu(posterior: Posterior) -> bool:
+    """Whether steps are made by kernels and graphs."""
+    return posterior.inputs.device.type == "cuda"
 
 
 def ramped(posterior: Posterior, step: int, settings: WeightSettings) -> Posterior:
