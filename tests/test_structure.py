@@ -82,6 +82,11 @@ def test_theory_does_not_load_torch_and_nothing_knows_snakemake() -> None:
         assert "snakemake" not in roots, module
         if part(module) == "theory":
             assert "torch" not in roots, module
+        # The package works without Triton: it comes with the kernels, and those come when used.
+        if "triton" in roots:
+            assert module == f"{PACKAGE}.sampling.kernels"
+        if f"{PACKAGE}.sampling.kernels" in imports_of(module, SOURCE):
+            assert module == f"{PACKAGE}.sampling.fused"
 
 
 def test_sources_follow_imports_to_the_end() -> None:
