@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+from weightsharing.errors import InterruptedRunError
 from weightsharing.networks import Weights
 from weightsharing.records import Activation, Architecture, Kind, Prior, Run, Task
 from weightsharing.sampling import chain, fused, gpu, initial, kinetic, langevin, weights
@@ -332,7 +333,7 @@ def test_chain_of_fused_steps_resumes_bitwise(
             asked[0] += 1
             return asked[0] == stop
 
-        with pytest.raises(chain.InterruptedRunError):
+        with pytest.raises(InterruptedRunError):
             chain.sample(run, task, path, stopping=stopping)
     resumed = chain.sample(run, task, path)
     for name in ("kernel", "output", "loss"):

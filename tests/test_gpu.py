@@ -16,6 +16,7 @@ from torch import Tensor
 from weightsharing.networks import Weights
 from weightsharing.records import ExactSettings, Run
 from weightsharing.sampling import chain, gpu, graphs, initial, weights
+from weightsharing.sampling import posterior as posteriors
 from weightsharing.sampling.dynamics import Streams, new_streams
 from weightsharing.tasks import make_task
 
@@ -36,7 +37,7 @@ def chains(
     assert not isinstance(settings, ExactSettings)
     task = make_task(run.task, run.architecture.steps)
     dtype = torch.float64 if settings.precision == "float64" else torch.float32
-    target = chain.posterior.build(task, run.architecture, run.kappa, where, dtype)
+    target = posteriors.build(task, run.architecture, run.kappa, where, dtype)
     dynamics = weights.dynamics(target, settings, None)
     features = target.inputs.shape[2]
     size = initial.weight_count(run.architecture, settings.width, features)
@@ -71,7 +72,7 @@ def test_without_triton_steps_are_those_of_a_cpu(
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delattr("weightsharing.sampling.kernels", raising=False)
-    monkeypatch.setattr(graphs.torch.cuda, "Stream", forbidden)
+    monkeypatch.setattr(torch.cuda, "Stream", forbidden)
     memory, streams, advance = chains(run, "cpu")
     for step in range(9):
         advance(memory, streams, step)
@@ -108,7 +109,7 @@ def test_failed_capture_leaves_state_and_step(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A step that fails half way through is undone."""
-    monkeypatch.setattr(graphs.torch.cuda, "Stream", forbidden)
+    monkeypatch.setattr(torch.cuda, "Stream", forbidden)
     memory = torch.arange(3.0)
     assert graphs.captured(forbidden, memory) is forbidden
     assert torch.equal(memory, torch.arange(3.0))
