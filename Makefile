@@ -59,9 +59,11 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Pins what is installed now. The local version label of torch ("+cpu") depends on the machine.
+# Pins what is installed now. The local version label of torch ("+cpu") depends on the machine, and Triton is
+# not for all of them.
 lock:
-	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//' > requirements.lock
+	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed -e 's/+cpu$$//' \
+		-e 's/^triton==.*/&; sys_platform == "linux" and platform_machine == "x86_64"/' > requirements.lock
 
 clean:
 	rm -rf results logs benchmarks review figures/*.pdf figures/*.png .snakemake

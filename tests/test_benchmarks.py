@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from weightsharing.benchmarks import clock, roofline, solvers, steps
 from weightsharing.cli import main
 from weightsharing.networks import Weights
 from weightsharing.records import Architecture, Kind
-from weightsharing.sampling import langevin, posterior
+from weightsharing.sampling import fused, gpu, langevin, posterior
 from weightsharing.tasks import make_task
 from weightsharing.theory.linear import (
     linear_problem,
@@ -38,6 +39,21 @@ def test_the_energy_of_the_others_is_ours(kind: Kind) -> None:
     ours = langevin.energy(Weights(recurrent[None], input_[None], readout[None]), target)
     theirs = steps.torch_energy(kind, 12, CPU)([recurrent, input_, readout])
     torch.testing.assert_close(ours[0], theirs)
+
+
+@pytest.mark.parametrize("name", list(steps.ON_GPU))
+def test_rows_of_a_gpu_make_our_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU, with kernels and graphs refused: the rows are there and make the step of the others."""
+    monkeypatch.setattr(fused, "objection", lambda *arguments: "no GPU")
+    monkeypatch.setattr(gpu, "captured", lambda step, memory: step)
+    assert name in steps.implementations(torch.device("cuda"))
+    assert name not in steps.implementations(CPU)
+    step = steps.ON_GPU[name]("dnn", 8, CPU)
+    step()
+    ours = inspect.getclosurevars(step).nonlocals["memory"].clone()
+    other = steps.own("dnn", 8, CPU)
+    other()
+    torch.testing.assert_close(ours, inspect.getclosurevars(other).nonlocals["memory"])
 
 
 def test_work_of_a_step_counts_every_weight_once() -> None:

@@ -82,6 +82,11 @@ def test_theory_does_not_load_torch_and_nothing_knows_snakemake() -> None:
         assert "snakemake" not in roots, module
         if part(module) == "theory":
             assert "torch" not in roots, module
+        # The package works without Triton: it comes with the kernels, and those come when used.
+        if "triton" in roots:
+            assert module == f"{PACKAGE}.sampling.kernels"
+        if f"{PACKAGE}.sampling.kernels" in imports_of(module, SOURCE):
+            assert module == f"{PACKAGE}.sampling.fused"
 
 
 def test_sources_follow_imports_to_the_end() -> None:
@@ -116,18 +121,25 @@ def test_conda_environment_has_the_ranges_of_pyproject() -> None:
 
 
 def test_lock_file_satisfies_pyproject() -> None:
-    lock = dict(
-        line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if line
-    )
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    # A marker, after a semicolon, says for which machines a line is.
+    lock = dict(line.partition(";")[0].split("==") for line in lines if line)
     pinned = {name.lower().replace("_", "-"): version for name, version in lock.items()}
-    needed = requirements() | requirements("slurm") | requirements("development")
+    needed = requirements()
+    for extra in ("slurm", "development", "gpu"):
+        needed = needed | requirements(extra)
     for name, bound in needed.items():
         if name == "python":
             continue
-        lowest = [int(n) for n in re.findall(r"\d+", bound)]
+        lowest = [int(n) for n in re.findall(r"\d+", bound.partition(";")[0])]
         version = [int(n) for n in re.findall(r"\d+", pinned[name.lower()])[: len(lowest)]]
         assert version >= lowest, name
     assert lock["torch"] == "2.13.0"
+    # PyTorch for CUDA asks for this one on these machines, and for no other.
+    assert requirements("development")["triton"] == requirements("gpu")["triton"]
+    markers = dict(line.partition(";")[::2] for line in lines if ";" in line)
+    wanted = requirements("gpu")["triton"].partition(";")[2].replace("'", '"')
+    assert markers == {"triton==3.7.1": wanted}
 
 
 def profiles() -> dict[str, dict[str, Any]]:

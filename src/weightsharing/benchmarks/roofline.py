@@ -48,7 +48,8 @@ def measure_ceilings(device: torch.device, size: int = 2**25, side: int = 2048) 
     """Ceilings of a device in float32, by the threads that PyTorch may use.
 
     Bytes by a <- a + s b on vectors far larger than the caches, operations by a product of matrices,
-    deviates by filling one long row for each thread.
+    deviates by filling one long row for each thread. On a GPU the last is bound by memory, which kernels
+    that draw where they use are not; it is not what a step waits for there.
     """
     first, second = (torch.ones(size, device=device) for _ in range(2))
     matrix = torch.ones(side, side, device=device)
@@ -69,8 +70,9 @@ def step_work(architecture: Architecture, width: int, patterns: int, chains: int
     """The least work of a step of SGLD for all chains.
 
     Bytes: each of the T - 1 forward and backward products reads one matrix, and the update reads and
-    writes every matrix once. Operations: forward, backward and the gradient's outer products.
-    Deviates: one for each recurrent weight. U and v, smaller by a factor of N, are left out.
+    writes every matrix once, as the fused kernels do. Operations: forward, backward and the gradient's
+    outer products. Deviates: one for each recurrent weight. U and v, smaller by a factor of N, are left
+    out.
     """
     products = architecture.steps - 1
     matrix = float(width * width)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from weightsharing.records import Architecture, EndpointTask, Kind, LangevinSettings, Run
+from weightsharing.sampling import gpu, posterior, weights
 from weightsharing.sampling.chain import Member, find_dynamics
 from weightsharing.sampling.dynamics import new_streams
 from weightsharing.tasks import make_task
@@ -148,6 +150,35 @@ def jax(kind: Kind, width: int, device: torch.device) -> Step:
     return step
 
 
+def on_gpu(
+    kind: Kind, width: int, device: torch.device, use_kernels: bool, use_graphs: bool
+) -> Step:
+    """The step of this package on a GPU for one chain, without its kernels or without its graphs."""
+    run = benchmark_run(kind, width)
+    assert isinstance(run.sampler, LangevinSettings)
+    target = posterior.build(
+        [make_task(run.task, STEPS)], run.architecture, run.kappa, device, torch.float32
+    )
+    dynamics = weights.dynamics(target, run.sampler, None)
+    streams = new_streams(run.seed, 1, device)
+    memory = torch.empty(1, dynamics.size, device=device)
+    dynamics.begin(memory, streams)
+    advance = gpu.advance(
+        target,
+        run.sampler,
+        lambda memory: (dynamics.weights(memory, streams), None),
+        lambda step: target,
+        use_kernels,
+        use_graphs,
+    )
+
+    def step() -> None:
+        with torch.inference_mode():
+            advance(memory, streams, 0)
+
+    return step
+
+
 def batched(kind: Kind, width: int, device: torch.device) -> Step:
     """The step of this package for ``BATCH`` chains, as the pipeline makes it."""
     return own(kind, width, device, chains=BATCH)
@@ -160,8 +191,21 @@ IMPLEMENTATIONS: dict[str, Callable[[Kind, int, torch.device], Step]] = {
     "posteriors": posteriors,
     "JAX, optax": jax,
 }
+# Beside these on a GPU, where "weightsharing" has both kernels and graphs.
+ON_GPU: dict[str, Callable[[Kind, int, torch.device], Step]] = {
+    "weightsharing, no graph": partial(on_gpu, use_kernels=True, use_graphs=False),
+    "weightsharing, no kernel": partial(on_gpu, use_kernels=False, use_graphs=True),
+    "weightsharing, neither": partial(on_gpu, use_kernels=False, use_graphs=False),
+}
 # Chains that a step of each moves; 1 where nothing is said.
 CHAINS = {"weightsharing, batch": BATCH}
+
+
+def implementations(
+    device: torch.device,
+) -> dict[str, Callable[[Kind, int, torch.device], Step]]:
+    """What is measured on this device, by name."""
+    return IMPLEMENTATIONS | (ON_GPU if device.type == "cuda" else {})
 
 
 def torch_energy(kind: Kind, width: int, device: torch.device) -> Callable[[list[Tensor]], Tensor]:

@@ -73,7 +73,8 @@ def _steps(widths: list[int], device: torch.device) -> xr.Dataset:
         ceilings.operations,
         ceilings.deviates,
     )
-    shape = (len(KINDS), len(widths), len(steps.IMPLEMENTATIONS))
+    implementations = steps.implementations(device)
+    shape = (len(KINDS), len(widths), len(implementations))
     found = np.full(shape, np.nan)
     least = np.empty(shape[:2])
     for i, kind in enumerate(KINDS):
@@ -81,7 +82,7 @@ def _steps(widths: list[int], device: torch.device) -> xr.Dataset:
             architecture = steps.benchmark_run(kind, width).architecture
             work = roofline.step_work(architecture, width, steps.PATTERNS, chains=1)
             least[i, j] = work.least_seconds(ceilings)
-            for k, (name, build) in enumerate(steps.IMPLEMENTATIONS.items()):
+            for k, (name, build) in enumerate(implementations.items()):
                 try:
                     once = seconds(build(kind, width, device), device)
                 except ImportError as error:
@@ -105,7 +106,7 @@ def _steps(widths: list[int], device: torch.device) -> xr.Dataset:
         coords={
             "network": list(KINDS),
             "width": widths,
-            "implementation": list(steps.IMPLEMENTATIONS),
+            "implementation": list(implementations),
         },
     )
 

@@ -33,8 +33,12 @@ from weightsharing.records import Array, ExactSettings, Run, SamplerSettings, Ta
 from weightsharing.sampling import (
     collective,
     compiled,
+    cpu,
     dynamics,
     exact,
+    fused,
+    gpu,
+    graphs,
     initial,
     kinetic,
     langevin,
@@ -59,11 +63,15 @@ CODE = (
     langevin,
     kinetic,
     compiled,
+    cpu,
     weights,
     marginal,
     collective,
     exact,
     dynamics,
+    fused,
+    gpu,
+    graphs,
 )
 
 # What PyTorch's errors of a GPU contain: lost, out of memory, failed in a library.
@@ -289,6 +297,7 @@ def fingerprint(members: Sequence[Member], device: torch.device) -> str:
     for module in (*CODE, inspect.getmodule(sample)):
         assert module is not None
         digest.update(inspect.getsource(module).encode())
+    digest.update(fused.KERNELS.read_bytes())
     digest.update(f"{torch.__version__} {numba.__version__} {device.type}".encode())
     return digest.hexdigest()
 

@@ -21,6 +21,7 @@ W (matrix, unit, unit), U (unit, feature), v (unit,), inputs (time, pattern, fea
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numba
 import numpy as np
@@ -28,8 +29,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weightsharing.records import Activation, KineticSettings
-from weightsharing.sampling.dynamics import Stepper, by_thread
+from weightsharing.sampling.dynamics import by_thread
 from weightsharing.sampling.posterior import Posterior
+
+# Moves a batch of chains by one step, in place: (states, deviates, posterior of this step), the deviates
+# standard normal, (chain, weights), or None for a step without noise.
+Stepper = Callable[[Tensor, Tensor | None, Posterior], None]
 
 Reals = NDArray[np.floating]
 

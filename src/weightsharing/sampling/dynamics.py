@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from weightsharing.networks import Weights
-from weightsharing.sampling.posterior import Posterior
 
 # Numbers of one chain from which on handing it to a thread is worth its while.
 WORTH_A_THREAD = 2**16
@@ -21,9 +20,10 @@ WORTH_A_THREAD = 2**16
 # One random stream for each chain, so that its draws do not depend on how many run beside it.
 Streams = list[torch.Generator]
 
-# Moves a batch of chains by one step, in place: (states, deviates, posterior of this step), the deviates
-# standard normal, (chain, weights), or None for a step without noise.
-Stepper = Callable[[Tensor, Tensor | None, Posterior], None]
+# Makes a step of a batch of chains, (chain, size), in place, given its number.
+Advance = Callable[[Tensor, Streams, int], None]
+# Weights, and velocities if there are any, as views of the states (chain, size).
+Blocks = Callable[[Tensor], tuple[Weights, Weights | None]]
 
 
 class Observation(NamedTuple):
@@ -55,7 +55,7 @@ class Dynamics:
     size: int
     dtype: torch.dtype
     begin: Callable[[Tensor, Streams], None]
-    advance: Callable[[Tensor, Streams, int], None]
+    advance: Advance
     observe: Callable[[Tensor, Streams], Observation]
     weights: Callable[[Tensor, Streams], Weights]
     check: Callable[[Tensor, int], Tensor]

@@ -12,15 +12,8 @@ from weightsharing import networks
 from weightsharing.errors import DivergenceError, StepSizeError
 from weightsharing.networks import Weights
 from weightsharing.records import Array, KineticSettings, WeightSettings
-from weightsharing.sampling import compiled, initial, kinetic, langevin
-from weightsharing.sampling.dynamics import (
-    Dynamics,
-    Observation,
-    Stepper,
-    Streams,
-    fill_normal,
-    normal,
-)
+from weightsharing.sampling import cpu, gpu, initial, langevin
+from weightsharing.sampling.dynamics import Dynamics, Observation, Streams, fill_normal, normal
 from weightsharing.sampling.posterior import Posterior
 
 # Largest step relative to the limit of stability in the stiffest direction. There SGLD has twice the
@@ -74,22 +67,11 @@ def dynamics(
             for block, value in zip(blocks, values, strict=True):
                 block.copy_(value)
 
-    # Made at the first step and filled anew at each, to save the allocation.
-    deviates: list[Tensor] = []
+    def parts(memory: Tensor) -> tuple[Weights, Weights | None]:
+        return weights(memory), velocities(memory) if with_velocities else None
 
-    def fresh_noise(memory: Tensor, streams: Streams) -> Tensor:
-        if not deviates:
-            deviates.append(memory.new_empty(len(memory), size))
-        fill_normal(deviates[0], streams)
-        return deviates[0]
-
-    move = find_stepper(posterior, settings)
-    noise_every = settings.refresh if isinstance(settings, KineticSettings) else 1
-
-    def advance(memory: Tensor, streams: Streams, step: int) -> None:
-        due = (step + 1) % noise_every == 0
-        noise = fresh_noise(memory, streams) if due else None
-        move(memory, noise, ramped(posterior, step, settings))
+    def target_at(step: int) -> Posterior:
+        return ramped(posterior, step, settings)
 
     def stiffness(curvature: Tensor) -> Tensor:
         """Share of the stability limit: eta k / 2 of SGLD, h^2 k / 4 of underdamped dynamics."""
@@ -135,7 +117,7 @@ def dynamics(
         size=2 * size if with_velocities else size,
         dtype=posterior.inputs.dtype,
         begin=begin,
-        advance=advance,
+        advance=(gpu if on_gpu(posterior) else cpu).advance(posterior, settings, parts, target_at),
         observe=observe,
         weights=lambda memory, streams: weights(memory),
         check=check,
@@ -144,31 +126,9 @@ def dynamics(
     )
 
 
-def find_stepper(posterior: Posterior, settings: WeightSettings) -> Stepper:
-    """What moves a batch of chains by one step, on the posterior's device."""
-    architecture, width = posterior.architecture, settings.width
-    features = posterior.inputs.shape[2]
-    size = initial.weight_count(architecture, width, features)
-
-    def blocks(memory: Tensor) -> Weights:
-        return initial.weights_in(memory, architecture, width, features)
-
-    def sgld(memory: Tensor, noise: Tensor | None, target: Posterior) -> None:
-        assert noise is not None, "SGLD has noise at every step"
-        langevin.step(blocks(memory), blocks(noise), target, settings.step_size)
-
-    if not isinstance(settings, KineticSettings):
-        return sgld
-    if posterior.inputs.device.type == "cpu":
-        return compiled.stepper(posterior, settings)
-    damping = settings.damping
-
-    def underdamped(memory: Tensor, noise: Tensor | None, target: Posterior) -> None:
-        deviates = None if noise is None else blocks(noise)
-        moved, moving = blocks(memory[:, :size]), blocks(memory[:, size:])
-        kinetic.step(moved, moving, deviates, target, settings.step_size, damping)
-
-    return underdamped
+def on_gpu(posterior: Posterior) -> bool:
+    """Whether steps are made by kernels and graphs."""
+    return posterior.inputs.device.type == "cuda"
 
 
 def ramped(posterior: Posterior, step: int, settings: WeightSettings) -> Posterior:

@@ -1,0 +1,185 @@
+"""Steps on a GPU: what they fall back to, and graphs. Kernels are tested in test_fused.py.
+
+What is launched on a GPU can be launched on a CPU as well, but for graphs; those need one.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+import torch
+from conftest import endpoint_run, kinetic_run
+from torch import Tensor
+
+from weightsharing.networks import Weights
+from weightsharing.records import ExactSettings, Run
+from weightsharing.sampling import chain, gpu, graphs, initial, weights
+from weightsharing.sampling import posterior as posteriors
+from weightsharing.sampling.dynamics import Advance, Streams, new_streams
+from weightsharing.tasks import make_task
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+RUNS = {
+    "sgld": endpoint_run(0.5, width=33, step_size=0.01, ramp=0.06),
+    "kinetic": kinetic_run(0.5, kind="dnn", width=33, step_size=0.01, ramp=0.06, refresh=3),
+}
+TOGETHER = pytest.mark.parametrize("run", RUNS.values(), ids=list(RUNS))
+
+
+def chains(
+    run: Run, device: str, kernels: bool = True, graph: bool = True
+) -> tuple[Tensor, Streams, Advance]:
+    """States at step 0, random streams, and the step as it is made on a GPU."""
+    settings, where = run.sampler, torch.device(device)
+    assert not isinstance(settings, ExactSettings)
+    task = make_task(run.task, run.architecture.steps)
+    dtype = torch.float64 if settings.precision == "float64" else torch.float32
+    target = posteriors.build([task], run.architecture, run.kappa, where, dtype)
+    dynamics = weights.dynamics(target, settings, None)
+    features = target.inputs.shape[2]
+    size = initial.weight_count(run.architecture, settings.width, features)
+
+    def blocks(memory: Tensor) -> tuple[Weights, Weights | None]:
+        parts = [
+            initial.weights_in(part, run.architecture, settings.width, features)
+            for part in memory.split(size, dim=1)
+        ]
+        return parts[0], parts[1] if len(parts) > 1 else None
+
+    streams = new_streams(run.seed, settings.chains, where)
+    memory = torch.empty(settings.chains, dynamics.size, device=where, dtype=dtype)
+    dynamics.begin(memory, streams)
+    advance = gpu.advance(
+        target,
+        settings,
+        blocks,
+        lambda step: weights.ramped(target, step, settings),
+        kernels,
+        graph,
+    )
+    return memory, streams, advance
+
+
+@TOGETHER
+def test_without_triton_steps_are_those_of_a_cpu(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Through the ramp and between refreshments, with a warning of each thing that is not there."""
+    for name in ("weightsharing.sampling.kernels", "triton"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delattr("weightsharing.sampling.kernels", raising=False)
+    monkeypatch.setattr(torch.cuda, "Stream", forbidden)
+    memory, streams, advance = chains(run, "cpu")
+    for step in range(9):
+        advance(memory, streams, step)
+    warnings = [record.message for record in caplog.records]
+    assert warnings[0].startswith(
+        "fused kernels are not used: ModuleNotFoundError: import of triton"
+    )
+    assert warnings[1].startswith("no CUDA graph (RuntimeError: no stream); steps are launched")
+    method = chain.find_dynamics(
+        [chain.Member(run, make_task(run.task, run.architecture.steps))], torch.device("cpu")
+    )
+    streams = new_streams(run.seed, run.sampler.chains, torch.device("cpu"))
+    wanted = torch.empty_like(memory)
+    method.begin(wanted, streams)
+    for step in range(9):
+        method.advance(wanted, streams, step)
+    torch.testing.assert_close(memory, wanted, rtol=1e-6, atol=1e-6)
+
+
+def forbidden(*arguments: object) -> None:
+    raise RuntimeError("no stream\nat all")
+
+
+def test_float64_is_pytorchs_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    memory, streams, advance = chains(
+        endpoint_run(0.5, width=8, precision="float64"), "cpu", graph=False
+    )
+    with caplog.at_level(logging.WARNING):
+        advance(memory, streams, 0)
+    assert not caplog.records
+
+
+def test_failed_capture_leaves_state_and_step(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A step that fails half way through is undone."""
+    monkeypatch.setattr(torch.cuda, "Stream", forbidden)
+    memory = torch.arange(3.0)
+    assert graphs.captured(forbidden, memory) is forbidden
+    assert torch.equal(memory, torch.arange(3.0))
+    assert "no CUDA graph (RuntimeError: no stream)" in caplog.text
+
+
+def test_other_chains_are_bound_anew() -> None:
+    """Keys and places are those of the chains given, not of those given first."""
+    run = endpoint_run(0.5, width=8)
+    memory, streams, advance = chains(run, "cpu", kernels=False, graph=False)
+    first, second = memory.clone(), memory.clone()
+    advance(first, streams, 0)
+    advance(second, new_streams(run.seed + 1, run.sampler.chains, torch.device("cpu")), 0)
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, memory)
+
+
+@needs_gpu
+@TOGETHER
+@pytest.mark.parametrize("kernels", [True, False])
+def test_graphs_replay_what_is_launched(
+    run: Run, kernels: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Through the ramp and between refreshments; no kernel and no capture fails."""
+    pytest.importorskip("triton")
+    ends = []
+    for graph in (True, False):
+        memory, streams, advance = chains(run, "cuda", kernels, graph)
+        for step in range(9):
+            advance(memory, streams, step)
+        ends.append(memory)
+    assert not caplog.records
+    torch.testing.assert_close(ends[0], ends[1], rtol=1e-5, atol=1e-5)
+
+
+@needs_gpu
+@TOGETHER
+def test_steps_wait_for_nothing(run: Run) -> None:
+    """No step after the first makes the host wait for the device."""
+    memory, streams, advance = chains(run, "cuda")
+    advance(memory, streams, 0)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in range(1, 12):
+            advance(memory, streams, step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert bool(torch.isfinite(memory).all())
+
+
+@needs_gpu
+@TOGETHER
+def test_chains_on_a_gpu_do_not_depend_on_how_often_they_are_stopped(run: Run) -> None:
+    """Streams and graphs made anew at step 5, as after a checkpoint."""
+    memory, streams, advance = chains(run, "cuda")
+    other, others, before = chains(run, "cuda")
+    for step in range(5):
+        before(other, others, step)
+    resumed = [torch.Generator("cuda") for _ in others]
+    for stream, old in zip(resumed, others, strict=True):
+        stream.set_state(old.get_state())
+    after = chains(replace_seed(run), "cuda")[2]
+    for step in range(9):
+        advance(memory, streams, step)
+        if step >= 5:
+            after(other, resumed, step)
+    torch.testing.assert_close(other, memory, rtol=1e-5, atol=1e-5)
+
+
+def replace_seed(run: Run) -> Run:
+    """The same run of another seed, so that only the streams given can tell what is drawn."""
+    return run.model_copy(update={"seed": run.seed + 1})
