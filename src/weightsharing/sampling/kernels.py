@@ -15,6 +15,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+# Triton compiles anew for an argument that is 1 or a multiple of 16, which for these gains nothing.
+PLAIN = ("matrices", "first_matrix", "rank")
+
 
 @triton.jit
 def unit_vector(bits):
@@ -90,7 +93,7 @@ def langevin_tile(
     tl.store(place, keep * value + pull * gradient + spread * noise, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=PLAIN)
 def langevin(
     blocks, left, right, keys, clock, matrices, first_matrix, rows, columns, rank,
     chain_stride, left_chain, left_matrix, left_stride, right_chain, right_matrix, right_stride,
@@ -150,7 +153,7 @@ def kinetic_tile(
     tl.store(velocity + place, moving, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=PLAIN)
 def kinetic(
     blocks, velocities, left, right, keys, clock, matrices, first_matrix, rows, columns, rank,
     chain_stride, left_chain, left_matrix, left_stride, right_chain, right_matrix, right_stride,
