@@ -193,10 +193,11 @@ def _wrong_noise(memory: Tensor, blocks: Blocks, posterior: Posterior, keys: Ten
     clock = torch.full((), TRIAL_NUMBER, device=memory.device)
     drawn = torch.zeros_like(memory)
     weights, velocities = blocks(drawn)
-    nothing = loss_factors(weights, posterior)
-    # A gradient of rank 0; steps that leave of all weights and velocities the noise alone.
-    of_input, of_readout = (part._replace(left=part.left[:, :, :0]) for part in nothing[1:])
-    silent = (nothing[0]._replace(left=nothing[0].left[:, :, :0]), of_input, of_readout)
+    # A gradient of rank 0, and steps that leave of all weights or velocities the noise alone.
+    of_w, of_u, of_v = (
+        part._replace(left=part.left[:, :, :0]) for part in loss_factors(weights, posterior)
+    )
+    silent = (of_w, of_u, of_v)
     if velocities is None:
         langevin_step(weights, silent, TRIAL_STEP, keys, clock)
         noise = weights

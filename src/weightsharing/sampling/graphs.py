@@ -39,6 +39,8 @@ def captured(step: Callable[[], None], memory: Tensor) -> Callable[[], None]:
         )
         return step
     finally:
+        if memory.is_cuda:  # what failed may have left work on the other stream
+            torch.cuda.synchronize(memory.device)
         memory.copy_(before)
     replay: Callable[[], None] = graph.replay
     return replay
