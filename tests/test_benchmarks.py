@@ -92,4 +92,5 @@ def test_bench_writes_what_it_measured(tmp_path: Path, monkeypatch: pytest.Monke
         own = measured["step_seconds"].sel(implementation="weightsharing")
         assert dict(own.sizes) == {"network": 2, "width": 1}
         assert bool((own > 0).all())
+        assert bool((measured["underdamped_seconds"] > 0).all())
         assert {"device", "torch", "git_commit"} <= set(measured.attrs)

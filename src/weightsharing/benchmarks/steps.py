@@ -13,8 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weightsharing.records import Architecture, EndpointTask, Kind, LangevinSettings, Run
-from weightsharing.sampling import gpu, posterior, weights
+from weightsharing.records import (
+    Architecture,
+    EndpointTask,
+    Kind,
+    KineticSettings,
+    LangevinSettings,
+    Run,
+)
+from weightsharing.sampling import compiled, gpu, initial, kinetic, posterior, weights
 from weightsharing.sampling.chain import Member, find_dynamics
 from weightsharing.sampling.dynamics import new_streams
 from weightsharing.tasks import make_task
@@ -175,6 +182,34 @@ def on_gpu(
     def step() -> None:
         with torch.inference_mode():
             advance(memory, streams, 0)
+
+    return step
+
+
+def underdamped(kind: Kind, width: int, in_pytorch: bool) -> Step:
+    """A step of underdamped dynamics, no noise, on a CPU for ``BATCH`` chains, compiled or in PyTorch."""
+    settings = KineticSettings(
+        method="kinetic", width=width, step_size=0.01, burn_in=0.0, duration=1.0, draws=100,
+        chains=BATCH, precision="float32", start="prior",
+    )  # fmt: skip
+    architecture = Architecture(kind=kind, steps=STEPS)
+    task, device = make_task(benchmark_run(kind, width).task, STEPS), torch.device("cpu")
+    target = posterior.build([task], architecture, KAPPA, device, torch.float32)
+    dynamics = weights.dynamics(target, settings, None)
+    streams = new_streams(1, BATCH, device)
+    memory = torch.empty(BATCH, dynamics.size)
+    dynamics.begin(memory, streams)
+    moved, moving = (
+        initial.weights_in(part, architecture, width, PATTERNS)
+        for part in memory.split(dynamics.size // 2, dim=1)
+    )
+    move = compiled.stepper(target, settings)
+
+    def step() -> None:
+        if in_pytorch:
+            kinetic.step(moved, moving, None, target, settings.step_size, settings.damping)
+        else:
+            move(memory, None, target)
 
     return step
 

@@ -54,6 +54,7 @@ def execute(options: argparse.Namespace) -> None:
     log.info("%s, PyTorch %s", measured.attrs["device"], measured.attrs["torch"])
     if "steps" in options.parts:
         measured = measured.merge(_steps(options.widths, device))
+        measured = measured.merge(_underdamped(options.widths))
     if "efficiency" in options.parts:
         measured = measured.merge(_efficiency(options.width))
     if "theory" in options.parts:
@@ -108,6 +109,33 @@ def _steps(widths: list[int], device: torch.device) -> xr.Dataset:
             "width": widths,
             "implementation": list(implementations),
         },
+    )
+
+
+def _underdamped(widths: list[int]) -> xr.Dataset:
+    """Seconds of an underdamped step per chain on a CPU, compiled and in PyTorch."""
+    cpu = torch.device("cpu")
+    found = np.array(
+        [
+            [
+                [
+                    seconds(steps.underdamped(kind, width, in_pytorch), cpu) / steps.BATCH
+                    for in_pytorch in (False, True)
+                ]
+                for width in widths
+            ]
+            for kind in KINDS
+        ]
+    )
+    for kind, of_kind in zip(KINDS, found, strict=True):
+        for width, (ours, theirs) in zip(widths, of_kind, strict=True):
+            log.info(
+                "%s N = %d, underdamped, CPU: %.3g ms compiled, %.3g ms in PyTorch, %.2f times",
+                kind, width, 1e3 * ours, 1e3 * theirs, theirs / ours,
+            )  # fmt: skip
+    return xr.Dataset(
+        {"underdamped_seconds": (("network", "width", "language"), found)},
+        coords={"network": list(KINDS), "width": widths, "language": ["compiled", "PyTorch"]},
     )
 
 
