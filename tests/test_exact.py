@@ -534,8 +534,8 @@ def test_exact_sampler_agrees_with_sgld(kind: Kind) -> None:
             width=64,
             step_size=4e-3,
             burn_in=10.0,
-            duration=160.0,
-            draws=400,
+            duration=80.0,
+            draws=200,
             chains=4,
         )
     )
