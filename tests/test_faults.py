@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,7 +29,7 @@ from weightsharing.cli import main
 from weightsharing.errors import FileError, UserError
 from weightsharing.plotting.style import save
 from weightsharing.records import Activation, ExactSettings, Run
-from weightsharing.sampling import chain, langevin, marginal
+from weightsharing.sampling import chain, compiled, langevin, marginal
 from weightsharing.sampling.dynamics import Dynamics, Streams
 from weightsharing.storage import read_dataset, read_record, write_dataset, write_record
 from weightsharing.tasks import make_task
@@ -421,6 +422,7 @@ def test_a_gradient_that_is_nan_ends_the_run_at_the_next_check(
 
     method = with_step(monkeypatch, see)
     loss_gradient, gradient = langevin.loss_gradient, marginal.gradient
+    compiled_step: Any = compiled.step
 
     def of_weights(*rest: object) -> langevin.LossGradient:
         found = loss_gradient(*rest)  # type: ignore[arg-type]
@@ -434,7 +436,15 @@ def test_a_gradient_that_is_nan_ends_the_run_at_the_next_check(
             found[1] = torch.nan
         return found
 
+    def of_velocities(*rest: Any) -> None:
+        """The compiled step, its errors y - f of chain 1 not numbers."""
+        targets = rest[8].copy()
+        if now >= first:
+            targets[1] = np.nan
+        compiled_step(*rest[:8], targets, *rest[9:])
+
     monkeypatch.setattr(langevin, "loss_gradient", of_weights)
+    monkeypatch.setattr(compiled, "step", of_velocities)
     monkeypatch.setattr(marginal, "gradient", of_activities)
     capsys.readouterr()
     assert folder.sample("--checkpoint-seconds", "0") == 1

@@ -203,7 +203,7 @@ def sample_together(
             stop = stopping() and not ended
             if checkpoint is not None and (stop or ended or now - saved >= checkpoint_seconds):
                 # What has diverged is no use to resume from; the next check will say that it has.
-                if bool(torch.isfinite(state.memory).all()):
+                if bool(dynamics.finite(state.memory).all()):
                     save_checkpoint(state, checkpoint, key)
                     kept = state.step
                 saved = now

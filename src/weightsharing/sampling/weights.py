@@ -13,7 +13,14 @@ from weightsharing.errors import DivergenceError, StepSizeError
 from weightsharing.networks import Weights
 from weightsharing.records import Array, KineticSettings, WeightSettings
 from weightsharing.sampling import cpu, gpu, initial, langevin
-from weightsharing.sampling.dynamics import Dynamics, Observation, Streams, fill_normal, normal
+from weightsharing.sampling.dynamics import (
+    Dynamics,
+    Observation,
+    Streams,
+    fill_normal,
+    finite,
+    normal,
+)
 from weightsharing.sampling.posterior import Posterior
 
 # Largest step relative to the limit of stability in the stiffest direction. There SGLD has twice the
@@ -22,7 +29,7 @@ LARGEST_STIFFNESS = 0.5
 # Step that the advice names, in the same units.
 ADVISED_STIFFNESS = 0.25
 # Time between looks at finiteness and curvature.
-CHECK_EVERY = 0.25
+CHECK_EVERY = 1.0
 
 
 def dynamics(
@@ -91,9 +98,9 @@ def dynamics(
         )
 
     def check(memory: Tensor, step: int) -> Tensor:
-        finite = torch.isfinite(memory).all(dim=1)
-        if not bool(finite.all()):
-            member, chain = divmod(int(torch.nonzero(~finite)[0]), settings.chains)
+        sound = finite(memory)
+        if not bool(sound.all()):
+            member, chain = divmod(int(torch.nonzero(~sound)[0]), settings.chains)
             raise DivergenceError(
                 f"chain {chain} diverged before step {step}: its weights are not finite; "
                 f"lower step_size, now {step_size:g}",
