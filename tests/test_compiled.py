@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -145,3 +147,20 @@ def test_what_is_not_finite_stays_so() -> None:
     memory[1, 5] = torch.nan
     compiled.stepper(target, sampler)(memory, None, target)
     assert torch.isfinite(memory).all(dim=1).tolist() == [True, False, True]
+
+
+def test_nowhere_to_keep_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source tree and a home that cannot be written to: compiled anew in each process."""
+
+    def nowhere(**options: Any) -> Any:
+        if options.pop("cache", False):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: (function, options)
+
+    def function() -> None:
+        """Nothing."""
+
+    monkeypatch.setattr(numba, "njit", nowhere)
+    compiled_function, options = compiled._compiled(function)
+    assert compiled_function is function
+    assert options["nogil"]

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
@@ -80,8 +81,14 @@ def stepper(posterior: Posterior, settings: KineticSettings) -> Stepper:
     return advance
 
 
-# Sums may be reordered, which vector instructions need; infinity and NaN stay what they are.
-_compiled = numba.njit(fastmath={"reassoc", "contract", "nsz"}, cache=True, nogil=True)
+def _compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401
+    """The function compiled, and kept on disk where there is a place to write to."""
+    # Sums may be reordered, which vector instructions need; infinity and NaN stay what they are.
+    options: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz"}, "nogil": True}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither beside the source nor in the user's folder
+        return numba.njit(**options)(function)
 
 
 @_compiled
