@@ -236,7 +236,8 @@ def test_runs_that_differ_in_their_sampler_only_share_a_theory() -> None:
 
 
 def test_random_and_even_sets_are_the_same_for_both_networks() -> None:
-    for selection, number in (("random", 9 * 5 + 1), ("even", 10)):
+    sets = DEFAULT["fig5"]["sets"]
+    for selection, number in (("random", 9 * sets + 1), ("even", 10)):
         found = config.figure5_runs(config.validate(changed("fig5.selection", selection)))
         assert {run.architecture.kind for run in found} == {"rnn", "dnn"}
         assert len({run.member_names for run in found}) == 1
