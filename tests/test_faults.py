@@ -21,6 +21,8 @@ import pytest
 import torch
 import xarray as xr
 from conftest import ROOT, endpoint_run, exact_run, kinetic_run
+from safetensors import safe_open
+from safetensors.torch import load_file
 from test_workflow import run_snakemake, smoke_repository
 from torch import Tensor
 
@@ -366,6 +368,44 @@ def test_leftovers_of_killed_writers_go_with_the_next_write(tmp_path: Path) -> N
         file.touch()
     WRITERS["data.nc"](path)
     assert set(tmp_path.iterdir()) == {path, *others}
+
+
+def test_a_checkpoint_in_writing_has_a_name_that_the_next_write_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chain killed then must leave no file that nobody knows of; safetensors' own writer would."""
+    seen: set[str] = set()
+    contiguous = Tensor.contiguous
+
+    def look(tensor: Tensor) -> Tensor:
+        seen.update(path.name for path in tmp_path.iterdir())
+        return contiguous(tensor)
+
+    path = tmp_path / "c.safetensors"
+    monkeypatch.setattr(Tensor, "contiguous", look)
+    write_checkpoint(path)
+    assert seen == {f".c.safetensors.{platform.node()}-{os.getpid()}.part.safetensors"}
+    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+def test_checkpoints_are_safetensors(tmp_path: Path) -> None:
+    """What is written without the library is read by it: each precision, no numbers at all, a scalar."""
+    tensors = {
+        "bytes": torch.arange(5, dtype=torch.uint8),
+        "single": torch.randn(3, 2, generator=torch.Generator().manual_seed(1)),
+        "double": torch.arange(4.0, dtype=torch.float64).reshape(2, 2).T,
+        "nothing": torch.empty(0),
+        "scalar": torch.tensor(2.5),
+    }
+    path = tmp_path / "c.safetensors"
+    chain._write_safetensors(tensors, {"step": "3"}, path)
+    found = load_file(path)
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor), name
+    with safe_open(path, framework="pt") as stored:
+        assert stored.metadata() == {"step": "3"}
 
 
 # --- numbers that are none --------------------------------------------------------------------
