@@ -19,7 +19,14 @@ from weightsharing.errors import DivergenceError
 from weightsharing.networks import Weights
 from weightsharing.records import Array, ExactSettings
 from weightsharing.sampling import collective, initial, marginal
-from weightsharing.sampling.dynamics import Dynamics, Observation, Streams, fill_normal, normal
+from weightsharing.sampling.dynamics import (
+    Dynamics,
+    Observation,
+    Streams,
+    fill_normal,
+    finite,
+    normal,
+)
 from weightsharing.sampling.posterior import Posterior
 
 # Steps are multiplied by a random number within this distance of 1, against periodic orbits.
@@ -207,9 +214,9 @@ def dynamics(
         state = view(memory)
         slope = marginal.gradient(target, state.position @ state.factor.mT)
         for name, values in (("activities are", memory), ("gradient is", slope.flatten(1))):
-            finite = torch.isfinite(values).all(dim=1)
-            if not bool(finite.all()):
-                member, chain = divmod(int(torch.nonzero(~finite)[0]), settings.chains)
+            sound = finite(values)
+            if not bool(sound.all()):
+                member, chain = divmod(int(torch.nonzero(~sound)[0]), settings.chains)
                 raise DivergenceError(
                     f"chain {chain} diverged before trajectory {step}: its {name} not finite; "
                     "start from the theory (start: lowest) or at a larger width",
