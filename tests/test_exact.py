@@ -39,6 +39,7 @@ from weightsharing.sampling.chain import Samples, sample
 from weightsharing.symmetry import reflect_kernel
 from weightsharing.tasks import make_task
 from weightsharing.theory import finite_width, linear, nonlinear, search
+from weightsharing.theory.neuron import nonlinear_problem
 from weightsharing.theory.transition import critical_signal
 
 CPU = torch.device("cpu")
@@ -579,7 +580,7 @@ def figure_2() -> tuple[nonlinear.Solution, dict[int, Samples]]:
     """Theory and exact sampler for the erf network of figure 2 at three widths."""
     architecture = Architecture(kind="rnn", activation="erf", steps=10)
     task = make_task(SinusoidTask(), 10)
-    problem = nonlinear.nonlinear_problem(task, architecture, 0.5)
+    problem = nonlinear_problem(task, architecture, 0.5)
     solution = nonlinear.solve(problem, nonlinear.Quadrature(points=2**15, scramblings=4))
     drawn = {}
     for width in (64, 256, 1024):

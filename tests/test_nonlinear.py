@@ -10,9 +10,11 @@ from scipy.stats import qmc
 
 from weightsharing.records import Architecture, Array, EndpointTask, Kind, Task, kernel_matrix
 from weightsharing.tasks import make_task
-from weightsharing.theory import linear, nonlinear, search
+from weightsharing.theory import integral, linear, nonlinear, saddle, search
 from weightsharing.theory.linear import full_kernel
-from weightsharing.theory.nonlinear import NonlinearProblem, Quadrature
+from weightsharing.theory.neuron import NonlinearProblem, covariance, nonlinear_problem
+from weightsharing.theory.nonlinear import Quadrature
+from weightsharing.theory.packed import pack
 
 STEPS = 10
 
@@ -20,7 +22,7 @@ STEPS = 10
 def figure_2(kappa: float) -> tuple[NonlinearProblem, Array]:
     task, targets = rotation(STEPS, set(range(1, STEPS + 1)))
     architecture = Architecture(kind="rnn", activation="erf", steps=STEPS)
-    return nonlinear.nonlinear_problem(task, architecture, kappa), targets
+    return nonlinear_problem(task, architecture, kappa), targets
 
 
 def mixed_task(steps: int = 3, patterns: int = 2) -> Task:
@@ -119,7 +121,7 @@ def test_identity_is_the_linear_theory(kind: Kind) -> None:
     problem = linear.linear_problem(task, architecture, 0.3)
     expected = search.stationary_points(problem)[0]
     kernel = kernel_matrix(full_kernel(problem, expected.kernel))
-    own = nonlinear.nonlinear_problem(task, architecture, 0.3)
+    own = nonlinear_problem(task, architecture, 0.3)
     found = nonlinear.solve(own, Quadrature(points=2**14, scramblings=8))
     assert found.converged
     upper = np.triu_indices(6)
@@ -140,7 +142,7 @@ def test_ordered_branch_of_a_linear_network(kind: Kind) -> None:
     problem = endpoint(kind, 4, [np.sqrt(2 * 2.632238)])
     expected = search.stationary_points(problem)[0]
     task = make_task(EndpointTask(labels=(np.sqrt(2 * 2.632238),)), 4)
-    own = nonlinear.nonlinear_problem(task, Architecture(kind=kind, steps=4), KAPPA)
+    own = nonlinear_problem(task, Architecture(kind=kind, steps=4), KAPPA)
     found = nonlinear.stationary_points(own, Quadrature(points=2**13, scramblings=4))[0]
     assert found.converged
     assert_z(np.asarray(found.action), expected.action, np.hypot(found.action_error, 1e-6), 3)
@@ -173,7 +175,7 @@ def test_without_data_the_kernel_is_the_closed_recursion(
     inputs = np.repeat(np.array([[[1.0, 0.2]], [[-0.4, 0.9]]]), 3, axis=1)
     task = Task(inputs, np.zeros((2, 3)), np.ones((2, 3), dtype=bool))
     architecture = Architecture(kind=kind, steps=3)
-    problem = nonlinear.nonlinear_problem(task, architecture, KAPPA, name)
+    problem = nonlinear_problem(task, architecture, KAPPA, name)
     flat = inputs.transpose(1, 0, 2).reshape(6, 2)
     mask = np.ones((6, 6)) if kind == "rnn" else np.kron(np.eye(3), np.ones((2, 2)))
     shift = np.eye(6, k=-2)
@@ -181,7 +183,7 @@ def test_without_data_the_kernel_is_the_closed_recursion(
     for _ in range(3):
         phi = closed(c)
         c = mask * (shift @ phi @ shift.T) + flat @ flat.T
-    np.testing.assert_allclose(nonlinear.prior_kernel(problem), phi, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(integral.prior_kernel(problem), phi, rtol=0, atol=1e-4)
 
 
 # --- derivatives ------------------------------------------------------------------------------
@@ -191,26 +193,26 @@ def test_without_data_the_kernel_is_the_closed_recursion(
 def test_derivatives_match_finite_differences(kind: Kind) -> None:
     """At a random (F, q), fixed points: the error of central differences is of second order."""
     generator = np.random.default_rng(8)
-    problem = nonlinear.nonlinear_problem(
+    problem = nonlinear_problem(
         mixed_task(), Architecture(kind=kind, steps=3, activation="erf"), 0.3
     )
     size = 6
-    kernel = nonlinear.prior_kernel(problem, 1024) + 0.05 * np.eye(size)
-    normal = nonlinear.deviates(size, 1024, generator)
-    points = nonlinear.sample(problem, normal, nonlinear.covariance(problem, kernel))
+    kernel = integral.prior_kernel(problem, 1024) + 0.05 * np.eye(size)
+    normal = integral.deviates(size, 1024, generator)
+    points = integral.sample(problem, normal, covariance(problem, kernel))
     raw = generator.normal(size=(3, size, size))
     q, turn, lean = 0.1 * (raw + np.swapaxes(raw, 1, 2))
-    local = nonlinear.expand(problem, points, kernel, q)
+    local = integral.expand(problem, points, kernel, q)
     assert local.hessian is not None
     turn = 0.1 * turn
 
-    def at(step: float) -> nonlinear.Local:
-        return nonlinear.expand(problem, points, kernel + step * turn, q + step * lean)
+    def at(step: float) -> integral.Local:
+        return integral.expand(problem, points, kernel + step * turn, q + step * lean)
 
-    def packed(one: nonlinear.Local) -> Array:
-        return np.concatenate([nonlinear.pack(one.gradient), nonlinear.pack(one.gradient_q)])
+    def packed(one: integral.Local) -> Array:
+        return np.concatenate([pack(one.gradient), pack(one.gradient_q)])
 
-    direction = np.concatenate([nonlinear.pack(turn), nonlinear.pack(lean)])
+    direction = np.concatenate([pack(turn), pack(lean)])
     slopes = [(at(s).action - at(-s).action) / (2 * s) for s in (1e-2, 1e-3)]
     gaps = [abs(slope - packed(local) @ direction) for slope in slopes]
     assert gaps[0] / gaps[1] == pytest.approx(100.0, rel=0.1)
@@ -223,21 +225,21 @@ def test_derivatives_match_finite_differences(kind: Kind) -> None:
 def test_action_is_stationary_at_the_solution() -> None:
     """With fixed points: S changes by second order of a step in Phi and Q."""
     problem, _ = figure_2(0.5)
-    normal = nonlinear.deviates(problem.dimension, 4096, np.random.default_rng(1))
-    kernel = nonlinear.prior_kernel(problem, 4096)
-    found = nonlinear.minimise(
-        problem, normal, kernel, np.zeros_like(kernel), nonlinear.covariance(problem, kernel)
+    normal = integral.deviates(problem.dimension, 4096, np.random.default_rng(1))
+    kernel = integral.prior_kernel(problem, 4096)
+    found = saddle.minimise(
+        problem, normal, kernel, np.zeros_like(kernel), covariance(problem, kernel)
     )
     assert found is not None
     local, proposal = found
-    assert max(local.residuals) < nonlinear.GRADIENT_TOLERANCE
-    points = nonlinear.sample(problem, normal, proposal)
+    assert max(local.residuals) < saddle.GRADIENT_TOLERANCE
+    points = integral.sample(problem, normal, proposal)
     raw = np.random.default_rng(2).normal(size=(2, STEPS, STEPS))
     turn, lean = raw + np.swapaxes(raw, 1, 2)
 
     def change(step: float) -> float:
         ahead, behind = (
-            nonlinear.expand(
+            integral.expand(
                 problem, points, local.kernel + s * 0.02 * turn, local.conjugate + s * lean
             ).action
             for s in (step, -step)
@@ -254,10 +256,10 @@ def test_action_is_stationary_at_the_solution() -> None:
 def test_independent_scramblings_agree_and_errors_fall_faster_than_monte_carlo() -> None:
     problem, _ = figure_2(0.5)
     sizes = 2 ** np.arange(11, 17, 1)
-    normal = nonlinear.deviates(problem.dimension, 2**13, np.random.default_rng(0))
-    kernel = nonlinear.prior_kernel(problem, 2**13)
-    reference = nonlinear.minimise(
-        problem, normal, kernel, np.zeros_like(kernel), nonlinear.covariance(problem, kernel)
+    normal = integral.deviates(problem.dimension, 2**13, np.random.default_rng(0))
+    kernel = integral.prior_kernel(problem, 2**13)
+    reference = saddle.minimise(
+        problem, normal, kernel, np.zeros_like(kernel), covariance(problem, kernel)
     )
     assert reference is not None
     local, proposal = reference
@@ -265,12 +267,12 @@ def test_independent_scramblings_agree_and_errors_fall_faster_than_monte_carlo()
     for size in sizes:
         means = []
         for seed in range(8):
-            points = nonlinear.sample(
+            points = integral.sample(
                 problem,
-                nonlinear.deviates(problem.dimension, int(size), np.random.default_rng(seed)),
+                integral.deviates(problem.dimension, int(size), np.random.default_rng(seed)),
                 proposal,
             )
-            means.append(nonlinear.expand(problem, points, local.kernel, local.conjugate).moment)
+            means.append(integral.expand(problem, points, local.kernel, local.conjugate).moment)
         spreads.append(np.sqrt(np.var(means, axis=0, ddof=1).mean()))
     # 55 entries of 8 scramblings at 6 sizes: the exponent is known to about 0.05.
     exponent = np.polyfit(np.log(sizes), np.log(spreads), 1)[0]
@@ -291,9 +293,7 @@ def test_independent_scramblings_agree_and_errors_fall_faster_than_monte_carlo()
 
 def test_dnn_with_one_supervised_time_is_uncorrelated_between_times() -> None:
     task = make_task(EndpointTask(labels=(1.5,)), 4)
-    problem = nonlinear.nonlinear_problem(
-        task, Architecture(kind="dnn", steps=4, activation="erf"), KAPPA
-    )
+    problem = nonlinear_problem(task, Architecture(kind="dnn", steps=4, activation="erf"), KAPPA)
     found = nonlinear.solve(problem, Quadrature(points=2**14, scramblings=8))
     assert found.converged
     upper = np.triu_indices(4, k=1)
@@ -312,7 +312,7 @@ def test_permuted_patterns_permute_the_kernel() -> None:
     architecture = Architecture(kind="rnn", steps=3, activation="erf")
     quadrature = Quadrature(points=2**14, scramblings=8)
     one, other = (
-        nonlinear.solve(nonlinear.nonlinear_problem(t, architecture, 0.3), quadrature)
+        nonlinear.solve(nonlinear_problem(t, architecture, 0.3), quadrature)
         for t in (task, permuted)
     )
     index = np.array([1, 0, 3, 2, 5, 4])
@@ -334,7 +334,7 @@ def test_unreachable_directions_are_removed() -> None:
     quadrature = Quadrature(points=2**12, scramblings=2)
     found = [
         nonlinear.solve(
-            nonlinear.nonlinear_problem(
+            nonlinear_problem(
                 task, Architecture(kind="rnn", steps=task.steps, activation="erf"), KAPPA
             ),
             quadrature,
@@ -353,19 +353,19 @@ def test_refusals() -> None:
     architecture = Architecture(kind="rnn", steps=3)
     task = mixed_task()
     with pytest.raises(ValueError, match="exact sampler"):
-        nonlinear.nonlinear_problem(mixed_task(11), Architecture(kind="rnn", steps=11), KAPPA)
+        nonlinear_problem(mixed_task(11), Architecture(kind="rnn", steps=11), KAPPA)
     with pytest.raises(ValueError, match="'sine'"):
-        nonlinear.nonlinear_problem(task, architecture, KAPPA, "sine")
+        nonlinear_problem(task, architecture, KAPPA, "sine")
     zero = Task(np.zeros((2, 3, 1)), task.targets, task.supervised)
     with pytest.raises(ValueError, match="all zero"):
-        nonlinear.nonlinear_problem(zero, architecture, KAPPA)
+        nonlinear_problem(zero, architecture, KAPPA)
     inputs = np.zeros((1, 3, 1))
     inputs[0, 1] = 1.0
     silent = Task(inputs, np.zeros((1, 3)), np.ones((1, 3), dtype=bool))
     with pytest.raises(ValueError, match="not supported"):
-        nonlinear.nonlinear_problem(silent, architecture, KAPPA, np.cos)
+        nonlinear_problem(silent, architecture, KAPPA, np.cos)
     with pytest.raises(ValueError, match="power of 2"):
         Quadrature(points=1000)
-    problem = nonlinear.nonlinear_problem(task, architecture, KAPPA, "erf")
+    problem = nonlinear_problem(task, architecture, KAPPA, "erf")
     with pytest.raises(ValueError, match="shape"):
         nonlinear.solve(problem, start=np.eye(3))

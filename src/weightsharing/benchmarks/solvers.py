@@ -19,6 +19,7 @@ from weightsharing.theory.linear import (
     linear_problem,
     minimise,
 )
+from weightsharing.theory.neuron import nonlinear_problem
 from weightsharing.theory.search import coherent_start, stationary_points
 
 STEPS, KAPPA, SIGNAL = 8, 0.1, 4.0
@@ -65,7 +66,7 @@ def measure_nonlinear() -> tuple[float, nonlinear.Solution]:
     architecture = Architecture(kind="rnn", activation="erf", steps=NONLINEAR_STEPS)
     task = make_task(SinusoidTask(), NONLINEAR_STEPS)
     started = time.perf_counter()
-    problem = nonlinear.nonlinear_problem(task, architecture, NONLINEAR_KAPPA)
+    problem = nonlinear_problem(task, architecture, NONLINEAR_KAPPA)
     solution = nonlinear.solve(problem, NONLINEAR_QUADRATURE)
     return time.perf_counter() - started, solution
 

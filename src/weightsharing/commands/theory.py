@@ -29,6 +29,7 @@ from weightsharing.theory.linear import (
     linear_problem,
     predict,
 )
+from weightsharing.theory.neuron import NonlinearProblem, nonlinear_problem
 from weightsharing.theory.outliers import weight_eigenvalues
 from weightsharing.theory.search import stationary_points
 
@@ -55,12 +56,12 @@ def solve(run: Run, task: Task) -> xr.Dataset:
     if run.architecture.activation == "linear":
         problem = linear_problem(task, run.architecture, run.kappa)
         return points_dataset(problem, stationary_points(problem), task, run.architecture.kind)
-    integral = nonlinear.nonlinear_problem(task, run.architecture, run.kappa)
+    integral = nonlinear_problem(task, run.architecture, run.kappa)
     return solutions_dataset(integral, nonlinear.stationary_points(integral), task)
 
 
 def solutions_dataset(
-    problem: nonlinear.NonlinearProblem, solutions: list[nonlinear.Solution], task: Task
+    problem: NonlinearProblem, solutions: list[nonlinear.Solution], task: Task
 ) -> xr.Dataset:
     """Stationary points of the nonlinear theory as a dataset; the first is the theory.
 

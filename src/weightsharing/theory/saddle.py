@@ -1,0 +1,184 @@
+"""Newton's method for the saddle point of S(F, q) at fixed points: maximal in q, stationary in F.
+
+S, its derivatives and the points: ``theory.integral``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import linalg
+
+from weightsharing.records import Array
+from weightsharing.theory.integral import Local, Sample, expand, sample
+from weightsharing.theory.neuron import NonlinearProblem, covariance
+from weightsharing.theory.packed import pack, packed_size, unpack
+
+# A stationary point counts as converged below this norm of the gradients (whitened, S of order 1).
+GRADIENT_TOLERANCE = 1e-9
+# Steps of a descent below which its proposal stays. With each new proposal the solution moves by the
+# quadrature error, which along soft directions is a tenth, so that a smaller bound is never reached.
+SETTLED = 0.3
+# The proposal is nowhere narrower than this fraction of C. With bounded phi the law has the tails of
+# N(0, C), and below 1/2 the variance of the weights would be infinite, which no sample shows.
+NARROWEST = 0.6
+
+
+def maximise(
+    problem: NonlinearProblem, points: Sample, kernel: Array, conjugate: Array
+) -> Local | None:
+    """max_q S(F, q) at fixed points by damped Newton steps; None if there is no maximum.
+
+    S is concave in q. It has no maximum if no law of the points has <psi psi^T> = F.
+    """
+    q = conjugate
+    for _ in range(40):
+        try:
+            local = expand(problem, points, kernel, q, full=False)
+            factor = linalg.cho_factor(-local.hessian_q)
+        except (np.linalg.LinAlgError, ValueError):
+            return None
+        slope = pack(local.gradient_q)
+        step = linalg.cho_solve(factor, slope)
+        decrement = float(np.sqrt(max(slope @ step, 0.0)))
+        if decrement < 1e-7:
+            return local
+        # The step of self-concordant functions; log-partition functions behave like them.
+        length = 1.0 if decrement < 0.25 else 1.0 / (1.0 + decrement)
+        q = q + length * unpack(step)
+    return None
+
+
+def newton(
+    problem: NonlinearProblem,
+    points: Sample,
+    kernel: Array,
+    conjugate: Array,
+    max_iterations: int = 30,
+) -> Local | None:
+    """Nearest stationary point of S in (F, q), of any index, at fixed points; None if it fails."""
+    count = packed_size(len(kernel))
+    previous = np.inf
+    for _ in range(max_iterations):
+        try:
+            local = expand(problem, points, kernel, conjugate)
+            residual = max(local.residuals)
+        except (np.linalg.LinAlgError, ValueError):
+            return None
+        if not np.isfinite(residual):
+            return None
+        # At rounding error the residual no longer falls.
+        if residual < 1e-3 * GRADIENT_TOLERANCE or (
+            residual < GRADIENT_TOLERANCE and residual > 0.1 * previous
+        ):
+            return local
+        previous = residual
+        assert local.hessian is not None
+        slope = np.concatenate([pack(local.gradient), pack(local.gradient_q)])
+        step = linalg.solve(local.hessian, -slope, assume_a="sym", check_finite=False)
+        frame = np.linalg.cholesky(kernel)
+        half = linalg.solve_triangular(frame, unpack(step[:count]), lower=True)
+        size = float(np.linalg.norm(linalg.solve_triangular(frame, half.T, lower=True)))
+        length = min(1.0, 0.5 / size) if size > 0 else 1.0
+        kernel = kernel + length * unpack(step[:count])
+        conjugate = conjugate + length * unpack(step[count:])
+    return None
+
+
+def reduced_hessian(local: Local, frame: Array) -> Array:
+    """Hessian of max_q S in Z, F -> L (1 + Z) L^T with frame L, packed coordinates."""
+    assert local.hessian is not None
+    count = len(local.hessian_q)
+    mixed = local.hessian[:count, count:]
+    reduced = local.hessian[:count, :count] + mixed @ linalg.cho_solve(
+        linalg.cho_factor(-local.hessian_q), mixed.T
+    )
+    outer = pack(frame @ unpack(np.eye(count)) @ frame.T)
+    whitened = outer @ reduced @ outer.T
+    return np.asarray(0.5 * (whitened + whitened.T))
+
+
+def minimise(
+    problem: NonlinearProblem,
+    normal: Array,
+    kernel: Array,
+    conjugate: Array,
+    proposal: Array,
+    max_iterations: int = 60,
+) -> tuple[Local, Array] | None:
+    """Local minimum of max_q S over F, and its proposal, by Newton descent with adapted proposal.
+
+    Directions of negative curvature are followed downhill, steps are shortened until the action
+    falls. The proposal is H of the current iterate and is kept once steps are within ``SETTLED``.
+    normal: points of ``deviates``; kernel F, conjugate q and proposal covariance (d, d): the start. None
+    if the search fails.
+    """
+    adapted = _adapt(problem, normal, kernel, conjugate, proposal)
+    if adapted is None:
+        return None
+    local, points, proposal = adapted
+    small = False
+    for _ in range(max_iterations):
+        if not small:
+            wanted = adapted_proposal(problem, local)
+            following = _adapt(problem, normal, local.kernel, local.conjugate, wanted)
+            if following is None:
+                return None
+            local, points, proposal = following
+        local = expand(problem, points, local.kernel, local.conjugate)
+        frame = np.linalg.cholesky(local.kernel)
+        slope = pack(frame.T @ local.gradient @ frame)
+        if small and np.linalg.norm(slope) < 1e-6:
+            break
+        values, vectors = np.linalg.eigh(reduced_hessian(local, frame))
+        step = -vectors @ ((vectors.T @ slope) / np.maximum(np.abs(values), 1e-3))
+        step *= min(1.0, 0.7 / float(np.linalg.norm(step)))
+        found = _line_search(problem, points, local, frame, step, float(slope @ step))
+        if found is None:
+            break
+        small = float(np.linalg.norm(step)) < SETTLED
+        local = found
+    polished = newton(problem, points, local.kernel, local.conjugate)
+    return None if polished is None else (polished, proposal)
+
+
+def adapted_proposal(problem: NonlinearProblem, local: Local) -> Array:
+    """H in g, widened where it is narrower than ``NARROWEST`` C."""
+    frame = np.linalg.cholesky(covariance(problem, local.kernel))
+    half = linalg.solve_triangular(frame, local.second_moment, lower=True)
+    values, vectors = np.linalg.eigh(linalg.solve_triangular(frame, half.T, lower=True))
+    root = (frame @ vectors) * np.sqrt(np.maximum(values, NARROWEST))
+    return np.asarray(root @ root.T)
+
+
+def _line_search(
+    problem: NonlinearProblem, points: Sample, local: Local, frame: Array, step: Array, slope: float
+) -> Local | None:
+    assert local.hessian is not None
+    count = len(local.hessian_q)
+    change = frame @ unpack(step) @ frame.T
+    moved = local.hessian[count:, :count] @ pack(change) + pack(local.gradient_q)
+    answer = unpack(linalg.cho_solve(linalg.cho_factor(-local.hessian_q), moved))
+    for halvings in range(12):
+        length = 0.5**halvings
+        kernel = local.kernel + length * change
+        found = maximise(problem, points, kernel, local.conjugate + length * answer)
+        # The second term is what the inner maximum leaves undetermined.
+        if found is not None and found.action < local.action + 1e-4 * length * slope + 1e-12:
+            return found
+    return None
+
+
+def _adapt(
+    problem: NonlinearProblem, normal: Array, kernel: Array, conjugate: Array, proposal: Array
+) -> tuple[Local, Sample, Array] | None:
+    """max_q S at given F with the proposal brought to H."""
+    for _ in range(20):
+        points = sample(problem, normal, proposal)
+        local = maximise(problem, points, kernel, conjugate)
+        if local is None:
+            return None
+        wanted = adapted_proposal(problem, local)
+        if np.linalg.norm(wanted - proposal) < 0.05 * np.linalg.norm(proposal):
+            return local, points, proposal
+        conjugate, proposal = local.conjugate, wanted
+    return None
