@@ -523,6 +523,16 @@ def test_cuda_without_a_gpu_through_the_command_line(
     assert {path.name for path in tmp_path.iterdir()} == {"run.yaml", "task.nc"}
 
 
+def test_reduced_precision_of_the_environment_is_turned_off(tmp_path: Path) -> None:
+    """PyTorch takes TF32 for products of float32 matrices where the environment says so."""
+    torch.set_float32_matmul_precision("high")
+    try:
+        assert new_folder(tmp_path).sample() == 0
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 @pytest.mark.parametrize(
     ("kind", "says"),
     [

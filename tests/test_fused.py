@@ -447,10 +447,17 @@ from weightsharing.sampling import fused, kernels
 kinds = dict.fromkeys(("blocks", "velocities", "left", "right"), "*fp32")
 kinds |= dict.fromkeys(("keys", "clock"), "*i64")
 numbers = ("keep", "pull", "spread", "step_size", "kept")
-for kernel in (kernels.langevin, kernels.kinetic):
+# Triton makes constants of integers that are 1: the rows of v, the columns of U with a scalar input.
+for kernel, refreshed, ones in (
+    (kernels.langevin, None, ()),
+    (kernels.langevin, None, ("columns", "right_stride")),
+    (kernels.kinetic, True, ("rows", "left_stride")),
+    (kernels.kinetic, False, ()),
+):
     names = kernel.arg_names
-    fixed = {"ROWS": fused.TILE_ROWS, "COLUMNS": fused.TILE_COLUMNS, "REFRESHED": True}
-    fixed = {name: value for name, value in fixed.items() if name in names}
+    fixed = {"ROWS": fused.TILE_ROWS, "COLUMNS": fused.TILE_COLUMNS, **dict.fromkeys(ones, 1)}
+    if refreshed is not None:
+        fixed["REFRESHED"] = refreshed
     types = {name: kinds.get(name, "fp32" if name in numbers else "i32") for name in names}
     types |= dict.fromkeys(fixed, "constexpr")
     source = ASTSource(kernel, types, {(names.index(name),): value for name, value in fixed.items()})

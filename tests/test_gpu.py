@@ -5,8 +5,13 @@ What is launched on a GPU can be launched on a CPU as well, but for graphs; thos
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import sys
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -15,7 +20,7 @@ from torch import Tensor
 
 from weightsharing.networks import Weights
 from weightsharing.records import ExactSettings, Run
-from weightsharing.sampling import chain, gpu, graphs, initial, weights
+from weightsharing.sampling import chain, fused, gpu, graphs, initial, weights
 from weightsharing.sampling import posterior as posteriors
 from weightsharing.sampling.dynamics import Advance, Streams, new_streams
 from weightsharing.tasks import make_task
@@ -116,6 +121,81 @@ def test_failed_capture_leaves_state_and_step(
     assert "no CUDA graph (RuntimeError: no stream)" in caplog.text
 
 
+class RecordedGraph:
+    """A CUDA graph that keeps no tensor, as real ones keep none from outside their pool."""
+
+    def replay(self) -> None:
+        """Nothing: what was captured is not called again."""
+
+
+class RecordedStream:
+    """A stream without a device."""
+
+    def __init__(self, device: torch.device) -> None: ...
+
+    def wait_stream(self, other: object) -> None:
+        """All work is done at once: there is nothing to wait for."""
+
+
+@contextlib.contextmanager
+def recording(*arguments: object) -> Iterator[None]:
+    yield
+
+
+@pytest.fixture
+def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams and graphs on a CPU: what is captured is called once."""
+    for name in ("Stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, RecordedStream)
+    for name in ("stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, recording)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
+
+
+@pytest.mark.usefixtures("recorded_graphs")
+def test_a_captured_step_keeps_what_it_reads() -> None:
+    """A graph replays addresses: were the tensors freed, it would read whatever came after them."""
+    memory, keys = torch.zeros(3), torch.ones(3)
+    alive = weakref.ref(keys)
+
+    def add(keys: Tensor) -> None:
+        memory.add_(keys)
+
+    step: Callable[[], None] = partial(add, keys)
+    replay = graphs.captured(step, memory)
+    assert replay is not step
+    assert torch.equal(memory, torch.zeros(3))
+    del keys, step
+    gc.collect()
+    assert alive() is not None
+    del replay
+    gc.collect()
+    assert alive() is None
+
+
+@pytest.mark.usefixtures("recorded_graphs")
+def test_keys_live_as_long_as_the_graphs_that_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captured kernels read the keys of Philox, and nothing else does."""
+    made: list[weakref.ref[Tensor]] = []
+
+    def watched(streams: Streams, device: torch.device) -> Tensor:
+        keys = torch.arange(len(streams))
+        made.append(weakref.ref(keys))
+        return keys
+
+    monkeypatch.setattr(gpu, "_usable", lambda *arguments: True)
+    monkeypatch.setattr(fused, "langevin_step", lambda *arguments: None)
+    monkeypatch.setattr(fused, "keys", watched)
+    memory, streams, advance = chains(RUNS["sgld"], "cpu")
+    advance(memory, streams, 0)
+    gc.collect()
+    (keys,) = made
+    assert keys() is not None
+    del advance
+    gc.collect()
+    assert keys() is None
+
+
 def test_other_chains_are_bound_anew() -> None:
     """Keys and places are those of the chains given, not of those given first."""
     run = endpoint_run(0.5, width=8)
@@ -143,6 +223,24 @@ def test_graphs_replay_what_is_launched(
         ends.append(memory)
     assert not caplog.records
     torch.testing.assert_close(ends[0], ends[1], rtol=1e-5, atol=1e-5)
+
+
+@needs_gpu
+def test_a_capture_that_fails_half_way_leaves_stream_and_state(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A step that waits for the device cannot be captured; later work is on the stream of before."""
+    memory, before = torch.ones(3, device="cuda"), torch.cuda.current_stream()
+
+    def step() -> None:
+        memory.mul_(1.0 + memory.sum().item())
+
+    assert graphs.captured(step, memory) is step
+    assert "no CUDA graph" in caplog.text
+    assert torch.cuda.current_stream() == before
+    assert memory.tolist() == [1.0, 1.0, 1.0]
+    step()
+    assert memory.tolist() == [4.0, 4.0, 4.0]
 
 
 @needs_gpu

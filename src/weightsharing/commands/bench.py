@@ -41,6 +41,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> None:
     """Measure, print tables, write and draw."""
     torch.set_num_threads(options.threads)
+    # TF32, which the environment of some containers turns on, rounds to three digits.
+    torch.set_float32_matmul_precision("highest")
     device = find_device(options.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     measured = xr.Dataset(

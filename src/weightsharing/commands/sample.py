@@ -60,6 +60,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> None:
     """Run the chains and write their draws."""
     torch.set_num_threads(options.threads)
+    # TF32, which the environment of some containers turns on, rounds to three digits.
+    torch.set_float32_matmul_precision("highest")
     run = read_record(options.run, Run)
     tasks = read_tasks(options.task)
     starts = start_kernels(run, options.theory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,9 +19,11 @@ def captured(step: Callable[[], None], memory: Tensor) -> Callable[[], None]:
     """``step`` as a CUDA graph; ``step`` itself, with a warning, if it cannot be captured.
 
     step: moves ``memory`` in place, by launches that are the same at each call, on tensors that stay
-    where they are. What it reads besides may change in value between calls. ``memory`` is left as it was.
+    where they are. What it reads besides may change in value between calls; what is returned keeps it
+    alive. ``memory`` is left as it was.
     """
     before = memory.clone()
+    current = torch.cuda.current_stream(memory.device) if memory.is_cuda else None
     try:
         side = torch.cuda.Stream(memory.device)
         side.wait_stream(torch.cuda.current_stream(memory.device))
@@ -39,8 +42,15 @@ def captured(step: Callable[[], None], memory: Tensor) -> Callable[[], None]:
         )
         return step
     finally:
-        if memory.is_cuda:  # what failed may have left work on the other stream
+        if (
+            current is not None
+        ):  # what failed may have left work on another stream, and that one current
+            torch.cuda.set_stream(current)
             torch.cuda.synchronize(memory.device)
         memory.copy_(before)
-    replay: Callable[[], None] = graph.replay
-    return replay
+    return partial(_replay, graph, step)
+
+
+def _replay(graph: torch.cuda.CUDAGraph, step: Callable[[], None]) -> None:
+    """``step`` is not called, but held: of tensors made before it a graph knows the addresses alone."""
+    graph.replay()
