@@ -1,4 +1,4 @@
-"""Configuration: what is wrong is named in one line and nothing is touched; presets change sizes only."""
+"""Configuration: what is wrong is named in one line and nothing is touched; presets change no law."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("fig4.prior.weights", 1.0, "unknown key"),
     ("fig4.sampler.stepsize", 1e-3, "unknown key"),
     ("fig4.sampler.momentum", 0.9, "unknown key"),
+    ("fig4.sampler.momentum", None, "unknown key"),
+    ("fig4.sampler.leapfrog_steps", 8, "unknown key"),
     # missing keys
     ("seed", DELETED, "missing"),
     ("fig4", DELETED, "missing"),
@@ -46,6 +48,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("fig4", [1, 2], "[1, 2]"),
     ("fig4.kappa", "small", '"small"'),
     ("fig4.kappa", None, "null"),
+    ("fig4.sampler.step_size", None, "null"),
+    ("fig4.sampler.refresh", None, "null"),
     ("fig4.prior", 1.0, "1.0"),
     ("fig4.depths", 4, "4"),
     ("fig4.lambdas", "1, 2", '"1, 2"'),
@@ -258,9 +262,10 @@ def test_changing_one_lambda_changes_one_run() -> None:
     assert all(after[name] == before[name] for name in set(after) & set(before))
 
 
-# What a preset may say: how large and how long, not what is computed.
+# What a preset may say: how large, how long and by which dynamics, not the law that is drawn from.
 SAMPLER_SIZES = {
-    "width", "step_size", "burn_in", "ramp", "duration", "draws", "chains", "spectra"
+    "width", "method", "step_size", "friction", "refresh", "burn_in", "ramp", "duration", "draws",
+    "chains", "spectra",
 }  # fmt: skip
 EXACT_SIZES = {"warm_up", "thinning", "leapfrog_steps"}
 SAMPLERS = {"fig4.sampler"} | {
@@ -283,18 +288,33 @@ def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
-def test_preset_is_valid_named_after_its_file_and_changes_sizes_only(preset: Path) -> None:
+def test_preset_is_valid_named_after_its_file_and_changes_no_law(preset: Path) -> None:
     settings = yaml.safe_load(preset.read_text())
     assert leaves(settings) <= SIZES
     assert load([ROOT / "config.yaml", preset]).preset == preset.stem
 
 
-@pytest.mark.parametrize("laid_over", [(), ("paper-kinetic.yaml",)])
-def test_paper_preset_has_the_widths_of_the_captions(laid_over: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("below", [(), ("paper.yaml",)])
+def test_sgld_preset_trains_everything_by_sgld_at_the_same_widths(below: tuple[str, ...]) -> None:
     presets = ROOT / "workflow" / "presets"
-    paper = load(
-        [ROOT / "config.yaml", presets / "paper.yaml", *(presets / name for name in laid_over)]
+    files = [ROOT / "config.yaml", *(presets / name for name in below)]
+    before, after = (
+        {
+            run.id: run.sampler
+            for run in runs(load(paths)).values()
+            if isinstance(run, Run) and isinstance(run.sampler, DynamicsSettings)
+        }
+        for paths in (files, [*files, presets / "sgld.yaml"])
     )
+    assert {sampler.method for sampler in after.values()} == {"sgld"}
+    assert {name: one.width for name, one in after.items()} == {
+        name: one.width for name, one in before.items()
+    }
+
+
+@pytest.mark.parametrize("preset", ["paper", "paper-kinetic"])
+def test_paper_presets_have_the_widths_of_the_captions(preset: str) -> None:
+    paper = load([ROOT / "config.yaml", ROOT / "workflow" / "presets" / f"{preset}.yaml"])
     assert max(sampler.width for sampler in paper.fig2.trained) == 2048
     assert paper.fig4.sampler.width == 2048
     assert {run.sampler.width for run in config.figure3_runs(paper)} == {2048}

@@ -134,6 +134,9 @@ class ChainSettings(Record):
     ("lowest" is the one of lowest action, "disordered" the one without temporal coherence). spectra:
     draws per chain, evenly spaced, whose recurrent eigenvalues are kept. keep_weights: whether the
     last weights of the first chain are kept.
+
+    A key of another method without a value (null) counts as absent: laid over a preset, a file can
+    change the method, but not delete a key.
     """
 
     width: Count
@@ -142,6 +145,17 @@ class ChainSettings(Record):
     start: Literal["prior", "lowest", "disordered"]
     spectra: Annotated[int, Field(ge=0)] = 0
     keep_weights: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_emptied_keys(cls, settings: object) -> object:
+        if not isinstance(settings, dict):
+            return settings
+        return {
+            key: value
+            for key, value in settings.items()
+            if value is not None or key in cls.model_fields or key not in OF_SOME_METHOD
+        }
 
     @model_validator(mode="after")
     def _spectra_divide_draws(self) -> Self:
@@ -249,6 +263,11 @@ class ExactSettings(ChainSettings):
 
 WeightSettings = LangevinSettings | KineticSettings
 SamplerSettings = WeightSettings | ExactSettings
+OF_SOME_METHOD = {
+    key
+    for settings in (LangevinSettings, KineticSettings, ExactSettings)
+    for key in settings.model_fields
+}
 
 
 class Run(Record):
