@@ -1,0 +1,102 @@
+"""docs/extending.md, followed to the letter: its commands run, its figure is made."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import xarray as xr
+import yaml
+from conftest import ROOT
+from test_workflow import configure, edit, planned, smoke_repository, snakemake
+
+PAGE = (ROOT / "docs/extending.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def commands(section: str) -> str:
+    """The indented lines of a section, as one script."""
+    (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    return "".join(re.findall(r"^    (.*\n)", text, re.MULTILINE))
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    """Exactly one place of a file is changed."""
+    text = path.read_text()
+    assert text.count(old) == 1, (path, old)
+    path.write_text(text.replace(old, new))
+
+
+def test_a_run_by_hand(tmp_path: Path) -> None:
+    repository = smoke_repository(tmp_path)
+    (repository / "config.yaml").write_text((ROOT / "config.yaml").read_text())
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands("A run by hand")],
+        cwd=repository, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    converged, measured, theory = done.stdout.split()[-3:]
+    assert converged == "yes"
+    with xr.open_dataset(repository / "mine/measures.nc") as measures:
+        assert f"{measures.attrs['signal']:.9g}" == "9"
+        assert measures.attrs["width"] == 64
+        error = float(measures["order_parameter_standard_error"])
+    # Far from the transition the 1/N term is below a tenth of m.
+    assert abs(float(measured) / float(theory) - 1.0) < 0.1 + 4.0 * error / float(theory)
+
+
+@pytest.fixture(scope="module")
+def with_figure_6(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository after the eight steps of a new figure."""
+    repository = smoke_repository(tmp_path_factory.mktemp("extended"))
+    package, rules = repository / "src/weightsharing", repository / "workflow/rules"
+    section, drawing, verb, rule = blocks("python")
+    (values,) = blocks("yaml")
+    (caption,) = blocks("rst")
+
+    def quoted(number: int, like: str) -> str:
+        """What the sentences of a step have between backticks."""
+        (step,) = re.findall(rf"^\*\*{number}\. (.*?)(?=^```|^\*\*\d\. )", PAGE, re.M | re.S)
+        (found,) = [word for word in re.findall(r"`([^`]+)`", step) if like in word]
+        return found
+
+    config = package / "config.py"
+    replace(config, "class Config(Record):\n", f"{section}\n\nclass Config(Record):\n")
+    replace(config, "    fig5: Figure5\n", f"    fig5: Figure5\n    {quoted(2, 'fig6:')}\n")
+    listed = "        *figure5_runs(config),\n"
+    replace(config, listed, f"{listed}        {quoted(2, '*figure6_runs')}\n")
+    edit(repository / "config.yaml", values)
+    (narrow, *_) = yaml.safe_load(values)["fig6"]["samplers"]
+    configure(repository, "fig6.samplers", [narrow])  # one width will do
+    (package / "plotting/fig6.py").write_text(drawing)
+    (package / "commands/fig6.py").write_text(verb)
+    before = '    "fig5": "draw figure 5",\n'
+    replace(package / "cli.py", before, f"{before}    {quoted(6, 'draw figure 6')}\n")
+    edit(rules / "figures.smk", f"\n\n{rule}")
+    imported = "    figure5_runs,\n"
+    replace(rules / "common.smk", imported, f"{imported}    {quoted(7, 'figure6_runs')},\n")
+    target = '        "figures/fig5.pdf",\n'
+    replace(repository / "Snakefile", target, f"{target}        {quoted(7, 'fig6.pdf')},\n")
+    (repository / "workflow/report/fig6.rst").write_text(caption)
+    return repository
+
+
+def test_a_figure_of_ones_own_is_made_and_drawn_anew_when_its_module_changes(
+    with_figure_6: Path,
+) -> None:
+    output = snakemake(with_figure_6, "figures/fig6.pdf")
+    assert "rule fig6" in output
+    assert (with_figure_6 / "figures/fig6.pdf").read_bytes().startswith(b"%PDF")
+    assert planned(with_figure_6, "figures/fig6.pdf") == Counter()
+    edit(with_figure_6 / "src/weightsharing/plotting/fig6.py", "\n# changed\n")
+    assert planned(with_figure_6, "figures/fig6.pdf") == Counter(fig6=1)
