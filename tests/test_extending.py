@@ -15,6 +15,8 @@ import yaml
 from conftest import ROOT
 from test_workflow import configure, edit, planned, smoke_repository, snakemake
 
+from weightsharing.storage import read_tasks
+
 PAGE = (ROOT / "docs/extending.md").read_text()
 
 
@@ -36,18 +38,32 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_a_run_by_hand(tmp_path: Path) -> None:
-    repository = smoke_repository(tmp_path)
+def run(section: str, folder: Path) -> str:
+    """Run the commands of a section in a copy of the repository; what they print."""
+    repository = smoke_repository(folder)
     (repository / "config.yaml").write_text((ROOT / "config.yaml").read_text())
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands("A run by hand")],
+        ["bash", "-euo", "pipefail", "-c", commands(section)],
         cwd=repository, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    converged, measured, theory = done.stdout.split()[-3:]
+    return done.stdout
+
+
+def test_a_task_of_ones_own(tmp_path: Path) -> None:
+    run("A task", tmp_path)
+    (task,) = read_tasks(tmp_path / "mine/task.nc")
+    assert task.inputs.shape == (2, 4, 3)
+    assert task.supervised.sum() == 4
+    with xr.open_dataset(tmp_path / "mine/theory.nc") as theory:
+        assert theory.attrs["converged"] == "yes"
+
+
+def test_a_run_by_hand(tmp_path: Path) -> None:
+    converged, measured, theory = run("A run by hand", tmp_path).split()[-3:]
     assert converged == "yes"
-    with xr.open_dataset(repository / "mine/measures.nc") as measures:
+    with xr.open_dataset(tmp_path / "mine/measures.nc") as measures:
         assert f"{measures.attrs['signal']:.9g}" == "9"
         assert measures.attrs["width"] == 64
         error = float(measures["order_parameter_standard_error"])
@@ -67,8 +83,9 @@ def with_figure_6(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def quoted(number: int, like: str) -> str:
         """What the sentences of a step have between backticks."""
         (step,) = re.findall(rf"^\*\*{number}\. (.*?)(?=^```|^\*\*\d\. )", PAGE, re.M | re.S)
-        (found,) = [word for word in re.findall(r"`([^`]+)`", step) if like in word]
-        return found
+        found: list[str] = [word for word in re.findall(r"`([^`]+)`", step) if like in word]
+        assert len(found) == 1, found
+        return found[0]
 
     config = package / "config.py"
     replace(config, "class Config(Record):\n", f"{section}\n\nclass Config(Record):\n")

@@ -17,6 +17,7 @@ from weightsharing.errors import ConfigError, FileError
 from weightsharing.records import (
     KINDS,
     Activation,
+    AnyTask,
     Architecture,
     Count,
     Device,
@@ -377,7 +378,7 @@ def _run(
     id: str,
     architecture: Architecture,
     kappa: float,
-    task: EndpointTask | SinusoidTask | SequenceTask,
+    task: AnyTask,
     sampler: SamplerSettings,
 ) -> Run:
     """A run; ``key`` is the place of its sampler in the configuration."""

@@ -126,6 +126,20 @@ class SequenceTask(Record):
         return self
 
 
+class FileTask(Record):
+    """Inputs and targets of one's own, in a NetCDF file; ``tasks.file_task`` says what it has to hold.
+
+    path: of the file, read once, when the run is resolved. patterns: P.
+    """
+
+    kind: Literal["file"] = "file"
+    path: Annotated[str, Field(min_length=1)]
+    patterns: Count
+
+
+AnyTask = EndpointTask | SinusoidTask | SequenceTask | FileTask
+
+
 class ChainSettings(Record):
     """What all samplers have in common.
 
@@ -286,7 +300,7 @@ class Run(Record):
     device: Device
     architecture: Architecture
     kappa: Positive
-    task: Annotated[EndpointTask | SinusoidTask | SequenceTask, Field(discriminator="kind")]
+    task: Annotated[AnyTask, Field(discriminator="kind")]
     sampler: Annotated[SamplerSettings, Field(discriminator="method")]
 
     @property
@@ -338,7 +352,7 @@ class Run(Record):
 
     @model_validator(mode="after")
     def _supervised_times_exist(self) -> Self:
-        for chosen in () if isinstance(self.task, EndpointTask) else self.task.sets:
+        for chosen in self.task.sets if isinstance(self.task, SinusoidTask | SequenceTask) else ():
             if max(chosen) > self.architecture.steps or len(set(chosen)) < len(chosen):
                 raise ValueError(
                     f"task.supervised: got {list(chosen)}, want different output times from 1 to T = "

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
+import xarray as xr
 
-from weightsharing.records import Array, EndpointTask, SequenceTask, SinusoidTask, Task
+from weightsharing.errors import FileError
+from weightsharing.records import (
+    OUTPUT_AXES,
+    AnyTask,
+    Array,
+    EndpointTask,
+    FileTask,
+    SinusoidTask,
+    Task,
+)
 
 
-def make_task(spec: EndpointTask | SinusoidTask | SequenceTask, steps: int) -> Task:
-    """The task of a run with T = ``steps``. Raises TypeError for a family: its members have them."""
+def make_task(spec: AnyTask, steps: int) -> Task:
+    """The task of a run with T = ``steps``.
+
+    Raises TypeError for a family, whose members have tasks, and FileError for a file that does not fit.
+    """
     if isinstance(spec, EndpointTask):
         return endpoint_task(spec.labels, steps)
     if isinstance(spec, SinusoidTask):
         return sinusoid_task(steps, spec.supervised, spec.period)
+    if isinstance(spec, FileTask):
+        return file_task(Path(spec.path), spec.patterns, steps)
     raise TypeError("a family of tasks is made member by member")
 
 
@@ -47,6 +63,60 @@ def sinusoid_task(
     chosen = np.ones(steps, dtype=bool) if supervised is None else np.isin(time, supervised)
     targets = np.cos(2.0 * np.pi * time / (steps if period is None else period))
     return Task(inputs, targets[None], chosen[None])
+
+
+def file_task(path: Path, patterns: int, steps: int) -> Task:
+    """Inputs and targets of a NetCDF file, with P = ``patterns`` and T = ``steps``.
+
+    Its variables, with these axes in any order: inputs x_p^t, (pattern, time, feature), t = 0..T-1;
+    targets y_p^t, (pattern, output_time), t = 1..T, NaN where there is none; and, if not all targets are
+    to be trained on, supervised, (pattern, output_time), 1 where they are and 0 elsewhere. The other
+    targets serve to measure generalisation.
+
+    Raises FileError, naming the file, if it cannot be read, lacks a variable or axis, has others than
+    P patterns and T times, or numbers that are not finite.
+    """
+    try:
+        with xr.open_dataset(path) as opened:
+            data = opened.load()
+    except (OSError, ValueError) as error:
+        reason = (
+            "no such file" if not path.exists() else f"not NetCDF: {str(error).splitlines()[0]}"
+        )
+        raise FileError(f"{path}: {reason}") from error
+    wanted = {"pattern": patterns, "time": steps, "output_time": steps}
+    found = {}
+    for name, axes in (("inputs", ("pattern", "time", "feature")), ("targets", OUTPUT_AXES)):
+        found[name] = _array(path, data, name, axes, wanted)
+    supervised = np.isfinite(found["targets"])
+    if "supervised" in data:
+        supervised = _array(path, data, "supervised", OUTPUT_AXES, wanted) > 0.5
+    if not supervised.any():
+        raise FileError(f"{path}: no target is trained on")
+    try:
+        return Task(found["inputs"], found["targets"], supervised)
+    except ValueError as error:
+        raise FileError(f"{path}: {error}") from error
+
+
+def _array(
+    path: Path, data: xr.Dataset, name: str, axes: tuple[str, ...], wanted: dict[str, int]
+) -> Array:
+    """A variable of a file as float64 with these axes. Raises FileError if it is not so."""
+    if name not in data:
+        raise FileError(f"{path}: has no variable {name!r}")
+    variable = data[name]
+    if set(variable.dims) != set(axes):
+        raise FileError(f"{path}: {name}: axes {list(variable.dims)}, want {list(axes)}")
+    for axis, size in variable.sizes.items():
+        if size != wanted.get(str(axis), size):
+            raise FileError(
+                f"{path}: {name}: {size} along {axis!r}, but the run has {wanted[str(axis)]}"
+            )
+    try:
+        return variable.transpose(*axes).to_numpy().astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{path}: {name}: not numbers") from error
 
 
 def rotation_teacher(period: float) -> tuple[Array, Array, Array]:

@@ -1,0 +1,160 @@
+"""Tasks of a user's file: what it may hold, what is refused, and that theory and samplers take it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import KAPPA, assert_z, exact_run
+
+from weightsharing.cli import main
+from weightsharing.errors import FileError
+from weightsharing.records import EndpointTask, FileTask, kernel_matrix
+from weightsharing.tasks import file_task, make_task
+from weightsharing.theory.linear import action, linear_problem
+from weightsharing.theory.transition import critical_signal
+
+PATTERNS, STEPS, FEATURES = 2, 3, 4
+
+
+def arrays() -> dict[str, Any]:
+    """A valid file's variables."""
+    generator = np.random.default_rng(5)
+    targets = generator.normal(size=(PATTERNS, STEPS))
+    targets[0, 1] = np.nan
+    inputs = generator.normal(size=(PATTERNS, STEPS, FEATURES))
+    return {
+        "inputs": (("pattern", "time", "feature"), inputs),
+        "targets": (("pattern", "output_time"), targets),
+    }
+
+
+def stored(path: Path, variables: dict[str, Any]) -> Path:
+    xr.Dataset(variables).to_netcdf(path)
+    return path
+
+
+def test_all_targets_that_there_are_are_trained_on(tmp_path: Path) -> None:
+    variables = arrays()
+    task = file_task(stored(tmp_path / "mine.nc", variables), PATTERNS, STEPS)
+    np.testing.assert_array_equal(task.inputs, variables["inputs"][1])
+    np.testing.assert_array_equal(task.targets, variables["targets"][1])
+    np.testing.assert_array_equal(task.supervised, [[True, False, True], [True, True, True]])
+
+
+def test_axes_may_come_in_any_order_and_targets_may_be_left_out(tmp_path: Path) -> None:
+    variables = arrays()
+    axes, inputs = variables["inputs"]
+    variables["inputs"] = (axes[::-1], inputs.T)
+    variables["supervised"] = (("output_time", "pattern"), np.array([[1, 0], [0, 0], [0, 1]]))
+    task = file_task(stored(tmp_path / "mine.nc", variables), PATTERNS, STEPS)
+    np.testing.assert_array_equal(task.inputs, inputs)
+    np.testing.assert_array_equal(task.targets, variables["targets"][1])
+    np.testing.assert_array_equal(task.supervised, [[True, False, False], [False, False, True]])
+
+
+def without(name: str) -> Callable[[dict[str, Any]], None]:
+    return lambda variables: variables.pop(name) and None
+
+
+def with_value(name: str, at: tuple[int, ...], value: float) -> Callable[[dict[str, Any]], None]:
+    def change(variables: dict[str, Any]) -> None:
+        variables[name][1][at] = value
+
+    return change
+
+
+def with_variable(
+    name: str, axes: tuple[str, ...], values: np.ndarray
+) -> Callable[[dict[str, Any]], None]:
+    return lambda variables: variables.update({name: (axes, values)})
+
+
+OUTPUT = ("pattern", "output_time")
+WRONG: list[tuple[Callable[[dict[str, Any]], None], str]] = [
+    (without("inputs"), "has no variable 'inputs'"),
+    (without("targets"), "has no variable 'targets'"),
+    (with_variable("targets", ("pattern", "step"), np.zeros((2, 3))), "targets: axes"),
+    (
+        with_variable("targets", OUTPUT, np.zeros((2, 4))),
+        "4 along 'output_time', but the run has 3",
+    ),
+    (with_variable("supervised", OUTPUT, np.ones((2, 3))), "NaN or infinite at a supervised time"),
+    (with_variable("supervised", OUTPUT, np.zeros((2, 3))), "no target is trained on"),
+    (with_variable("targets", OUTPUT, np.array([["a"] * 3] * 2)), "targets: not numbers"),
+    (with_value("inputs", (0, 0, 0), np.inf), "inputs: not all finite"),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), WRONG, ids=[says for _, says in WRONG])
+def test_a_file_that_does_not_fit_is_named(
+    change: Callable[[dict[str, Any]], None], says: str, tmp_path: Path
+) -> None:
+    variables = arrays()
+    change(variables)
+    with pytest.raises(FileError, match=r"mine\.nc: ") as refused:
+        file_task(stored(tmp_path / "mine.nc", variables), PATTERNS, STEPS)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_run_of_other_patterns_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
+    path = stored(tmp_path / "mine.nc", arrays())
+    with pytest.raises(FileError, match="inputs: 2 along 'pattern', but the run has 3"):
+        file_task(path, 3, STEPS)
+    with pytest.raises(FileError, match="no such file"):
+        file_task(tmp_path / "none.nc", PATTERNS, STEPS)
+    path.write_text("not NetCDF")
+    with pytest.raises(FileError, match="not NetCDF"):
+        file_task(path, PATTERNS, STEPS)
+
+
+def test_a_task_of_a_file_is_solved_and_sampled_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Figure 4's task as a file: the action of T = 4 at twice lambda_c, and a measured kernel beside it.
+
+    The label is turned among two orthonormal inputs by 30 degrees, which turns the kernel and no more.
+    """
+    monkeypatch.chdir(tmp_path)
+    run = exact_run(1.0, width=512, draws=200, warm_up=50, start="lowest")
+    size = np.sqrt(2.0 * critical_signal(4, run.architecture.prior, KAPPA))
+    labels = (float(size * np.cos(np.pi / 6)), float(size * np.sin(np.pi / 6)))
+    same = make_task(EndpointTask(labels=labels), 4)
+    stored(
+        tmp_path / "mine.nc",
+        {
+            "inputs": (("pattern", "time", "feature"), same.inputs),
+            "targets": (OUTPUT, same.targets),
+        },
+    )
+    own = run.model_copy(update={"task": FileTask(path="mine.nc", patterns=2)})
+    assert main(["resolve", own.model_dump_json(), "run.yaml", "--task", "task.nc"]) == 0
+    assert main(["theory", "run.yaml", "task.nc", "theory.nc"]) == 0
+    (tmp_path / "mine.nc").unlink()  # from here on task.nc is all that is needed
+    words = ["sample", "run.yaml", "task.nc", "samples.nc", "--theory", "theory.nc"]
+    assert main(words) == 0
+    words = ["measure", "run.yaml", "task.nc", "samples.nc", "measures.nc"]
+    assert main([*words, "--theory", "theory.nc"]) == 0
+    with xr.open_dataset("theory.nc") as theory:
+        found = float(theory["action"][0])
+        kernel = theory["kernel"].isel(point=0).to_numpy()
+    problem = linear_problem(same, run.architecture, KAPPA)
+    assert found == pytest.approx(0.629914, abs=1e-6)
+    assert action(problem, kernel_matrix(kernel)) == pytest.approx(found, abs=1e-9)
+    with xr.open_dataset("measures.nc") as measures:
+        assert json.loads(measures.attrs["run"])["task"]["path"] == "mine.nc"
+        measured, error, expected = (
+            kernel_matrix(measures[f"kernel{end}"].to_numpy())[np.triu_indices(8)]
+            for end in ("", "_standard_error", "_finite_width")
+        )
+    # What is left out, of order 1/N^2, is far below the errors.
+    assert_z(measured, expected, error)
+    capsys.readouterr()
+    assert main(["resolve", own.model_dump_json(), "run.yaml", "--task", "task.nc"]) == 1
+    assert capsys.readouterr().err == "mine.nc: no such file\n"
