@@ -21,6 +21,9 @@ from weightsharing.plotting.style import (
     run_of,
 )
 
+# Symbols of the two samplers at one lambda are drawn at this factor to its left and right.
+BESIDE = 1.025
+
 
 def draw(transitions: Sequence[xr.Dataset], measures: Sequence[xr.Dataset]) -> Figure:
     """Panels a (order parameter against lambda) and b (Landau curve) with a line of conditions.
@@ -55,8 +58,8 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
     )
     if exact:
         text += (
-            f"\ncircles: exact sampler of the activities, weights integrated out, $N = "
-            f"{exact[0]['width']}$, {exact[0]['chains']} chains"
+            f"\ncircles, beside them at the same $\\lambda$: exact sampler of the activities, weights "
+            f"integrated out, $N = {exact[0]['width']}$, {exact[0]['chains']} chains"
         )
     failed = [data for data in measures if data.attrs["converged"] != "yes"]
     if not failed:
@@ -182,6 +185,8 @@ def _markers(
         converged = data.attrs["converged"] == "yes"
         method = data.attrs["method"]
         exact = method == "exact"
+        # Side by side: on top of each other one would hide whether the other agrees.
+        place = signal * (BESIDE if exact else 1.0 / BESIDE)
         style: dict[str, Any] = {
             "marker": MARKERS[method],
             "markersize": 3.2 if exact else 4.5,
@@ -192,7 +197,7 @@ def _markers(
             "linestyle": "none",
         }
         bar = float(data["order_parameter_deviation"])
-        axes.errorbar(signal, m, yerr=bar, elinewidth=1.0, zorder=4 if exact else 3, **style)
+        axes.errorbar(place, m, yerr=bar, elinewidth=1.0, zorder=4 if exact else 3, **style)
         if signal > critical:
             inset.plot(signal / critical - 1.0, m, **style | {"markersize": 1.8 if exact else 2.6})
     for method in MARKERS:

@@ -36,6 +36,8 @@ QUARTILES = (0.25, 0.5, 0.75)
 # Errors below this are not drawn: they are the square of a deviation of about 1e-4 from the targets.
 SMALLEST_ERROR = 1e-8
 TARGET = "black"
+# Of networks and theory in panels c and d, as in the paper; panel b tells RNN and DNN apart.
+PREDICTION = colours(2)[1]
 
 
 def draw(
@@ -50,8 +52,8 @@ def draw(
     sampler, in any order. shown: numbers of supervised steps of the cells; of each, the set with the
     median error of the RNN in theory is drawn. Sets that did not converge are drawn hollow and counted.
     """
-    figure = page_figure(height=6.6)
-    parts: Any = figure.subfigures(2, 1, height_ratios=[1.0, 0.46 * len(shown) + 0.1])
+    figure = page_figure(height=2.6 + 2.1 * len(shown))
+    parts: Any = figure.subfigures(2, 1, height_ratios=[2.2, 2.1 * len(shown)])
     left, right = parts[0].subfigures(1, 2, width_ratios=[0.8, 1.0])
     _task(left, task, teacher)
     _errors(right, families)
@@ -61,7 +63,7 @@ def draw(
     norm = kernel_norm([trained[kind][index] for kind in KINDS for index in chosen])
     for letter, cell, kind in zip("cd", cells, KINDS, strict=True):
         _title(cell, letter, f"{kind.upper()}: kernel, eigenvalues of the weights, output")
-        _cells(cell, kind, [trained[kind][index] for index in chosen], task, norm)
+        _cells(cell, [trained[kind][index] for index in chosen], task, norm)
     figure.supxlabel(conditions(families, float(norm.vmax or 1.0)), fontsize=6, color="0.25")
     return figure
 
@@ -201,38 +203,40 @@ def _measured(axes: Axes, place: float, data: xr.Dataset, colour: str, edge: str
     )  # fmt: skip
 
 
-def _cells(part: SubFigure, kind: Kind, family: Family, task: Task, norm: Normalize) -> None:
-    """One row for each set: kernel, spectrum, and output beside the target."""
-    rows = part.subplots(len(family), 3, squeeze=False, width_ratios=[1.0, 1.0, 1.5])
-    colour = _palette()[kind]
+def _cells(part: SubFigure, family: Family, task: Task, norm: Normalize) -> None:
+    """One cell for each set: kernel and spectrum above the output beside the target."""
+    cells: Any = part.subfigures(len(family), 1, squeeze=False)
     time = np.arange(1, task.steps + 1)
-    for row, data in zip(rows, family, strict=True):
-        kernel, spectrum, output = row
+    for (cell,), data in zip(cells, family, strict=True):
+        grid = cell.add_gridspec(2, 2, height_ratios=[1.0, 0.8])
+        kernel, spectrum = cell.add_subplot(grid[0, 0]), cell.add_subplot(grid[0, 1])
+        output = cell.add_subplot(grid[1, :])
         measured, theory = data["kernel"].to_numpy(), data["kernel_theory"].to_numpy()
         show_split_kernel(kernel, measured[0, 0], theory[0, 0], norm, "t")
         show_spectrum(spectrum, data)
         output.axhline(0.0, color="0.85", linewidth=0.6)
         output.plot(time, task.targets[0], color=TARGET, linewidth=0.9, label="target $y^t$")
         supervised = np.flatnonzero(data["supervised"].to_numpy()[0])
+        # Above the networks' larger symbols, which lie on the same points.
         output.plot(
-            time[supervised], task.targets[0][supervised], "o", color=TARGET, markersize=3,
-            label="supervised",
+            time[supervised], task.targets[0][supervised], "o", color=TARGET, markersize=2,
+            label="supervised", zorder=4,
         )  # fmt: skip
         output.plot(
-            time, data["output_theory"].to_numpy()[0], ":", color=colour, linewidth=1.6,
+            time, data["output_theory"].to_numpy()[0], ":", color=PREDICTION, linewidth=1.6,
             label="theory",
         )  # fmt: skip
         output.errorbar(
             time, data["output"].to_numpy()[0], yerr=data["output_standard_error"].to_numpy()[0],
-            fmt="s", color=colour, markersize=2.4, elinewidth=0.7, label="network $f^t$",
+            fmt="s", color=PREDICTION, markersize=4, elinewidth=0.7, label="network $f^t$",
         )  # fmt: skip
         output.set(xlim=(0.5, task.steps + 0.5), ylim=(-1.45, 1.45), yticks=[-1, 0, 1])
-        output.set_xticks([1, task.steps])
-        output.set_title(f"{len(supervised)} supervised", fontsize=7, pad=3)
-        if row is rows[-1]:
-            output.set_xlabel("$t$", labelpad=-5)
+        output.set_xticks([1, *range(2, task.steps + 1, 2)])
+        steps = "step" if len(supervised) == 1 else "steps"
+        kernel.set_title(f"{len(supervised)} supervised {steps}", fontsize=7, pad=3)
+        output.set_xlabel("$t$", labelpad=-2)
     part.legend(
-        *rows[-1][2].get_legend_handles_labels(), loc="outside lower right", fontsize=6, ncols=4,
+        *output.get_legend_handles_labels(), loc="outside lower right", fontsize=6, ncols=4,
         handlelength=1.4, columnspacing=1.0,
     )  # fmt: skip
 

@@ -58,10 +58,9 @@ def show_spectrum(axes: Axes, data: xr.Dataset, exact: xr.Dataset | None = None)
     axes.set_xticks([-1, 0, 1])
     axes.set_yticks([-1, 0, 1])
     axes.set_ylabel("Im", labelpad=-4)
-    axes.set_title("eigenvalues", fontsize=7, pad=3)
-    counts = data["outliers"].to_numpy()
-    text = f"Re\noutliers: {counts.mean():.2g}"
-    axes.set_xlabel(text, fontsize=6, labelpad=0, linespacing=1.25)
+    axes.set_xlabel("Re", labelpad=0)
+    outliers = f"{data['outliers'].to_numpy().mean():.2g}"
+    axes.set_title(f"eigenvalues, outliers: {outliers}", fontsize=7, pad=3)
 
 
 def show_split_kernel(
