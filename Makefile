@@ -4,7 +4,8 @@
 #   make test-faults         the workflow and its chains killed again and again (about 20 minutes on two busy cores)
 #   make test-slurm          cluster submission on a Slurm of one node, started for it (about 20 minutes on two busy cores)
 #   make check               formatters, linters and types
-#   make review              everything for a reader: review/laptop.html and .zip; PRESET=smoke for another preset
+#   make review              everything for a reader: review/laptop.html and .zip
+# PRESET=smoke behind the first and the last takes another preset.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -15,10 +16,10 @@ PRESET_FILE = $(if $(filter-out laptop,$(PRESET)),--configfile workflow/presets/
 .PHONY: all review test test-faults test-slurm check bench format lock clean FORCE
 
 all: $(INSTALLED)
-	$(BIN)/snakemake
+	$(BIN)/snakemake $(PRESET_FILE)
 
 figures/%.pdf: $(INSTALLED) FORCE
-	$(BIN)/snakemake $@
+	$(BIN)/snakemake $@ $(PRESET_FILE)
 
 # All figures, the scorecard and a table of all runs: one HTML file, which needs no network, and one archive.
 review: $(INSTALLED)

@@ -1,4 +1,4 @@
-"""docs/extending.md, followed to the letter: its commands run, its figure is made."""
+"""docs/extending.md: its commands run as they stand there, its figure is made of its own blocks."""
 
 from __future__ import annotations
 
@@ -20,15 +20,20 @@ from weightsharing.storage import read_tasks
 PAGE = (ROOT / "docs/extending.md").read_text()
 
 
+def section(name: str) -> str:
+    """The text under a heading."""
+    (text,) = re.findall(rf"^## {name}\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
+    return str(text)
+
+
 def blocks(language: str) -> list[str]:
-    """The fenced blocks of a language, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    """The fenced blocks of a language under "A figure", in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", section("A figure"), re.M | re.S)
 
 
-def commands(section: str) -> str:
+def commands(name: str) -> str:
     """The indented lines of a section, as one script."""
-    (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
-    return "".join(re.findall(r"^    (.*\n)", text, re.MULTILINE))
+    return "".join(re.findall(r"^    (.*\n)", section(name), re.MULTILINE))
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -38,13 +43,13 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def run(section: str, folder: Path) -> str:
+def run(name: str, folder: Path) -> str:
     """Run the commands of a section in a copy of the repository; what they print."""
     repository = smoke_repository(folder)
     (repository / "config.yaml").write_text((ROOT / "config.yaml").read_text())
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands(section)],
+        ["bash", "-euo", "pipefail", "-c", commands(name)],
         cwd=repository, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -76,7 +81,7 @@ def with_figure_6(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository after the eight steps of a new figure."""
     repository = smoke_repository(tmp_path_factory.mktemp("extended"))
     package, rules = repository / "src/weightsharing", repository / "workflow/rules"
-    section, drawing, verb, rule = blocks("python")
+    settings, drawing, verb, rule = blocks("python")
     (values,) = blocks("yaml")
     (caption,) = blocks("rst")
 
@@ -88,7 +93,7 @@ def with_figure_6(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return found[0]
 
     config = package / "config.py"
-    replace(config, "class Config(Record):\n", f"{section}\n\nclass Config(Record):\n")
+    replace(config, "class Config(Record):\n", f"{settings}\n\nclass Config(Record):\n")
     replace(config, "    fig5: Figure5\n", f"    fig5: Figure5\n    {quoted(2, 'fig6:')}\n")
     listed = "        *figure5_runs(config),\n"
     replace(config, listed, f"{listed}        {quoted(2, '*figure6_runs')}\n")

@@ -86,8 +86,14 @@ WRONG: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     ),
     (with_variable("supervised", OUTPUT, np.ones((2, 3))), "NaN or infinite at a supervised time"),
     (with_variable("supervised", OUTPUT, np.zeros((2, 3))), "no target is trained on"),
-    (with_variable("targets", OUTPUT, np.array([["a"] * 3] * 2)), "targets: not numbers"),
+    (with_variable("supervised", OUTPUT, np.full((2, 3), 7)), "supervised: want 0 and 1 only"),
+    (with_variable("targets", OUTPUT, np.array([["1"] * 3] * 2)), "targets: not real numbers"),
     (with_value("inputs", (0, 0, 0), np.inf), "inputs: not all finite"),
+    (with_value("targets", (0, 0), np.inf), "NaN or infinite at a supervised time"),
+    (with_variable("inputs", ("pattern", "time", "feature"), np.zeros((2, 3, 1))), "all zero"),
+    (with_variable("inputs", ("pattern", "time", "feature"), np.zeros((2, 3, 0))), "all zero"),
+    (with_variable("time", ("time",), np.array([2, 1, 0])), "'time' must count from 0"),
+    (with_variable("output_time", ("output_time",), np.arange(3)), "must count from 1"),
 ]
 
 
@@ -107,11 +113,24 @@ def test_a_run_of_other_patterns_and_a_file_that_is_none_are_refused(tmp_path: P
     path = stored(tmp_path / "mine.nc", arrays())
     with pytest.raises(FileError, match="inputs: 2 along 'pattern', but the run has 3"):
         file_task(path, 3, STEPS)
-    with pytest.raises(FileError, match="no such file"):
+    with pytest.raises(FileError, match="No such file"):
         file_task(tmp_path / "none.nc", PATTERNS, STEPS)
     path.write_text("not NetCDF")
-    with pytest.raises(FileError, match="not NetCDF"):
+    with pytest.raises(FileError, match="damaged, or not NetCDF"):
         file_task(path, PATTERNS, STEPS)
+
+
+@pytest.mark.parametrize("engine", ["h5netcdf", "scipy"])
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.9])
+def test_a_file_that_ends_early_is_refused(engine: Any, kept: float, tmp_path: Path) -> None:
+    path = tmp_path / "mine.nc"
+    xr.Dataset(arrays()).to_netcdf(path, engine=engine)
+    file_task(path, PATTERNS, STEPS)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(FileError, match=r"mine\.nc: ") as refused:
+        file_task(path, PATTERNS, STEPS)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_task_of_a_file_is_solved_and_sampled_from_the_command_line(
@@ -157,4 +176,25 @@ def test_a_task_of_a_file_is_solved_and_sampled_from_the_command_line(
     assert_z(measured, expected, error)
     capsys.readouterr()
     assert main(["resolve", own.model_dump_json(), "run.yaml", "--task", "task.nc"]) == 1
-    assert capsys.readouterr().err == "mine.nc: no such file\n"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "mine.nc: cannot be read: No such file or directory"
+
+
+def test_a_task_without_a_theory_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two patterns that float64 cannot tell apart: sampled, but not solved."""
+    monkeypatch.chdir(tmp_path)
+    variables = arrays()
+    inputs = variables["inputs"][1]
+    inputs[1] = inputs[0] + 1e-5 * inputs[1]
+    stored(tmp_path / "mine.nc", variables)
+    run = exact_run(1.0, steps=STEPS, width=64)
+    architecture = run.architecture.model_copy(update={"activation": "erf"})
+    task = FileTask(path="mine.nc", patterns=PATTERNS)
+    own = run.model_copy(update={"task": task, "architecture": architecture})
+    assert main(["resolve", own.model_dump_json(), "run.yaml", "--task", "task.nc"]) == 0
+    capsys.readouterr()
+    assert main(["theory", "run.yaml", "task.nc", "theory.nc"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("test/run: task inputs: an eigenvalue")

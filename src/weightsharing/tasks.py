@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -70,53 +71,67 @@ def file_task(path: Path, patterns: int, steps: int) -> Task:
 
     Its variables, with these axes in any order: inputs x_p^t, (pattern, time, feature), t = 0..T-1;
     targets y_p^t, (pattern, output_time), t = 1..T, NaN where there is none; and, if not all targets are
-    to be trained on, supervised, (pattern, output_time), 1 where they are and 0 elsewhere. The other
-    targets serve to measure generalisation.
+    to be trained on, supervised, (pattern, output_time), 1 where they are and 0 elsewhere. If all
+    patterns have targets at all times from t = 2 on, generalisation is measured with them.
 
     Raises FileError, naming the file, if it cannot be read, lacks a variable or axis, has others than
-    P patterns and T times, or numbers that are not finite.
+    P patterns and T times in their order, inputs that all vanish, or what are not finite numbers.
     """
     try:
-        with xr.open_dataset(path) as opened:
-            data = opened.load()
-    except (OSError, ValueError) as error:
-        reason = (
-            "no such file" if not path.exists() else f"not NetCDF: {str(error).splitlines()[0]}"
-        )
-        raise FileError(f"{path}: {reason}") from error
-    wanted = {"pattern": patterns, "time": steps, "output_time": steps}
-    found = {}
-    for name, axes in (("inputs", ("pattern", "time", "feature")), ("targets", OUTPUT_AXES)):
-        found[name] = _array(path, data, name, axes, wanted)
-    supervised = np.isfinite(found["targets"])
-    if "supervised" in data:
-        supervised = _array(path, data, "supervised", OUTPUT_AXES, wanted) > 0.5
-    if not supervised.any():
-        raise FileError(f"{path}: no target is trained on")
+        content = io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        return Task(found["inputs"], found["targets"], supervised)
+        # Numbers are numbers, whatever units the file gives them.
+        with xr.open_dataset(content, decode_times=False) as opened:
+            data = opened.load()
+    # What damaged files raise has no common base.
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise FileError(f"{path}: damaged, or not NetCDF: {reason}") from error
+    try:
+        inputs = _array(data, "inputs", (patterns, steps, None), ("pattern", "time", "feature"))
+        targets = _array(data, "targets", (patterns, steps), OUTPUT_AXES)
+        supervised = ~np.isnan(targets)
+        if "supervised" in data:
+            chosen = _array(data, "supervised", targets.shape, OUTPUT_AXES)
+            if not np.isin(chosen, (0, 1)).all():
+                raise ValueError("supervised: want 0 and 1 only")
+            supervised = chosen == 1
+        if not supervised.any():
+            raise ValueError("no target is trained on")
+        if not inputs.any():
+            raise ValueError("inputs: all zero")
+        return Task(inputs, targets, supervised)
     except ValueError as error:
         raise FileError(f"{path}: {error}") from error
 
 
 def _array(
-    path: Path, data: xr.Dataset, name: str, axes: tuple[str, ...], wanted: dict[str, int]
+    data: xr.Dataset, name: str, shape: tuple[int | None, ...], axes: tuple[str, ...]
 ) -> Array:
-    """A variable of a file as float64 with these axes. Raises FileError if it is not so."""
+    """A variable of a file with these axes, as float64. Raises ValueError if it is not so.
+
+    shape: sizes that the axes must have, None where any will do.
+    """
     if name not in data:
-        raise FileError(f"{path}: has no variable {name!r}")
+        raise ValueError(f"has no variable {name!r}")
     variable = data[name]
     if set(variable.dims) != set(axes):
-        raise FileError(f"{path}: {name}: axes {list(variable.dims)}, want {list(axes)}")
-    for axis, size in variable.sizes.items():
-        if size != wanted.get(str(axis), size):
-            raise FileError(
-                f"{path}: {name}: {size} along {axis!r}, but the run has {wanted[str(axis)]}"
+        raise ValueError(f"{name}: axes {list(variable.dims)}, want {list(axes)}")
+    for axis, size in zip(axes, shape, strict=True):
+        if size is not None and variable.sizes[axis] != size:
+            raise ValueError(
+                f"{name}: {variable.sizes[axis]} along {axis!r}, but the run has {size}"
             )
-    try:
-        return variable.transpose(*axes).to_numpy().astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise FileError(f"{path}: {name}: not numbers") from error
+    for axis, first in (("time", 0), ("output_time", 1)):
+        if axis in variable.coords:
+            wanted = np.arange(first, first + variable.sizes[axis])
+            if not np.array_equal(variable.coords[axis], wanted):
+                raise ValueError(f"{name}: {axis!r} must count from {first}, or not be labelled")
+    if variable.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: not real numbers")
+    return variable.transpose(*axes).to_numpy().astype(np.float64)
 
 
 def rotation_teacher(period: float) -> tuple[Array, Array, Array]:

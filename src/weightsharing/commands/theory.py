@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from weightsharing.errors import ConfigError
 from weightsharing.records import (
     KERNEL_AXES,
     OUTPUT_AXES,
@@ -52,11 +53,16 @@ def execute(options: argparse.Namespace) -> None:
 
 
 def solve(run: Run, task: Task) -> xr.Dataset:
-    """The stationary points of one task as a dataset."""
+    """The stationary points of one task as a dataset. Raises ConfigError if there is no theory of it."""
+    try:
+        if run.architecture.activation == "linear":
+            linear = linear_problem(task, run.architecture, run.kappa)
+        else:
+            integral = nonlinear_problem(task, run.architecture, run.kappa)
+    except ValueError as error:
+        raise ConfigError(f"{run.id}: {error}") from error
     if run.architecture.activation == "linear":
-        problem = linear_problem(task, run.architecture, run.kappa)
-        return points_dataset(problem, stationary_points(problem), task, run.architecture.kind)
-    integral = nonlinear_problem(task, run.architecture, run.kappa)
+        return points_dataset(linear, stationary_points(linear), task, run.architecture.kind)
     return solutions_dataset(integral, nonlinear.stationary_points(integral), task)
 
 

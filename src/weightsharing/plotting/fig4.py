@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from weightsharing.plotting.style import (
     MARKERS,
@@ -21,8 +22,8 @@ from weightsharing.plotting.style import (
     run_of,
 )
 
-# Symbols of the two samplers at one lambda are drawn at this factor to its left and right.
-BESIDE = 1.025
+# Symbols of the two samplers at one lambda are drawn this many points to its left and right.
+BESIDE = 2.2
 
 
 def draw(transitions: Sequence[xr.Dataset], measures: Sequence[xr.Dataset]) -> Figure:
@@ -58,8 +59,8 @@ def conditions(measures: Sequence[xr.Dataset]) -> str:
     )
     if exact:
         text += (
-            f"\ncircles, beside them at the same $\\lambda$: exact sampler of the activities, weights "
-            f"integrated out, $N = {exact[0]['width']}$, {exact[0]['chains']} chains"
+            f"\ncircles, side by side with them about $\\lambda$: exact sampler of the activities, "
+            f"weights integrated out, $N = {exact[0]['width']}$, {exact[0]['chains']} chains"
         )
     failed = [data for data in measures if data.attrs["converged"] != "yes"]
     if not failed:
@@ -186,7 +187,8 @@ def _markers(
         method = data.attrs["method"]
         exact = method == "exact"
         # Side by side: on top of each other one would hide whether the other agrees.
-        place = signal * (BESIDE if exact else 1.0 / BESIDE)
+        points = BESIDE if exact else -BESIDE
+        aside = axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
         style: dict[str, Any] = {
             "marker": MARKERS[method],
             "markersize": 3.2 if exact else 4.5,
@@ -197,7 +199,9 @@ def _markers(
             "linestyle": "none",
         }
         bar = float(data["order_parameter_deviation"])
-        axes.errorbar(place, m, yerr=bar, elinewidth=1.0, zorder=4 if exact else 3, **style)
+        axes.errorbar(
+            signal, m, yerr=bar, elinewidth=1.0, zorder=4 if exact else 3, transform=aside, **style
+        )
         if signal > critical:
             inset.plot(signal / critical - 1.0, m, **style | {"markersize": 1.8 if exact else 2.6})
     for method in MARKERS:

@@ -36,8 +36,8 @@ QUARTILES = (0.25, 0.5, 0.75)
 # Errors below this are not drawn: they are the square of a deviation of about 1e-4 from the targets.
 SMALLEST_ERROR = 1e-8
 TARGET = "black"
-# Of networks and theory in panels c and d, as in the paper; panel b tells RNN and DNN apart.
-PREDICTION = colours(2)[1]
+# Of networks and theory in panels c and d, as in the paper; panel b has others for RNN and DNN.
+PREDICTION = colours(3)[1]
 
 
 def draw(
@@ -231,7 +231,8 @@ def _cells(part: SubFigure, family: Family, task: Task, norm: Normalize) -> None
             fmt="s", color=PREDICTION, markersize=4, elinewidth=0.7, label="network $f^t$",
         )  # fmt: skip
         output.set(xlim=(0.5, task.steps + 0.5), ylim=(-1.45, 1.45), yticks=[-1, 0, 1])
-        output.set_xticks([1, *range(2, task.steps + 1, 2)])
+        between = max(2, task.steps // 5)
+        output.set_xticks(sorted({1, *range(between, task.steps, between), task.steps}))
         steps = "step" if len(supervised) == 1 else "steps"
         kernel.set_title(f"{len(supervised)} supervised {steps}", fontsize=7, pad=3)
         output.set_xlabel("$t$", labelpad=-2)
@@ -266,8 +267,8 @@ def _typical(family: Family, count: int) -> int:
 
 
 def _palette() -> dict[Kind, str]:
-    first, second = colours(2)
-    return {"rnn": first, "dnn": second}
+    first, _, third = colours(3)
+    return {"rnn": first, "dnn": third}
 
 
 def _kind(family: Family) -> Kind:

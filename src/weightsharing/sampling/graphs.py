@@ -42,9 +42,8 @@ def captured(step: Callable[[], None], memory: Tensor) -> Callable[[], None]:
         )
         return step
     finally:
-        if (
-            current is not None
-        ):  # what failed may have left work on another stream, and that one current
+        # What failed may have left work on another stream, and that one current.
+        if current is not None:
             torch.cuda.set_stream(current)
             torch.cuda.synchronize(memory.device)
         memory.copy_(before)

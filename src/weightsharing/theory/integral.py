@@ -13,7 +13,7 @@ from scipy import linalg, special
 from scipy.stats import qmc
 
 from weightsharing.records import Array
-from weightsharing.theory.neuron import NonlinearProblem, covariance, lift_phi, triangular_root
+from weightsharing.theory.neuron import NonlinearProblem, covariance, full_kernel, triangular_root
 from weightsharing.theory.packed import pack, packed_size, sandwich, unpack
 
 # Points that are turned into features at a time: bounds the memory of the covariances.
@@ -78,9 +78,12 @@ def deviates(dimension: int, points: int, generator: np.random.Generator) -> Arr
     return np.asarray(linalg.solve_triangular(frame, normal.T, lower=True).T)
 
 
-def sample(problem: NonlinearProblem, normal: Array, covariance: Array) -> Sample:
-    """Points of the proposal N(0, covariance): normal (points, d), covariance of g (d, d)."""
-    values, vectors = np.linalg.eigh(covariance)
+def sample(problem: NonlinearProblem, normal: Array, proposal: Array) -> Sample:
+    """Points of the proposal N(0, proposal): normal (points, d), covariance of g (d, d).
+
+    Raises LinAlgError if the covariance is not positive definite.
+    """
+    values, vectors = np.linalg.eigh(proposal)
     if values[0] <= 0.0:
         raise np.linalg.LinAlgError("proposal covariance: not positive definite")
     # Widest directions first: the leading Sobol coordinates are the most uniform.
@@ -94,7 +97,7 @@ def sample(problem: NonlinearProblem, normal: Array, covariance: Array) -> Sampl
 def prior_kernel(problem: NonlinearProblem, points: int = 2**16, seed: int = 0) -> Array:
     """Phi without data, (T P, T P): the recursion Phi^t -> C^(t+1) -> Phi^(t+1) (THEORY 3)."""
     normal = deviates(problem.dimension, points, np.random.default_rng(seed))
-    return lift_phi(problem, prior_moments(problem, normal))
+    return full_kernel(problem, prior_moments(problem, normal))
 
 
 def prior_moments(problem: NonlinearProblem, normal: Array) -> Array:

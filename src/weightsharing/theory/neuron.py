@@ -147,7 +147,7 @@ def covariance(problem: NonlinearProblem, kernel: Array) -> Array:
     return problem.input_kernel + unpack(problem.jacobian @ pack(kernel))
 
 
-def lift_phi(problem: NonlinearProblem, kernel: Array) -> Array:
+def full_kernel(problem: NonlinearProblem, kernel: Array) -> Array:
     """Phi = V F V^T, (T P, T P)."""
     return np.asarray(problem.lift_phi @ kernel @ problem.lift_phi.T)
 

@@ -35,7 +35,7 @@ import numpy as np
 from weightsharing.records import Array, kernel_axes
 from weightsharing.symmetry import order_parameter
 from weightsharing.theory.integral import Local, deviates, expand, prior_moments, sample
-from weightsharing.theory.neuron import NonlinearProblem, covariance, lift_phi, with_signal
+from weightsharing.theory.neuron import NonlinearProblem, covariance, full_kernel, with_signal
 from weightsharing.theory.packed import unpack
 from weightsharing.theory.saddle import (
     GRADIENT_TOLERANCE,
@@ -178,7 +178,7 @@ def coherent_start(
     turn by ``angle`` at each step; Phi is that of Gaussian h.
     """
     normal = deviates(problem.dimension, SEARCH_POINTS, np.random.default_rng(seed))
-    return lift_phi(problem, _coherent(problem, normal, correlation, angle))
+    return full_kernel(problem, _coherent(problem, normal, correlation, angle))
 
 
 def predict(problem: NonlinearProblem, phi: Array) -> Array:
@@ -266,7 +266,7 @@ def _distinct(
 def _canonical(problem: NonlinearProblem, local: Local) -> Array:
     """Phi, or its image under W -> -W if that is a symmetry and the image has m >= 0."""
     h = problem.lift @ local.second_moment @ problem.lift.T
-    return lift_phi(problem, local.kernel) * _branch_signs(problem, h)
+    return full_kernel(problem, local.kernel) * _branch_signs(problem, h)
 
 
 def _branch_signs(problem: NonlinearProblem, h: Array) -> Array:
@@ -293,7 +293,7 @@ def _refine(problem: NonlinearProblem, quadrature: Quadrature, coarse: Local) ->
         found.append(local or expand(problem, points, start.kernel, start.conjugate))
     frame = np.linalg.cholesky(found[0].kernel)
     raw: dict[str, list[Array]] = {
-        "phi": [lift_phi(problem, local.kernel) for local in found],
+        "phi": [full_kernel(problem, local.kernel) for local in found],
         "h": [problem.lift @ local.second_moment @ problem.lift.T for local in found],
         "q": [problem.lower_phi.T @ local.conjugate @ problem.lower_phi for local in found],
     }
