@@ -23,7 +23,7 @@ from weightsharing.plotting.style import (
 )
 
 # Symbols of the two samplers at one lambda are drawn this many points to its left and right.
-BESIDE = 2.2
+BESIDE = 1.6
 
 
 def draw(transitions: Sequence[xr.Dataset], measures: Sequence[xr.Dataset]) -> Figure:
