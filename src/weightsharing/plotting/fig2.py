@@ -97,7 +97,14 @@ def _alignment(axes: Axes, measures: Sequence[xr.Dataset]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xlabel("width $N$")
     axes.set_ylabel(r"CKA($\Phi_{\mathrm{exp}}, \Phi_{\mathrm{theory}}$)")
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.7), handlelength=1.0)
+    # Beside the points of the smallest widths, below those of the others.
+    axes.legend(
+        loc="upper right",
+        bbox_to_anchor=(1.03, 0.85),
+        handlelength=1.0,
+        fontsize=6,
+        labelspacing=0.3,
+    )
     panel_letter(axes, "a")
     inset.set_xscale("log")
     inset.set_yscale("log")

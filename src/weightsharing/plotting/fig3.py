@@ -11,7 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
-from weightsharing.plotting.panels import kernel_norm, show_matrix, show_spectrum, show_split_kernel
+from weightsharing.plotting.panels import (
+    kernel_norm,
+    outlier_count,
+    show_matrix,
+    show_spectrum,
+    show_split_kernel,
+)
 from weightsharing.plotting.style import SAMPLER_NAMES, STEP_NAMES, colours, page_figure, run_of
 from weightsharing.records import KINDS, Array, Task
 
@@ -162,6 +168,7 @@ def _cell(
     _note(temporal, coherence)
     if "eigenvalue" in data:
         show_spectrum(spectrum, data, exact)
+        spectrum.set_xlabel(f"Re\n{outlier_count(data)}", fontsize=6, labelpad=0, linespacing=1.25)
     else:
         spectrum.axis("off")
 

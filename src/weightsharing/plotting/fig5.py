@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from weightsharing.plotting.panels import (
     kernel_norm,
+    outlier_count,
     show_matrix,
     show_spectrum,
     show_split_kernel,
@@ -155,8 +156,7 @@ def _errors(part: SubFigure, families: Sequence[Family]) -> None:
         colour, exact = palette[kind], method == "exact"
         if not exact:
             count, (low, median, high) = _quartiles(family, "generalisation_error_theory")
-            label = f"{kind.upper()}, theory: median, quartiles"
-            axes.plot(count, median, color=colour, label=label, zorder=2)
+            axes.plot(count, median, color=colour, zorder=2)
             axes.fill_between(count, low, high, color=colour, alpha=0.18, linewidth=0, zorder=1)
         groups: dict[int, int] = {}
         for data in family:
@@ -165,22 +165,28 @@ def _errors(part: SubFigure, families: Sequence[Family]) -> None:
             sets = sum(_count(other) == supervised for other in family)
             shift = 0.0 if sets == 1 else 0.6 * (place / (sets - 1) - 0.5)
             _measured(axes, supervised + shift, data, "black" if exact else colour, colour)
-    for family in families:
-        kind, method = _kind(family), _method(family)
-        exact = method == "exact"
-        axes.plot(
-            [], [], MARKERS[method], color="black" if exact else palette[kind], markersize=2.6,
-            markeredgecolor=palette[kind], markeredgewidth=0.5,
-            label=f"{kind.upper()}, {SAMPLER_NAMES[method]}",
-        )  # fmt: skip
+    for kind in KINDS:  # a column of the legend for each
+        axes.plot([], [], color=palette[kind], label=f"{kind.upper()}: theory")
+        for method in MARKERS:
+            if any((_kind(family), _method(family)) == (kind, method) for family in families):
+                axes.plot(
+                    [], [], MARKERS[method], markersize=2.6, markeredgewidth=0.5,
+                    color="black" if method == "exact" else palette[kind],
+                    markeredgecolor=palette[kind], label=SAMPLER_NAMES[method],
+                )  # fmt: skip
     last = int(run_of(families[0][0])["architecture"]["steps"])
     axes.set_yscale("log")
     axes.set_xlim(0.5, last + 0.5)
     axes.set_ylim(SMALLEST_ERROR, 1.0)
     axes.set_xticks(range(1, last + 1))
-    axes.set_xlabel("number of supervised steps")
+    axes.set_xlabel(
+        "number of supervised steps (line, band: median, quartiles of sets)", fontsize=7
+    )
     axes.set_ylabel("generalisation error")
-    axes.legend(loc="lower left", fontsize=6, handlelength=1.4, labelspacing=0.25)
+    axes.legend(
+        loc="lower left", fontsize=6, handlelength=1.0, labelspacing=0.25, ncols=len(KINDS),
+        columnspacing=0.5,
+    )  # fmt: skip
 
 
 def _measured(axes: Axes, place: float, data: xr.Dataset, colour: str, edge: str) -> None:
@@ -214,6 +220,7 @@ def _cells(part: SubFigure, family: Family, task: Task, norm: Normalize) -> None
         measured, theory = data["kernel"].to_numpy(), data["kernel_theory"].to_numpy()
         show_split_kernel(kernel, measured[0, 0], theory[0, 0], norm, "t")
         show_spectrum(spectrum, data)
+        spectrum.set_title(f"eigenvalues, {outlier_count(data)}", fontsize=7, pad=3)
         output.axhline(0.0, color="0.85", linewidth=0.6)
         output.plot(time, task.targets[0], color=TARGET, linewidth=0.9, label="target $y^t$")
         supervised = np.flatnonzero(data["supervised"].to_numpy()[0])

@@ -59,8 +59,12 @@ def show_spectrum(axes: Axes, data: xr.Dataset, exact: xr.Dataset | None = None)
     axes.set_yticks([-1, 0, 1])
     axes.set_ylabel("Im", labelpad=-4)
     axes.set_xlabel("Re", labelpad=0)
-    outliers = f"{data['outliers'].to_numpy().mean():.2g}"
-    axes.set_title(f"eigenvalues, outliers: {outliers}", fontsize=7, pad=3)
+    axes.set_title("eigenvalues", fontsize=7, pad=3)
+
+
+def outlier_count(data: xr.Dataset) -> str:
+    """How many eigenvalues are beyond the edge of the noise, mean over all spectra kept, in words."""
+    return f"outliers: {data['outliers'].to_numpy().mean():.2g}"
 
 
 def show_split_kernel(
