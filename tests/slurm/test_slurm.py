@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import xarray as xr
 from conftest import ROOT
@@ -323,6 +324,31 @@ def resumed_within(repository: Path) -> bool:
     return any(0 < int(step) < int(last) for step, last in steps)
 
 
+def wait_until_it_waits(workflow: Workflow) -> None:
+    """Wait until Snakemake has selected its jobs and waits for them, however long that takes here.
+
+    Its handler of SIGTERM takes a lock that it holds while it selects jobs: then it hangs for ever.
+    It waits when its main thread has used no processor time, and it has had no solver, for two seconds.
+    """
+    process = psutil.Process(workflow.process.pid)
+
+    def work() -> tuple[float, ...]:
+        main = next(thread for thread in process.threads() if thread.id == process.pid)
+        return (main.user_time, main.system_time, *(child.pid for child in process.children()))
+
+    before, since = work(), time.monotonic()
+
+    def waits() -> bool:
+        nonlocal before, since
+        now = work()
+        # A child is the solver, or a question to Slurm, which is short.
+        if now != before or len(now) > 2:
+            before, since = now, time.monotonic()
+        return time.monotonic() - since > 2.0
+
+    wait_until(waits, workflow)
+
+
 @dataclass(frozen=True)
 class Interrupted:
     """A workflow ended by a signal: its exit status, and when the files it had finished were made."""
@@ -338,8 +364,7 @@ def interrupt(repository: Path, number: signal.Signals, *words: str) -> Interrup
     wait_until(lambda: "RUNNING" in {job.state for job in chains(repository)}, workflow)
     if LONG in words:
         wait_until(lambda: checkpoints(repository), workflow)
-    # A moment later, when it waits: it can hang if it is told to end while it takes note of a job.
-    time.sleep(1.0)
+    wait_until_it_waits(workflow)
     # What Snakemake has not yet seen ending does not count as finished.
     seen = re.findall(r"Finished jobid: (\d+) \(Rule: sample\)", workflow.text)
     jobs = re.findall(r"output: (\S+/samples\.nc)\n(?:.*\n)*?\s+jobid: (\d+)", workflow.text)
