@@ -46,7 +46,9 @@ SHORT = [
 PATIENCE = 1800.0
 # A job over its time limit of one minute is ended within half a minute of it.
 LONGER_THAN_A_MINUTE = 100.0
-LONG_ENOUGH_TO_INTERRUPT = 30.0
+# Of processor time. Orphans work on while a second Snakemake starts and is refused, for half a minute
+# on a busy machine.
+LONG_ENOUGH_TO_INTERRUPT = 90.0
 
 
 @dataclass(frozen=True)
