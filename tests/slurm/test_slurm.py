@@ -51,6 +51,10 @@ LONGER_THAN_A_MINUTE = 100.0
 LONG_ENOUGH_TO_INTERRUPT = 90.0
 
 
+# Every Snakemake that was started.
+STARTED: list[subprocess.Popen[str]] = []
+
+
 @dataclass(frozen=True)
 class SlurmJob:
     """What Slurm says of a job: its state, what Snakemake submitted it for, and what it asked for.
@@ -96,6 +100,9 @@ def cluster() -> Iterator[None]:
         os.environ["PATH"] = f"{folder / 'bin'}:{path}"
         yield
     finally:
+        # Where a test was interrupted its Snakemake would go on to submit, also to what is being stopped.
+        for process in STARTED:
+            process.kill()
         os.environ["PATH"] = path
         subprocess.run([SCRIPT, "down", folder], check=True)
 
@@ -109,6 +116,7 @@ def submit(repository: Path, *words: str) -> Workflow:
             [sys.executable, "-m", "snakemake", *words, *PROFILE],
             cwd=repository, env=environment, stdout=printed, stderr=printed, text=True,
         )  # fmt: skip
+    STARTED.append(process)
     return Workflow(repository, process, output)
 
 
