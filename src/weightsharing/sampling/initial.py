@@ -38,14 +38,24 @@ def from_prior(architecture: Architecture, normal: Weights) -> Weights:
     )
 
 
+def symmetric_root(covariance: Tensor) -> Tensor:
+    """The symmetric R with R R = covariance, (..., d, d), which may be singular.
+
+    Unlike eigenvectors, whose signs and order are those of the processor's rounding, it is a continuous
+    function of the covariance: the same deviates give the same draw, up to rounding, on every machine.
+    """
+    values, vectors = torch.linalg.eigh(0.5 * (covariance + covariance.mT))
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()[..., None, :]) @ vectors.mT
+    return root
+
+
 def activities_from_kernel(kernel: Array, deviates: Tensor, posterior: Posterior) -> Tensor:
     """Pre-activations with the law N(0, H) for each unit, (chain, time, pattern, unit).
 
     kernel: H as a (T P, T P) matrix of index t P + p. deviates: standard normal, (chain, unit, T P).
     They are multiplied by the symmetric root of H.
     """
-    values, vectors = torch.linalg.eigh(torch.as_tensor(kernel))
-    root = ((vectors * values.clamp(min=0).sqrt()) @ vectors.T).to(deviates)
+    root = symmetric_root(torch.as_tensor(kernel)).to(deviates)
     pre: Tensor = (deviates @ root).mT
     return by_time(pre, posterior.inputs.shape[0])
 
@@ -134,9 +144,7 @@ def activities_from_prior(posterior: Posterior, width: int, deviates: Tensor) ->
         gain = covariance[:, now, before] @ inverse
         mean = pre[..., before] @ gain.mT
         spread = covariance[:, now, now] - gain @ covariance[:, before, now]
-        values, vectors = torch.linalg.eigh(0.5 * (spread + spread.mT))
-        root = vectors * values.clamp(min=0).sqrt()[:, None, :]
-        pre[..., now] = mean + deviates[..., now] @ root.mT
+        pre[..., now] = mean + deviates[..., now] @ symmetric_root(spread)
         post[..., now] = activate(architecture.activation, pre[..., now])
     return by_time(pre.mT, steps)
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from weightsharing.networks import activate, activation_slope, by_time
-from weightsharing.sampling.initial import activities_from_prior
+from weightsharing.sampling.initial import activities_from_prior, symmetric_root
 from weightsharing.sampling.posterior import (
     Posterior,
     masked,
@@ -235,8 +235,7 @@ def draw_outputs(marginal: Marginal, phi: Tensor, deviates: Tensor) -> Tensor:
     )
     mean = seen @ torch.linalg.solve(noisy, marginal.labels.expand(len(phi), -1))[..., None]
     covariance = (v * phi - seen @ torch.linalg.solve(noisy, seen.mT)) / marginal.width
-    values, vectors = torch.linalg.eigh(0.5 * (covariance + covariance.mT))
-    drawn = vectors @ (values.clamp(min=0).sqrt() * deviates)[..., None]
+    drawn = symmetric_root(covariance) @ deviates[..., None]
     return by_time((mean + drawn)[..., 0], marginal.posterior.inputs.shape[0])
 
 
