@@ -6,6 +6,7 @@ is compared bit by bit with commands run without it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -338,23 +339,28 @@ def wait_until_it_waits(workflow: Workflow) -> None:
     """Wait until Snakemake has selected its jobs and waits for them, however long that takes here.
 
     Its handler of SIGTERM takes a lock that it holds while it selects jobs: then it hangs for ever.
-    It waits when its main thread has used no processor time, and it has had no solver, for two seconds.
+    It waits when its main thread has used no processor time, and it has had no solver, for a second.
     """
     process = psutil.Process(workflow.process.pid)
 
-    def work() -> tuple[float, ...]:
+    def work() -> tuple[float, float]:
         main = next(thread for thread in process.threads() if thread.id == process.pid)
-        return (main.user_time, main.system_time, *(child.pid for child in process.children()))
+        return (main.user_time, main.system_time)
+
+    def solves() -> bool:
+        # Other children are questions to Slurm, which another thread asks all the time.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return any("cbc" in child.name() for child in process.children())
+        return True
 
     before, since = work(), time.monotonic()
 
     def waits() -> bool:
         nonlocal before, since
         now = work()
-        # A child is the solver, or a question to Slurm, which is short.
-        if now != before or len(now) > 2:
+        if now != before or solves():
             before, since = now, time.monotonic()
-        return time.monotonic() - since > 2.0
+        return time.monotonic() - since > 1.0
 
     wait_until(waits, workflow)
 
