@@ -122,6 +122,5 @@ def test_a_figure_of_ones_own_is_made_and_drawn_anew_when_its_module_changes(
     output = snakemake(with_figure_6, "figures/fig6.pdf")
     assert "rule fig6" in output
     assert (with_figure_6 / "figures/fig6.pdf").read_bytes().startswith(b"%PDF")
-    assert planned(with_figure_6, "figures/fig6.pdf") == Counter()
     edit(with_figure_6 / "src/weightsharing/plotting/fig6.py", "\n# changed\n")
     assert planned(with_figure_6, "figures/fig6.pdf") == Counter(fig6=1)
