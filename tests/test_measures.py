@@ -242,6 +242,7 @@ def test_comparison_states_what_did_not_converge() -> None:
     problem = linear_problem(make_task(run.task, 4), run.architecture, run.kappa)
     np.testing.assert_allclose(found["kernel_theory"][0, 0], stationary_points(problem)[0].kernel)
     assert set(found["nearest_point"].to_numpy()) == {0.0}
+    assert int(found["phases"]) == 1
     assert "eigenvalue" not in found
 
 

@@ -87,6 +87,16 @@ def test_what_did_not_converge_has_no_other_verdict(holds: bool) -> None:
     assert judge("2a-x", "claim", lambda: finding(holds=holds), runs[:1]).verdict == (
         "pass" if holds else "fail"
     )
+    assert "phases" not in row.explanation
+    mixed = run_dataset(converged="no: order_parameter").assign(phases=3)
+    row = judge("2a-x", "claim", lambda: finding(explanation="Known."), [runs[0], mixed])
+    assert row.explanation.startswith(
+        "1 of 2 runs did not converge: fig2/run (order parameter). At N = 400 "
+    )
+    assert "fig2/run has 3 phases" in row.explanation
+    assert row.explanation.endswith("Known.")
+    converged = mixed.assign_attrs(converged="yes")
+    assert judge("2a-x", "claim", lambda: finding(), [converged]).explanation == ""
     slow = run_dataset(coherence_converged="no")
     row = judge("2a-x", "claim", lambda: finding(), [slow], ["coherence_converged"])
     assert row.verdict == "not converged"

@@ -549,3 +549,20 @@ def test_a_step_size_that_fails_names_the_member(tmp_path: Path) -> None:
     written(run, tmp_path)
     with pytest.raises(StepSizeError, match=r"test/family (4|1-2-3-4): step_size: 0\.16"):
         sample_verb.execute(options(tmp_path))
+
+
+def test_phases_are_as_many_as_chains_move_between() -> None:
+    """{3, 7, 10}: three more minima, whose actions are higher by 0.0084 and more: e^-0.3 at N = 32."""
+    for width, phases in ((32, 4), (1024, 1)):
+        run = family("rnn", ((3, 7, 10),), 10, width=width, draws=200, thinning=5).members[0]
+        task = make_task(run.task, 10)
+        theory = solve(run, task)
+        start = sample_verb.start_kernel(run.sampler, theory)
+        samples = sample_verb.samples_dataset(sample(run, task, start_kernel=start), run.sampler)
+        found = measures.compare(run, task, theory, samples)
+        assert int(found["phases"]) == phases
+        apart = np.linalg.norm(
+            samples["kernel"].to_numpy()[:, :, None] - theory["kernel"].to_numpy(), axis=(-2, -1)
+        )[..., 0, 0]
+        elsewhere = apart.argmin(axis=-1) != 0
+        assert elsewhere.mean() > 0.02 if phases > 1 else not elsewhere.any()

@@ -41,6 +41,9 @@ SMALLEST_EFFECTIVE_SIZE = 100.0
 BROKEN_BINDER = 1.0 / 3.0
 # Probability that pure noise has an eigenvalue beyond the edge in any spectrum of a run.
 EDGE_FALSE_ALARM = 0.01
+# Minima whose action S is less than this over N above the lowest count as phases of the posterior: each
+# has e^-N(S - lowest S) of the weight of the lowest, where fluctuations around them are alike.
+LARGEST_EXCESS_ACTION = math.log(100.0)
 
 Variables = dict[str, tuple[tuple[str, ...], Array]]
 
@@ -368,6 +371,8 @@ def _beside_theory(
         [[relative_error(chain, points[i]) for i in minima] for chain in kernels.mean(axis=1)]
     )
     variables["nearest_point"] = (("chain",), minima[apart.argmin(axis=1)].astype(np.float64))
+    excess = width * (theory["action"].to_numpy()[minima] - float(theory["action"][0]))
+    variables["phases"] = ((), np.asarray((excess < LARGEST_EXCESS_ACTION).sum()))
     if "eigenvalue" in theory:
         variables["eigenvalue_theory"] = (
             ("index", "part"),

@@ -94,9 +94,11 @@ def conditions(families: Sequence[Family], largest: float) -> str:
             words.append(text)
             chains += sum(data.sizes["chain"] for data in family)
             elsewhere += sum(int((data["nearest_point"] != 0).sum()) for data in family)
-            hollow = sum(data.attrs["converged"] != "yes" for data in family)
+            hollow = [data for data in family if data.attrs["converged"] != "yes"]
             if hollow:
-                failed.append(f"{kind.upper()}, {SAMPLER_NAMES[method]}: {hollow} of {len(family)}")
+                text = f"{kind.upper()}, {SAMPLER_NAMES[method]}: {len(hollow)} of {len(family)}"
+                mixed = sum(int(data["phases"]) > 1 for data in hollow)
+                failed.append(f"{text}, {mixed} with several phases at this $N$" if mixed else text)
         lines.append(f"{kind.upper()}: {'; '.join(words)}")
     run = run_of(families[0][0])
     lines.append(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from weightsharing.errors import FileError
+from weightsharing.measures import LARGEST_EXCESS_ACTION
 from weightsharing.records import Array, Task, kernel_matrix
 from weightsharing.storage import replacing, split
 
@@ -115,7 +116,8 @@ def judge(
     if faults:
         named = ", ".join(faults[:NAMED_RUNS]) + (", ..." if len(faults) > NAMED_RUNS else "")
         counts = f"{len(faults)} of {len(runs)} runs did not converge: {named}"
-        sentences = [f"{counts.removesuffix('.')}.", *sentences]
+        mixed = [coexistence(run) for run in runs if _fault(run, also)]
+        sentences = [f"{counts.removesuffix('.')}.", *mixed[:NAMED_RUNS], *sentences]
     values = {field.name: getattr(found, field.name) for field in fields(found)}
     del values["holds"]
     values["explanation"] = " ".join(sentence for sentence in sentences if sentence)
@@ -127,6 +129,16 @@ def _fault(run: xr.Dataset, also: Sequence[str]) -> str:
     faults = [str(run.attrs["converged"]).removeprefix("no: ")]
     faults += [name.removesuffix("_converged") for name in also if run.attrs[name] != "yes"]
     return ", ".join(fault.replace("_", " ") for fault in faults if fault != "yes")
+
+
+def coexistence(run: xr.Dataset) -> str:
+    """For a run that did not converge: whether its chains have several phases to move between."""
+    if not int(run.get("phases", 1)) > 1:
+        return ""
+    return (
+        f"At N = {width_of(run)} the posterior of {name_of(run)} has {int(run['phases'])} phases, minima "
+        f"whose actions differ by less than {LARGEST_EXCESS_ACTION:.2g}/N: wider networks have one."
+    )
 
 
 # --- files ------------------------------------------------------------------------------------------
