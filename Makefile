@@ -1,7 +1,7 @@
 # A fresh machine with Python >= 3.11 needs nothing else:
 #   make figures/fig4.pdf    installs what is pinned in requirements.lock into .venv, makes the figure
 #   make test                the test suite, in two processes
-#   make test-faults         the workflow and its chains killed again and again (about 20 minutes on two busy cores)
+#   make test-faults         the workflow and its chains killed again and again (5 to 20 minutes on two cores)
 #   make test-slurm          cluster submission on a Slurm of one node, started for it (about 15 minutes on two quiet cores)
 #   make check               formatters, linters and types
 #   make review              everything for a reader: review/laptop.html and .zip
