@@ -133,8 +133,8 @@ def test_workflow_killed_at_ten_moments(tmp_path: Path) -> None:
 def test_workflow_asked_to_stop_resumes_without_unlocking(tmp_path: Path, number: int) -> None:
     """Ctrl-C and a cluster's SIGTERM reach Snakemake and the chain alike.
 
-    The chain would take hours, so that on no machine it ends before the signal. That a resumed one ends as
-    if nothing had been is seen in ``test_chain_killed_at_ten_moments``.
+    The chain would take hours, so that on no machine it ends before the signal. That a resumed one ends
+    as if nothing had been is seen in ``test_chain_killed_at_ten_moments``.
     """
     folder = smoke_repository(tmp_path)
     configure(folder, "fig4.sampler.duration", 4e6)
