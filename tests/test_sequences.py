@@ -551,8 +551,11 @@ def test_a_step_size_that_fails_names_the_member(tmp_path: Path) -> None:
         sample_verb.execute(options(tmp_path))
 
 
-def test_phases_are_as_many_as_chains_move_between() -> None:
-    """{3, 7, 10}: three more minima, whose actions are higher by 0.0084 and more: e^-0.3 at N = 32."""
+def test_chains_cross_to_a_minimum_that_is_a_phase_at_their_width() -> None:
+    """{3, 7, 10}: three minima beside the lowest, 0.0084 to 0.0132 above it: e^-0.4 at N = 32.
+
+    The kernel of the second of them is like the lowest's, those of the others are not.
+    """
     for width, phases in ((32, 4), (1024, 1)):
         run = family("rnn", ((3, 7, 10),), 10, width=width, draws=200, thinning=5).members[0]
         task = make_task(run.task, 10)
@@ -564,5 +567,6 @@ def test_phases_are_as_many_as_chains_move_between() -> None:
         apart = np.linalg.norm(
             samples["kernel"].to_numpy()[:, :, None] - theory["kernel"].to_numpy(), axis=(-2, -1)
         )[..., 0, 0]
-        elsewhere = apart.argmin(axis=-1) != 0
-        assert elsewhere.mean() > 0.02 if phases > 1 else not elsewhere.any()
+        visits = np.bincount(apart.argmin(axis=-1).ravel(), minlength=4)
+        assert visits[1] == visits[3] == 0
+        assert visits[2] > 0.02 * visits.sum() if phases > 1 else visits[2] == 0

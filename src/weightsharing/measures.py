@@ -42,7 +42,8 @@ BROKEN_BINDER = 1.0 / 3.0
 # Probability that pure noise has an eigenvalue beyond the edge in any spectrum of a run.
 EDGE_FALSE_ALARM = 0.01
 # Minima whose action S is less than this over N above the lowest count as phases of the posterior: each
-# has e^-N(S - lowest S) of the weight of the lowest, where fluctuations around them are alike.
+# has e^-N(S - lowest S) of the weight of the lowest, where fluctuations around them are alike. Whether
+# chains move between them is another question.
 LARGEST_EXCESS_ACTION = math.log(100.0)
 
 Variables = dict[str, tuple[tuple[str, ...], Array]]

@@ -110,14 +110,15 @@ def judge(
         found = find()
     except NoDataError as error:
         return replace(row, explanation=f"No data: {error}.")
-    faults = [f"{name_of(run)} ({fault})" for run in runs if (fault := _fault(run, also))]
-    verdict: Verdict = "not converged" if faults else "pass" if found.holds else "fail"
+    failed = [(run, fault) for run in runs if (fault := _fault(run, also))]
+    verdict: Verdict = "not converged" if failed else "pass" if found.holds else "fail"
     sentences = [found.explanation]
-    if faults:
-        named = ", ".join(faults[:NAMED_RUNS]) + (", ..." if len(faults) > NAMED_RUNS else "")
-        counts = f"{len(faults)} of {len(runs)} runs did not converge: {named}"
-        mixed = [coexistence(run) for run in runs if _fault(run, also)]
-        sentences = [f"{counts.removesuffix('.')}.", *mixed[:NAMED_RUNS], *sentences]
+    if failed:
+        named = ", ".join(f"{name_of(run)} ({fault})" for run, fault in failed[:NAMED_RUNS])
+        named += ", ..." if len(failed) > NAMED_RUNS else ""
+        counts = f"{len(failed)} of {len(runs)} runs did not converge: {named}"
+        mixed = [_coexistence(run) for run, _ in failed[:NAMED_RUNS]]
+        sentences = [f"{counts.removesuffix('.')}.", *mixed, *sentences]
     values = {field.name: getattr(found, field.name) for field in fields(found)}
     del values["holds"]
     values["explanation"] = " ".join(sentence for sentence in sentences if sentence)
@@ -131,8 +132,8 @@ def _fault(run: xr.Dataset, also: Sequence[str]) -> str:
     return ", ".join(fault.replace("_", " ") for fault in faults if fault != "yes")
 
 
-def coexistence(run: xr.Dataset) -> str:
-    """For a run that did not converge: whether its chains have several phases to move between."""
+def _coexistence(run: xr.Dataset) -> str:
+    """That a run which did not converge has several phases; empty if it has one."""
     if not int(run.get("phases", 1)) > 1:
         return ""
     return (
