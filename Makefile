@@ -46,7 +46,7 @@ check: $(INSTALLED)
 # Compared with posteriors, JAX and optax too, where they are installed: pip install -e .[benchmarks]
 bench: $(INSTALLED)
 	mkdir -p results
-	$(BIN)/python -m weightsharing bench results/bench.nc --plot results/bench.png
+	$(BIN)/python -m bench results/bench.nc --plot results/bench.png
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

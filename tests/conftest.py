@@ -15,21 +15,16 @@ import pytest
 import torch
 from scipy import stats
 
-from weightsharing.records import (
-    Architecture,
-    Array,
-    Device,
-    EndpointTask,
+from weightsharing.model.architecture import Architecture, Kind, Prior
+from weightsharing.model.axes import Array
+from weightsharing.model.tasks import EndpointTask, Task, make_task, sinusoid_task
+from weightsharing.sampling.run import Device, Run
+from weightsharing.sampling.settings import (
     ExactSettings,
-    Kind,
     KineticSettings,
     LangevinSettings,
-    Prior,
-    Run,
     SamplerSettings,
-    Task,
 )
-from weightsharing.tasks import make_task, sinusoid_task
 from weightsharing.theory.linear import LinearProblem, linear_problem
 
 # The same for networks.

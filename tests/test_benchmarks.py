@@ -10,12 +10,12 @@ import pytest
 import torch
 import xarray as xr
 
-from weightsharing.benchmarks import clock, roofline, solvers, steps
-from weightsharing.cli import main
-from weightsharing.networks import Weights
-from weightsharing.records import Architecture, Kind
+from bench import clock, roofline, solvers, steps
+from bench.__main__ import main
+from weightsharing.model.architecture import Architecture, Kind
+from weightsharing.model.network import Weights
+from weightsharing.model.tasks import make_task
 from weightsharing.sampling import fused, gpu, langevin, posterior
-from weightsharing.tasks import make_task
 from weightsharing.theory.linear import (
     linear_problem,
     minimise,
@@ -86,7 +86,7 @@ def test_bench_writes_what_it_measured(tmp_path: Path, monkeypatch: pytest.Monke
     )
     path = tmp_path / "bench.nc"
     words = ["--parts", "steps", "--widths", "8", "--threads", "1", "--device", "cpu"]
-    assert main(["bench", str(path), "--plot", str(tmp_path / "bench.png"), *words]) == 0
+    main([str(path), "--plot", str(tmp_path / "bench.png"), *words])
     assert (tmp_path / "bench.png").stat().st_size > 1000
     with xr.open_dataset(path) as measured:
         own = measured["step_seconds"].sel(implementation="weightsharing")

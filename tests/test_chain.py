@@ -19,14 +19,17 @@ from conftest import KAPPA, PRIOR, ROOT, assert_z, endpoint_run, exact_run
 from weightsharing.commands.sample import samples_dataset, start_kernels
 from weightsharing.commands.theory import points_dataset
 from weightsharing.errors import DeviceError, DivergenceError, FileError, StepSizeError
-from weightsharing.measures import Estimate, branch_signs, estimate
-from weightsharing.networks import Weights
-from weightsharing.records import Array, Device, Kind, LangevinSettings, Run, Task
+from weightsharing.files import task_dataset, write_dataset, write_record
+from weightsharing.measures.compare import Estimate, branch_signs, estimate
+from weightsharing.model.architecture import Kind
+from weightsharing.model.axes import Array
+from weightsharing.model.network import Weights
+from weightsharing.model.symmetry import order_parameter, reflect_kernel
+from weightsharing.model.tasks import Task, make_task
 from weightsharing.sampling import chain, dynamics, langevin, posterior, weights
 from weightsharing.sampling.chain import Member, Samples, sample
-from weightsharing.storage import task_dataset, write_dataset, write_record
-from weightsharing.symmetry import order_parameter, reflect_kernel
-from weightsharing.tasks import make_task
+from weightsharing.sampling.run import Device, Run
+from weightsharing.sampling.settings import LangevinSettings
 from weightsharing.theory import finite_width, linear, search
 from weightsharing.theory.transition import critical_signal
 

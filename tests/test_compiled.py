@@ -12,10 +12,12 @@ import torch
 from conftest import kinetic_run
 from torch import Tensor
 
-from weightsharing.networks import Weights
-from weightsharing.records import Activation, Architecture, Kind, KineticSettings, Prior, Task
+from weightsharing.model.architecture import Activation, Architecture, Kind, Prior
+from weightsharing.model.network import Weights
+from weightsharing.model.tasks import Task
 from weightsharing.sampling import compiled, dynamics, initial, kinetic, posterior
 from weightsharing.sampling.posterior import Posterior
+from weightsharing.sampling.settings import KineticSettings
 
 WIDTH, CHAINS, FEATURES = 13, 3, 2
 CPU = torch.device("cpu")

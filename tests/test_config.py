@@ -19,7 +19,9 @@ from weightsharing import config
 from weightsharing.cli import main
 from weightsharing.config import load, overlay, runs, theory_runs
 from weightsharing.errors import ConfigError
-from weightsharing.records import DynamicsSettings, Run, Transition
+from weightsharing.sampling.run import Run
+from weightsharing.sampling.settings import DynamicsSettings
+from weightsharing.theory.scan import Transition
 
 DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))

@@ -19,25 +19,17 @@ from conftest import (
 from scipy import stats
 from torch import Tensor
 
-from weightsharing import networks
-from weightsharing.measures import Estimate, alignment, branch_signs, estimate
-from weightsharing.networks import Weights
-from weightsharing.records import (
-    Activation,
-    Architecture,
-    EndpointTask,
-    ExactSettings,
-    Kind,
-    Prior,
-    Run,
-    SinusoidTask,
-    Task,
-    kernel_axes,
-)
+from weightsharing.measures.compare import Estimate, alignment, branch_signs, estimate
+from weightsharing.model import network as networks
+from weightsharing.model.architecture import Activation, Architecture, Kind, Prior
+from weightsharing.model.axes import kernel_axes
+from weightsharing.model.network import Weights
+from weightsharing.model.symmetry import reflect_kernel
+from weightsharing.model.tasks import EndpointTask, SinusoidTask, Task, make_task
 from weightsharing.sampling import collective, initial, marginal, posterior
 from weightsharing.sampling.chain import Samples, sample
-from weightsharing.symmetry import reflect_kernel
-from weightsharing.tasks import make_task
+from weightsharing.sampling.run import Run
+from weightsharing.sampling.settings import ExactSettings
 from weightsharing.theory import finite_width, linear, nonlinear, search
 from weightsharing.theory.neuron import nonlinear_problem
 from weightsharing.theory.transition import critical_signal

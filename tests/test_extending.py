@@ -15,7 +15,7 @@ import yaml
 from conftest import ROOT, assert_z
 from test_workflow import configure, edit, planned, smoke_repository, snakemake
 
-from weightsharing.storage import read_tasks
+from weightsharing.files import read_tasks
 
 PAGE = (ROOT / "docs/extending.md").read_text()
 

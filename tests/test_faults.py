@@ -26,15 +26,17 @@ from safetensors.torch import load_file
 from test_workflow import run_snakemake, smoke_repository
 from torch import Tensor
 
-from weightsharing import storage
+from weightsharing import files as storage
 from weightsharing.cli import main
 from weightsharing.errors import FileError, UserError
-from weightsharing.plotting.style import save
-from weightsharing.records import Activation, ExactSettings, Run
+from weightsharing.figures.style import save
+from weightsharing.files import read_dataset, read_record, write_dataset, write_record
+from weightsharing.model.architecture import Activation
+from weightsharing.model.tasks import make_task
 from weightsharing.sampling import chain, compiled, langevin, marginal
 from weightsharing.sampling.dynamics import Dynamics, Streams
-from weightsharing.storage import read_dataset, read_record, write_dataset, write_record
-from weightsharing.tasks import make_task
+from weightsharing.sampling.run import Run
+from weightsharing.sampling.settings import ExactSettings
 
 SHORT = endpoint_run(3.0, burn_in=0.2, duration=0.4, draws=10)
 

@@ -23,13 +23,14 @@ from scipy import stats
 from torch import Tensor
 
 from weightsharing.errors import InterruptedRunError
-from weightsharing.networks import Weights
-from weightsharing.records import Activation, Architecture, Kind, Prior, Run, Task
+from weightsharing.model.architecture import Activation, Architecture, Kind, Prior
+from weightsharing.model.network import Weights
+from weightsharing.model.tasks import Task, make_task
 from weightsharing.sampling import chain, fused, gpu, initial, kinetic, langevin, weights
 from weightsharing.sampling import posterior as posteriors
 from weightsharing.sampling.dynamics import Blocks, new_streams
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.tasks import make_task
+from weightsharing.sampling.run import Run
 
 ON_GPU = torch.cuda.is_available()
 if not ON_GPU:

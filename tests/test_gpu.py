@@ -18,12 +18,13 @@ import torch
 from conftest import endpoint_run, kinetic_run
 from torch import Tensor
 
-from weightsharing.networks import Weights
-from weightsharing.records import ExactSettings, Run
+from weightsharing.model.network import Weights
+from weightsharing.model.tasks import make_task
 from weightsharing.sampling import chain, fused, gpu, graphs, initial, weights
 from weightsharing.sampling import posterior as posteriors
 from weightsharing.sampling.dynamics import Advance, Streams, new_streams
-from weightsharing.tasks import make_task
+from weightsharing.sampling.run import Run
+from weightsharing.sampling.settings import ExactSettings
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

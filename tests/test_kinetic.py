@@ -15,14 +15,15 @@ from test_langevin import WIDTH, posterior, weights_of, zeros_like
 from torch import Tensor
 
 from weightsharing.errors import StepSizeError
-from weightsharing.measures import Estimate, branch_signs, estimate
-from weightsharing.networks import Weights
-from weightsharing.records import Activation, Kind, Run
+from weightsharing.measures.compare import Estimate, branch_signs, estimate
+from weightsharing.model.architecture import Activation, Kind
+from weightsharing.model.network import Weights
+from weightsharing.model.symmetry import reflect_kernel
+from weightsharing.model.tasks import make_task
 from weightsharing.sampling import kinetic, langevin
 from weightsharing.sampling.chain import sample
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.symmetry import reflect_kernel
-from weightsharing.tasks import make_task
+from weightsharing.sampling.run import Run
 from weightsharing.theory.transition import critical_signal
 
 VARIANCES = (OTHER_PRIOR.w / WIDTH, OTHER_PRIOR.u, OTHER_PRIOR.v)

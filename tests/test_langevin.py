@@ -8,9 +8,11 @@ import torch
 from conftest import assert_z
 from torch import Tensor
 
-from weightsharing import networks
-from weightsharing.networks import Weights
-from weightsharing.records import Activation, Architecture, Array, Kind, Prior, Task
+from weightsharing.model import network as networks
+from weightsharing.model.architecture import Activation, Architecture, Kind, Prior
+from weightsharing.model.axes import Array
+from weightsharing.model.network import Weights
+from weightsharing.model.tasks import Task
 from weightsharing.sampling import initial, langevin
 from weightsharing.sampling import posterior as posteriors
 from weightsharing.sampling.posterior import Posterior

@@ -15,7 +15,9 @@ from conftest import (
 )
 from scipy import optimize
 
-from weightsharing.records import Architecture, Array, Kind, Task, kernel_axes, kernel_matrix
+from weightsharing.model.architecture import Architecture, Kind
+from weightsharing.model.axes import Array, kernel_axes, kernel_matrix
+from weightsharing.model.tasks import Task
 from weightsharing.theory import linear, search
 from weightsharing.theory.finite_width import kernel_correction
 from weightsharing.theory.linear import LinearProblem, StationaryPoint, full_kernel

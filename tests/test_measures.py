@@ -8,12 +8,15 @@ import xarray as xr
 from conftest import assert_z, endpoint_run
 from scipy import signal, stats
 
-from weightsharing import measures, symmetry
 from weightsharing.commands.sample import samples_dataset
 from weightsharing.commands.theory import points_dataset
-from weightsharing.records import Activation, Architecture, Array, EndpointTask, Kind, Run, Task
+from weightsharing.measures import compare as measures
+from weightsharing.model import symmetry
+from weightsharing.model.architecture import Activation, Architecture, Kind
+from weightsharing.model.axes import Array
+from weightsharing.model.tasks import EndpointTask, Task, label_kernels, make_task
 from weightsharing.sampling.chain import sample
-from weightsharing.tasks import label_kernels, make_task
+from weightsharing.sampling.run import Run
 from weightsharing.theory.linear import (
     linear_problem,
 )

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from weightsharing import networks
-from weightsharing.networks import Weights
-from weightsharing.records import Activation, Architecture, Kind
+from weightsharing.model import network as networks
+from weightsharing.model.architecture import Activation, Architecture, Kind
+from weightsharing.model.network import Weights
 
 KINDS: tuple[Kind, ...] = ("rnn", "dnn")
 # Written out once more, with the standard library.

@@ -8,8 +8,9 @@ from conftest import KAPPA, assert_z, endpoint, rotation
 from scipy import special
 from scipy.stats import qmc
 
-from weightsharing.records import Architecture, Array, EndpointTask, Kind, Task, kernel_matrix
-from weightsharing.tasks import make_task
+from weightsharing.model.architecture import Architecture, Kind
+from weightsharing.model.axes import Array, kernel_matrix
+from weightsharing.model.tasks import EndpointTask, Task, make_task
 from weightsharing.theory import integral, linear, nonlinear, saddle, search
 from weightsharing.theory.linear import full_kernel
 from weightsharing.theory.neuron import NonlinearProblem, covariance, nonlinear_problem

@@ -8,10 +8,11 @@ import torch
 from conftest import KAPPA, PRIOR, assert_z, endpoint, rotation
 from scipy import stats
 
-from weightsharing.networks import Weights
-from weightsharing.records import Architecture, Array, EndpointTask, Kind, Prior, kernel_matrix
+from weightsharing.model.architecture import Architecture, Kind, Prior
+from weightsharing.model.axes import Array, kernel_matrix
+from weightsharing.model.network import Weights
+from weightsharing.model.tasks import EndpointTask, make_task
 from weightsharing.sampling import initial, posterior
-from weightsharing.tasks import make_task
 from weightsharing.theory import linear, search, transition
 from weightsharing.theory.outliers import noise_beyond, noise_edge, weight_eigenvalues
 from weightsharing.theory.transition import critical_signal

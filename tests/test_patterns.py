@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from conftest import endpoint
 
-from weightsharing.records import Architecture, Array, Kind, Task
+from weightsharing.model.architecture import Architecture, Kind
+from weightsharing.model.axes import Array
+from weightsharing.model.tasks import Task
 from weightsharing.theory import linear, patterns, search
 
 KAPPA = 0.1

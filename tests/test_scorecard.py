@@ -13,22 +13,7 @@ import xarray as xr
 from weightsharing.commands.scorecard import page
 from weightsharing.commands.theory import solve
 from weightsharing.errors import FileError
-from weightsharing.measures import compare as measure
-from weightsharing.records import (
-    KINDS,
-    Architecture,
-    EndpointTask,
-    ExactSettings,
-    Kind,
-    KineticSettings,
-    Run,
-    SamplerSettings,
-    SequenceTask,
-    SinusoidTask,
-    Transition,
-)
-from weightsharing.scorecard import figure2, figure3, figure4, figure5
-from weightsharing.scorecard.claims import (
+from weightsharing.figures.claims import (
     FALSE_ALARM,
     Claim,
     Evidence,
@@ -41,9 +26,18 @@ from weightsharing.scorecard.claims import (
     write_table,
     z_limit,
 )
-from weightsharing.scorecard.table import scorecard
-from weightsharing.tasks import make_task
+from weightsharing.figures.fig2 import claims as figure2
+from weightsharing.figures.fig3 import claims as figure3
+from weightsharing.figures.fig4 import claims as figure4
+from weightsharing.figures.fig5 import claims as figure5
+from weightsharing.figures.scorecard import scorecard
+from weightsharing.measures.compare import compare as measure
+from weightsharing.model.architecture import KINDS, Architecture, Kind
+from weightsharing.model.tasks import EndpointTask, SequenceTask, SinusoidTask, make_task
+from weightsharing.sampling.run import Run
+from weightsharing.sampling.settings import ExactSettings, KineticSettings, SamplerSettings
 from weightsharing.theory.outliers import weight_eigenvalues
+from weightsharing.theory.scan import Transition
 
 KINETIC = KineticSettings(
     method="kinetic", width=400, draws=50, chains=4, start="prior", spectra=5, step_size=0.02,

@@ -15,23 +15,10 @@ import torch
 import xarray as xr
 from conftest import assert_z, posterior_mean, prior_network_kernels
 
-from weightsharing import measures, symmetry
 from weightsharing.commands import sample as sample_verb
 from weightsharing.commands.theory import solve
 from weightsharing.errors import DivergenceError, InterruptedRunError, StepSizeError
-from weightsharing.records import (
-    Architecture,
-    Array,
-    ExactSettings,
-    Kind,
-    KineticSettings,
-    Prior,
-    Run,
-    SequenceTask,
-)
-from weightsharing.sampling import marginal
-from weightsharing.sampling.chain import Member, Samples, group_size, sample, sample_together
-from weightsharing.storage import (
+from weightsharing.files import (
     join,
     read_dataset,
     read_tasks,
@@ -40,13 +27,22 @@ from weightsharing.storage import (
     write_dataset,
     write_record,
 )
-from weightsharing.tasks import (
+from weightsharing.measures import compare as measures
+from weightsharing.model import symmetry
+from weightsharing.model.architecture import Architecture, Kind, Prior
+from weightsharing.model.axes import Array
+from weightsharing.model.tasks import (
+    SequenceTask,
     even_sets,
     make_task,
     random_sets,
     rotation_teacher,
     sinusoid_task,
 )
+from weightsharing.sampling import marginal
+from weightsharing.sampling.chain import Member, Samples, group_size, sample, sample_together
+from weightsharing.sampling.run import Run
+from weightsharing.sampling.settings import ExactSettings, KineticSettings
 from weightsharing.theory import finite_width, linear, search
 
 KAPPA = 0.01

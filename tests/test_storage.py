@@ -11,11 +11,12 @@ import pytest
 import xarray as xr
 from conftest import endpoint_run
 
-from weightsharing import storage
+from weightsharing import files as storage
 from weightsharing.errors import ConfigError, FileError
-from weightsharing.records import Run, Task, Transition
-from weightsharing.storage import read_dataset, read_record, read_tasks, task_dataset, write_dataset
-from weightsharing.tasks import make_task
+from weightsharing.files import read_dataset, read_record, read_tasks, task_dataset, write_dataset
+from weightsharing.model.tasks import Task, make_task
+from weightsharing.sampling.run import Run
+from weightsharing.theory.scan import Transition
 
 
 @pytest.fixture

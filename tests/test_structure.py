@@ -21,11 +21,12 @@ PACKAGE = "weightsharing"
 # sampling share a height and must not know of each other; what they share lies below.
 LAYERS: list[set[str]] = [
     {"weightsharing", "errors"},
-    {"records"},
-    {"storage", "symmetry", "tasks", "networks"},
+    {"model"},
+    {"files"},
     {"theory", "sampling"},
-    {"config", "measures", "plotting"},
-    {"benchmarks", "scorecard"},
+    {"measures"},
+    {"figures"},
+    {"config"},
     {"commands"},
     {"cli"},
     {"__main__"},
@@ -58,7 +59,7 @@ def test_imports_go_down_only(module: str) -> None:
     ("theory", "sampling"), ("transition", "sampling"), ("sample", "theory."), ("fig4", "theory."),
     ("fig4", "sampling"), ("fig3", "theory."), ("fig3", "sampling"), ("fig5", "theory."),
     ("fig5", "sampling"),
-    ("sample", "measures"), ("sample", "plotting"), ("theory", "plotting"),
+    ("sample", "measures"), ("sample", "figures"), ("theory", "figures"),
     ("sample", ".config"), ("theory", ".config"),
 ])  # fmt: skip
 def test_a_verb_does_not_depend_on_what_must_not_rerun_it(verb: str, never: str) -> None:
@@ -91,7 +92,7 @@ def test_theory_does_not_load_torch_and_nothing_knows_snakemake() -> None:
 
 def test_sources_follow_imports_to_the_end() -> None:
     sources = {p.name for p in sources_of(f"{PACKAGE}.commands.transition", SOURCE)}
-    assert {"transition.py", "finite_width.py", "linear.py", "records.py", "tasks.py"} <= sources
+    assert {"transition.py", "finite_width.py", "linear.py", "axes.py", "tasks.py"} <= sources
 
 
 def requirements(extra: str | None = None) -> dict[str, str]:

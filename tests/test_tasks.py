@@ -14,8 +14,8 @@ from conftest import KAPPA, assert_z, exact_run
 
 from weightsharing.cli import main
 from weightsharing.errors import FileError
-from weightsharing.records import EndpointTask, FileTask, kernel_matrix
-from weightsharing.tasks import file_task, make_task
+from weightsharing.model.axes import kernel_matrix
+from weightsharing.model.tasks import EndpointTask, FileTask, file_task, make_task
 from weightsharing.theory.linear import action, linear_problem
 from weightsharing.theory.transition import critical_signal
 

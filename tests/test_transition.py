@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from conftest import KAPPA, PRIOR, endpoint, posterior_mean, prior_network_kernels, rotation
 
-from weightsharing.records import Architecture, Array, EndpointTask, Kind, Prior
-from weightsharing.tasks import make_task
+from weightsharing.model.architecture import Architecture, Kind, Prior
+from weightsharing.model.axes import Array
+from weightsharing.model.tasks import EndpointTask, make_task
 from weightsharing.theory import finite_width, linear, search, transition
 from weightsharing.theory.transition import critical_signal
 

@@ -156,11 +156,11 @@ def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Pat
 @pytest.mark.parametrize(
     ("module", "rules"),
     [
-        ("plotting/fig2.py", {"fig2"}),
-        ("plotting/fig3.py", {"fig3"}),
-        ("plotting/fig4.py", {"fig4"}),
-        ("plotting/fig5.py", {"fig5"}),
-        ("plotting/panels.py", {"fig3", "fig5"}),
+        ("figures/fig2/plot.py", {"fig2"}),
+        ("figures/fig3/plot.py", {"fig3"}),
+        ("figures/fig4/plot.py", {"fig4"}),
+        ("figures/fig5/plot.py", {"fig5"}),
+        ("figures/panels.py", {"fig3", "fig5"}),
         ("scorecard/figure3.py", {"scorecard"}),
         # Chains that start from the theory depend on it.
         ("theory/linear.py", {"theory", "transition", "sample", "measure", *PRODUCTS}),
@@ -200,7 +200,7 @@ def test_a_failing_command_fails_its_job(built: Path) -> None:
 
 
 def test_changed_plotting_code_redraws_without_sampling(built: Path) -> None:
-    path = built / "src" / "weightsharing" / "plotting" / "style.py"
+    path = built / "src" / "weightsharing" / "figures" / "style.py"
     samples = built / "results/smoke/fig4/depth4-lambda5/samples.nc"
     drawn, sampled = (built / "figures/fig4.pdf").stat(), samples.stat()
     before = path.read_text()

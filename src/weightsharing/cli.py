@@ -30,7 +30,6 @@ VERBS = {
     "runs": "list every run with its diagnostics and origin",
     "archive": "pack files into one zip archive",
     "costs": "print the time and memory of each figure",
-    "bench": "measure what steps, effective samples and solutions cost",
 }
 
 

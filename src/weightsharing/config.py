@@ -14,29 +14,19 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from weightsharing.errors import ConfigError, FileError
-from weightsharing.records import (
-    KINDS,
-    Activation,
+from weightsharing.model.architecture import KINDS, Activation, Architecture, Prior
+from weightsharing.model.record import Count, Period, Positive, Record, derived_seed, explain
+from weightsharing.model.tasks import (
     AnyTask,
-    Architecture,
-    Count,
-    Device,
     EndpointTask,
-    ExactSettings,
-    Period,
-    Positive,
-    Prior,
-    Record,
-    Run,
-    SamplerSettings,
     SequenceTask,
     SinusoidTask,
-    Transition,
-    WeightSettings,
-    derived_seed,
+    even_sets,
+    random_sets,
 )
-from weightsharing.storage import explain
-from weightsharing.tasks import even_sets, random_sets
+from weightsharing.sampling.run import Device, Run
+from weightsharing.sampling.settings import ExactSettings, SamplerSettings, WeightSettings
+from weightsharing.theory.scan import Transition
 from weightsharing.theory.transition import critical_signal
 
 Depth = Annotated[int, Field(ge=3)]

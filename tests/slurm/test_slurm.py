@@ -28,9 +28,10 @@ from conftest import ROOT
 from test_workflow import FIGURES, configure, planned, smoke_repository, snakemake
 
 from weightsharing.config import load, runs
-from weightsharing.records import DynamicsSettings, Run
+from weightsharing.model.tasks import make_task
 from weightsharing.sampling.chain import sample
-from weightsharing.tasks import make_task
+from weightsharing.sampling.run import Run
+from weightsharing.sampling.settings import DynamicsSettings
 
 SCRIPT = ROOT / "tests" / "slurm" / "cluster.sh"
 PROFILE = ["--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "2"]

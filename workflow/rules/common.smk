@@ -27,7 +27,8 @@ from weightsharing.config import (
     validate,
 )
 from weightsharing.errors import UserError
-from weightsharing.records import Run, Transition
+from weightsharing.sampling.run import Run
+from weightsharing.theory.scan import Transition
 
 try:
     CONFIG = validate(config)

@@ -20,7 +20,7 @@ rule fig2:
         # Browsers show it inside the report, as they do not show a PDF.
         report(
             "figures/fig2.png",
-            caption="../report/fig2.rst",
+            caption="../../src/weightsharing/figures/fig2/caption.rst",
             category="Figures",
             labels=figure_labels("2"),
         ),
@@ -47,7 +47,7 @@ rule fig3:
         # Browsers show it inside the report, as they do not show a PDF.
         report(
             "figures/fig3.png",
-            caption="../report/fig3.rst",
+            caption="../../src/weightsharing/figures/fig3/caption.rst",
             category="Figures",
             labels=figure_labels("3"),
         ),
@@ -77,7 +77,7 @@ rule fig4:
         # Browsers show it inside the report, as they do not show a PDF.
         report(
             "figures/fig4.png",
-            caption="../report/fig4.rst",
+            caption="../../src/weightsharing/figures/fig4/caption.rst",
             category="Figures",
             labels=figure_labels("4"),
         ),
@@ -103,7 +103,7 @@ rule fig5:
         # Browsers show it inside the report, as they do not show a PDF.
         report(
             "figures/fig5.png",
-            caption="../report/fig5.rst",
+            caption="../../src/weightsharing/figures/fig5/caption.rst",
             category="Figures",
             labels=figure_labels("5"),
         ),

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from weightsharing.errors import FileError
-from weightsharing.storage import replacing
+from weightsharing.files import replacing
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

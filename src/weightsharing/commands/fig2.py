@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from weightsharing.plotting.fig2 import draw
-from weightsharing.plotting.style import save
-from weightsharing.storage import read_dataset
+from weightsharing.figures.fig2.plot import draw
+from weightsharing.figures.style import save
+from weightsharing.files import read_dataset
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

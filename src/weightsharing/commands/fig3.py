@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from weightsharing.plotting.fig3 import draw
-from weightsharing.plotting.style import save
-from weightsharing.storage import read_dataset, read_tasks
-from weightsharing.tasks import label_kernels
+from weightsharing.figures.fig3.plot import draw
+from weightsharing.figures.style import save
+from weightsharing.files import read_dataset, read_tasks
+from weightsharing.model.tasks import label_kernels
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

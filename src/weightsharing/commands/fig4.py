@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from weightsharing.plotting.fig4 import draw
-from weightsharing.plotting.style import save
-from weightsharing.storage import read_dataset
+from weightsharing.figures.fig4.plot import draw
+from weightsharing.figures.style import save
+from weightsharing.files import read_dataset
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from weightsharing.plotting.fig5 import draw
-from weightsharing.plotting.style import save
-from weightsharing.storage import read_dataset, read_tasks, split
-from weightsharing.tasks import rotation_teacher
+from weightsharing.figures.fig5.plot import draw
+from weightsharing.figures.style import save
+from weightsharing.files import read_dataset, read_tasks, split
+from weightsharing.model.tasks import rotation_teacher
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import xarray as xr
 
-from weightsharing.measures import compare
-from weightsharing.records import Run
-from weightsharing.storage import join, read_dataset, read_record, read_tasks, split, write_dataset
+from weightsharing.files import join, read_dataset, read_record, read_tasks, split, write_dataset
+from weightsharing.measures.compare import compare
+from weightsharing.sampling.run import Run
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

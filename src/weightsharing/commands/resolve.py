@@ -8,9 +8,11 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from weightsharing.errors import ConfigError
-from weightsharing.records import Run, Transition
-from weightsharing.storage import explain, join, task_dataset, write_dataset, write_record
-from weightsharing.tasks import make_task
+from weightsharing.files import join, task_dataset, write_dataset, write_record
+from weightsharing.model.record import explain
+from weightsharing.model.tasks import make_task
+from weightsharing.sampling.run import Run
+from weightsharing.theory.scan import Transition
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 
 from weightsharing.errors import FileError
-from weightsharing.measures import LARGEST_RHAT, SMALLEST_EFFECTIVE_SIZE
-from weightsharing.plotting.pages import Cell, Table, table_page, write_page
-from weightsharing.records import Run
-from weightsharing.storage import replacing
+from weightsharing.figures.pages import Cell, Table, table_page, write_page
+from weightsharing.files import replacing
+from weightsharing.measures.compare import LARGEST_RHAT, SMALLEST_EFFECTIVE_SIZE
+from weightsharing.sampling.run import Run
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,9 @@ import xarray as xr
 from tqdm import tqdm
 
 from weightsharing.errors import ChainError, DeviceError, FileError, UserError
-from weightsharing.records import (
-    DRAW_AXES,
-    KERNEL_AXES,
-    SPECTRUM_AXES,
-    Array,
-    Run,
-    SamplerSettings,
-    Task,
-    kernel_matrix,
-)
+from weightsharing.files import join, read_dataset, read_record, read_tasks, split, write_dataset
+from weightsharing.model.axes import DRAW_AXES, KERNEL_AXES, SPECTRUM_AXES, Array, kernel_matrix
+from weightsharing.model.tasks import Task
 from weightsharing.sampling.chain import (
     Member,
     Progress,
@@ -36,7 +29,8 @@ from weightsharing.sampling.chain import (
     group_size,
     sample_together,
 )
-from weightsharing.storage import join, read_dataset, read_record, read_tasks, split, write_dataset
+from weightsharing.sampling.run import Run
+from weightsharing.sampling.settings import SamplerSettings
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from weightsharing.plotting.pages import Cell, Table, table_page, write_page
-from weightsharing.records import Task
-from weightsharing.scorecard.claims import (
+from weightsharing.figures.claims import (
     FALSE_ALARM,
     VERDICTS,
     Claim,
@@ -19,8 +17,10 @@ from weightsharing.scorecard.claims import (
     figure_of,
     write_table,
 )
-from weightsharing.scorecard.table import scorecard
-from weightsharing.storage import read_dataset, read_tasks
+from weightsharing.figures.pages import Cell, Table, table_page, write_page
+from weightsharing.figures.scorecard import scorecard
+from weightsharing.files import read_dataset, read_tasks
+from weightsharing.model.tasks import Task
 
 COLUMNS = (
     "panel", "claim", "verdict", "quantity", "theory", "measured", "standard error", "criterion",

@@ -9,17 +9,12 @@ import numpy as np
 import xarray as xr
 
 from weightsharing.errors import ConfigError
-from weightsharing.records import (
-    KERNEL_AXES,
-    OUTPUT_AXES,
-    Array,
-    Kind,
-    Run,
-    Task,
-    kernel_axes,
-)
-from weightsharing.storage import join, read_record, read_tasks, write_dataset
-from weightsharing.symmetry import label_direction, order_parameter
+from weightsharing.files import join, read_record, read_tasks, write_dataset
+from weightsharing.model.architecture import Kind
+from weightsharing.model.axes import KERNEL_AXES, OUTPUT_AXES, Array, kernel_axes
+from weightsharing.model.symmetry import label_direction, order_parameter
+from weightsharing.model.tasks import Task
+from weightsharing.sampling.run import Run
 from weightsharing.theory import nonlinear
 from weightsharing.theory.finite_width import kernel_correction, prediction_correction
 from weightsharing.theory.linear import (

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from weightsharing.records import Transition
-from weightsharing.storage import read_record, write_dataset
+from weightsharing.files import read_record, write_dataset
 from weightsharing.theory.finite_width import order_parameter_law
+from weightsharing.theory.scan import Transition
 from weightsharing.theory.transition import (
     coexistence_signal,
     critical_exponent,

@@ -27,9 +27,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from weightsharing import networks
 from weightsharing.errors import DeviceError, InterruptedRunError
-from weightsharing.records import Array, ExactSettings, Run, SamplerSettings, Task
+from weightsharing.files import replacing
+from weightsharing.model import network as networks
+from weightsharing.model.axes import Array
+from weightsharing.model.tasks import Task
 from weightsharing.sampling import (
     collective,
     compiled,
@@ -47,7 +49,8 @@ from weightsharing.sampling import (
     weights,
 )
 from weightsharing.sampling.dynamics import Dynamics, Streams
-from weightsharing.storage import replacing
+from weightsharing.sampling.run import Run
+from weightsharing.sampling.settings import ExactSettings, SamplerSettings
 
 log = logging.getLogger(__name__)
 

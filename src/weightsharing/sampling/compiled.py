@@ -29,9 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightsharing.records import Activation, KineticSettings
+from weightsharing.model.architecture import Activation
 from weightsharing.sampling.dynamics import by_thread
 from weightsharing.sampling.posterior import Posterior
+from weightsharing.sampling.settings import KineticSettings
 
 # Moves a batch of chains by one step, in place: (states, deviates, posterior of this step), the deviates
 # standard normal, (chain, weights), or None for a step without noise.

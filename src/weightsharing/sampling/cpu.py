@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from weightsharing.records import KineticSettings, WeightSettings
 from weightsharing.sampling import compiled, langevin
 from weightsharing.sampling.dynamics import Advance, Blocks, Streams, fill_normal
 from weightsharing.sampling.posterior import Posterior
+from weightsharing.sampling.settings import KineticSettings, WeightSettings
 
 
 def advance(

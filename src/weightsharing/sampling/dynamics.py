@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weightsharing.networks import Weights
+from weightsharing.model.network import Weights
 
 # Numbers of one chain from which on handing it to a thread is worth its while.
 WORTH_A_THREAD = 2**16

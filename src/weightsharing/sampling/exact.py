@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from weightsharing import networks
 from weightsharing.errors import DivergenceError
-from weightsharing.networks import Weights
-from weightsharing.records import Array, ExactSettings
+from weightsharing.model import network as networks
+from weightsharing.model.axes import Array
+from weightsharing.model.network import Weights
 from weightsharing.sampling import collective, initial, marginal
 from weightsharing.sampling.dynamics import (
     Dynamics,
@@ -28,6 +28,7 @@ from weightsharing.sampling.dynamics import (
     normal,
 )
 from weightsharing.sampling.posterior import Posterior
+from weightsharing.sampling.settings import ExactSettings
 
 # Steps are multiplied by a random number within this distance of 1, against periodic orbits.
 JITTER = 0.2

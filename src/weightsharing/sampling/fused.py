@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weightsharing.networks import Weights
+from weightsharing.model.network import Weights
 from weightsharing.sampling import kinetic, langevin
 from weightsharing.sampling.dynamics import Blocks, Streams
 from weightsharing.sampling.posterior import Posterior

@@ -16,11 +16,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from weightsharing.records import KineticSettings, WeightSettings
 from weightsharing.sampling import fused, kinetic, langevin
 from weightsharing.sampling.dynamics import Advance, Blocks, Streams, fill_normal
 from weightsharing.sampling.graphs import captured
 from weightsharing.sampling.posterior import Posterior
+from weightsharing.sampling.settings import KineticSettings, WeightSettings
 
 log = logging.getLogger(__name__)
 

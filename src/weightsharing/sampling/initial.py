@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from weightsharing.networks import Weights, activate, by_time, matrix_index
-from weightsharing.records import Architecture, Array
+from weightsharing.model.architecture import Architecture
+from weightsharing.model.axes import Array
+from weightsharing.model.network import Weights, activate, by_time, matrix_index
 from weightsharing.sampling.dynamics import Streams
 from weightsharing.sampling.posterior import Posterior, masked, shift, supervised_outputs
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 
-from weightsharing.networks import Weights
+from weightsharing.model.network import Weights
 from weightsharing.sampling.langevin import add_loss_gradient
 from weightsharing.sampling.posterior import Posterior
 

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from weightsharing.networks import (
+from weightsharing.model.architecture import Architecture
+from weightsharing.model.network import (
     Activities,
     Weights,
     activation_slope,
@@ -28,7 +29,6 @@ from weightsharing.networks import (
     matrix_index,
     outputs,
 )
-from weightsharing.records import Architecture
 from weightsharing.sampling.posterior import Posterior, supervised_outputs
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from weightsharing.networks import activate, activation_slope, by_time
+from weightsharing.model.network import activate, activation_slope, by_time
 from weightsharing.sampling.initial import activities_from_prior, symmetric_root
 from weightsharing.sampling.posterior import (
     Posterior,

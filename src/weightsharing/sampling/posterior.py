@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weightsharing.records import Architecture, Task
+from weightsharing.model.architecture import Architecture
+from weightsharing.model.tasks import Task
 
 
 @dataclass(frozen=True)

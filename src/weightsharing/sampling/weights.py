@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from weightsharing import networks
 from weightsharing.errors import DivergenceError, StepSizeError
-from weightsharing.networks import Weights
-from weightsharing.records import Array, KineticSettings, WeightSettings
+from weightsharing.model import network as networks
+from weightsharing.model.axes import Array
+from weightsharing.model.network import Weights
 from weightsharing.sampling import cpu, gpu, initial, langevin
 from weightsharing.sampling.dynamics import (
     Dynamics,
@@ -22,6 +22,7 @@ from weightsharing.sampling.dynamics import (
     normal,
 )
 from weightsharing.sampling.posterior import Posterior
+from weightsharing.sampling.settings import KineticSettings, WeightSettings
 
 # Largest step relative to the limit of stability in the stiffest direction. There SGLD has twice the
 # variance it should have, and underdamped dynamics what is not quadratic deforms.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weightsharing.records import Array
+from weightsharing.model.axes import Array
 from weightsharing.theory.linear import (
     LinearProblem,
     carry,

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import linalg, special
 from scipy.stats import qmc
 
-from weightsharing.records import Array
+from weightsharing.model.axes import Array
 from weightsharing.theory.neuron import NonlinearProblem, covariance, full_kernel, triangular_root
 from weightsharing.theory.packed import pack, packed_size, sandwich, unpack
 

@@ -30,18 +30,10 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh, minres
 
-from weightsharing.records import (
-    Architecture,
-    Array,
-    Task,
-    kernel_axes,
-    time_major,
-)
-from weightsharing.symmetry import (
-    is_sign_symmetric,
-    label_direction,
-    order_parameter,
-)
+from weightsharing.model.architecture import Architecture
+from weightsharing.model.axes import Array, kernel_axes, time_major
+from weightsharing.model.symmetry import is_sign_symmetric, label_direction, order_parameter
+from weightsharing.model.tasks import Task
 
 # A stationary point counts as converged below this norm of the gradient (whitened, S of order 1).
 GRADIENT_TOLERANCE = 1e-9

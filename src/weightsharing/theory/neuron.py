@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from weightsharing.records import LARGEST_INTEGRAL, Architecture, Array, Task, time_major
-from weightsharing.symmetry import has_one_parity, label_direction
+from weightsharing.model.architecture import LARGEST_INTEGRAL, Architecture
+from weightsharing.model.axes import Array, time_major
+from weightsharing.model.symmetry import has_one_parity, label_direction
+from weightsharing.model.tasks import Task
 from weightsharing.theory.packed import pack, packed_size, unpack
 
 ActivationFunction = Callable[[Array], Array]

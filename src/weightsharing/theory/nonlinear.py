@@ -32,8 +32,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weightsharing.records import Array, kernel_axes
-from weightsharing.symmetry import order_parameter
+from weightsharing.model.axes import Array, kernel_axes
+from weightsharing.model.symmetry import order_parameter
 from weightsharing.theory.integral import Local, deviates, expand, prior_moments, sample
 from weightsharing.theory.neuron import NonlinearProblem, covariance, full_kernel, with_signal
 from weightsharing.theory.packed import unpack

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import integrate, optimize, special
 
-from weightsharing.records import Array, Kind, kernel_matrix
+from weightsharing.model.architecture import Kind
+from weightsharing.model.axes import Array, kernel_matrix
 
 # Nodes of the quadrature over the angle, whose integrand has a layer of width 1 / sqrt(N) at 0.
 _ANGLES, _ANGLE_WEIGHTS = np.polynomial.legendre.leggauss(400)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from weightsharing.records import Array
+from weightsharing.model.axes import Array
 
 
 def pack(symmetric: Array) -> Array:

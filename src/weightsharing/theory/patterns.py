@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from weightsharing.records import Array
+from weightsharing.model.axes import Array
 from weightsharing.theory.linear import (
     LinearProblem,
     StationaryPoint,

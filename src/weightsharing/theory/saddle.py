@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg
 
-from weightsharing.records import Array
+from weightsharing.model.axes import Array
 from weightsharing.theory.integral import Local, Sample, expand, sample
 from weightsharing.theory.neuron import NonlinearProblem, covariance
 from weightsharing.theory.packed import pack, packed_size, unpack

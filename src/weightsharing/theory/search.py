@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from weightsharing.records import Array, kernel_matrix
-from weightsharing.symmetry import to_positive_branch
+from weightsharing.model.axes import Array, kernel_matrix
+from weightsharing.model.symmetry import to_positive_branch
 from weightsharing.theory.linear import (
     LinearProblem,
     StationaryPoint,

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from scipy import linalg, optimize
 
 from weightsharing.errors import SolverError
-from weightsharing.records import Architecture, Array, EndpointTask, Prior
-from weightsharing.tasks import make_task
+from weightsharing.model.architecture import Architecture, Prior
+from weightsharing.model.axes import Array
+from weightsharing.model.tasks import EndpointTask, make_task
 from weightsharing.theory.linear import (
     LinearProblem,
     action,

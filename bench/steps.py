@@ -1,0 +1,267 @@
+"""One step of SGLD, by this package and by others, on the same network and task (figure 3's).
+
+All make the same step: full gradient, prior variances as learning rates, float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightsharing.model.architecture import Architecture, Kind
+from weightsharing.model.tasks import EndpointTask, make_task
+from weightsharing.sampling import compiled, gpu, initial, kinetic, posterior, weights
+from weightsharing.sampling.chain import Member, find_dynamics
+from weightsharing.sampling.dynamics import new_streams
+from weightsharing.sampling.run import Run
+from weightsharing.sampling.settings import KineticSettings, LangevinSettings
+
+Step = Callable[[], object]
+
+STEPS, PATTERNS, KAPPA, STEP_SIZE = 8, 4, 0.1, 1e-4
+BATCH = 4
+
+
+def benchmark_run(kind: Kind, width: int, chains: int = 2) -> Run:
+    """Figure 3's strong signal at a step size that is stable at any time."""
+    return Run(
+        id=f"bench/{kind}-{width}",
+        seed=1,
+        device="auto",
+        architecture=Architecture(kind=kind, steps=STEPS),
+        kappa=KAPPA,
+        task=EndpointTask(labels=(1.0, 1.0, -1.0, -1.0)),
+        sampler=LangevinSettings(
+            method="sgld",
+            width=width,
+            step_size=STEP_SIZE,
+            burn_in=0.0,
+            duration=1.0,
+            draws=100,
+            chains=chains,
+            precision="float32",
+            start="prior",
+        ),
+    )
+
+
+def own(kind: Kind, width: int, device: torch.device, chains: int = 1) -> Step:
+    """The step of this package, for a batch of chains."""
+    run = benchmark_run(kind, width)
+    task = make_task(run.task, STEPS)
+    dynamics = find_dynamics([Member(run, task)], device)
+    streams = new_streams(run.seed, chains, device)
+    memory = torch.empty(chains, dynamics.size, device=device, dtype=dynamics.dtype)
+    dynamics.begin(memory, streams)
+
+    def step() -> None:
+        with torch.inference_mode():
+            dynamics.advance(memory, streams, 0)
+
+    return step
+
+
+def autograd(kind: Kind, width: int, device: torch.device) -> Step:
+    """The loop that one would write in PyTorch: an energy, ``backward``, noise, block by block."""
+    parameters = _standard_normal(kind, width, device)
+    scales = _scales(width)
+    energy = torch_energy(kind, width, device)
+    for block in parameters:
+        block.requires_grad_()
+
+    def step() -> None:
+        loss = energy([block * scale for block, scale in zip(parameters, scales, strict=True)])
+        loss.backward()
+        with torch.no_grad():
+            for block in parameters:
+                assert block.grad is not None
+                block -= STEP_SIZE * block.grad
+                block += math.sqrt(2.0 * STEP_SIZE) * torch.randn_like(block)
+                block.grad = None
+
+    return step
+
+
+def posteriors(kind: Kind, width: int, device: torch.device) -> Step:
+    """SGLD of the package posteriors. Raises ImportError where it is not installed."""
+    from posteriors.sgmcmc import sgld
+
+    scales = _scales(width)
+    energy = torch_energy(kind, width, device)
+
+    names = ("recurrent", "input", "readout")
+
+    def log_posterior(parameters: dict[str, Tensor], batch: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        scaled = [parameters[name] * scale for name, scale in zip(names, scales, strict=True)]
+        return -energy(scaled), torch.empty(0)
+
+    transform = sgld.build(log_posterior, lr=STEP_SIZE)
+    first = dict(zip(names, _standard_normal(kind, width, device), strict=True))
+    state = [transform.init(first)]
+
+    def step() -> None:
+        state[0], _ = transform.update(state[0], None, inplace=True)
+
+    return step
+
+
+def jax(kind: Kind, width: int, device: torch.device) -> Step:
+    """JAX, compiled, with optax's noisy SGD. Raises ImportError where they are not installed."""
+    import jax.numpy as jnp
+    import optax
+    from jax import jit, value_and_grad
+
+    shared = kind == "rnn"
+    scales = _scales(width)
+    labels = jnp.array([1.0, 1.0, -1.0, -1.0])
+
+    def energy(parameters: list[Any]) -> Any:  # noqa: ANN401
+        recurrent, input_, readout = (
+            block * scale for block, scale in zip(parameters, scales, strict=True)
+        )
+        h = input_.T
+        for time in range(STEPS - 1):
+            h = h @ recurrent[0 if shared else time].T
+        error = labels - h @ readout / width
+        prior = sum((block**2).sum() for block in parameters) / 2
+        return prior + 0.5 * width / KAPPA * (error**2).sum()
+
+    # Noise of variance eta / (1 + t)^gamma is added to the gradient.
+    optimiser = optax.noisy_sgd(STEP_SIZE, eta=2.0 / STEP_SIZE, gamma=0.0, key=0)
+    parameters = [
+        jnp.asarray(block.cpu().numpy()) for block in _standard_normal(kind, width, device)
+    ]
+    state = [parameters, optimiser.init(parameters)]
+
+    def update(parameters: Any, memory: Any) -> Any:  # noqa: ANN401
+        _, gradient = value_and_grad(energy)(parameters)
+        changes, memory = optimiser.update(gradient, memory)
+        return optax.apply_updates(parameters, changes), memory
+
+    compiled = jit(update)
+
+    def step() -> None:
+        state[0], state[1] = compiled(*state)
+        state[0][0].block_until_ready()
+
+    return step
+
+
+def on_gpu(
+    kind: Kind, width: int, device: torch.device, use_kernels: bool, use_graphs: bool
+) -> Step:
+    """The step of this package on a GPU for one chain, without its kernels or without its graphs."""
+    run = benchmark_run(kind, width)
+    assert isinstance(run.sampler, LangevinSettings)
+    target = posterior.build(
+        [make_task(run.task, STEPS)], run.architecture, run.kappa, device, torch.float32
+    )
+    dynamics = weights.dynamics(target, run.sampler, None)
+    streams = new_streams(run.seed, 1, device)
+    memory = torch.empty(1, dynamics.size, device=device)
+    dynamics.begin(memory, streams)
+    advance = gpu.advance(
+        target,
+        run.sampler,
+        lambda memory: (dynamics.weights(memory, streams), None),
+        lambda step: target,
+        use_kernels,
+        use_graphs,
+    )
+
+    def step() -> None:
+        with torch.inference_mode():
+            advance(memory, streams, 0)
+
+    return step
+
+
+def underdamped(kind: Kind, width: int, in_pytorch: bool) -> Step:
+    """A step of underdamped dynamics, no noise, on a CPU for ``BATCH`` chains, compiled or in PyTorch."""
+    settings = KineticSettings(
+        method="kinetic", width=width, step_size=0.01, burn_in=0.0, duration=1.0, draws=100,
+        chains=BATCH, precision="float32", start="prior",
+    )  # fmt: skip
+    architecture = Architecture(kind=kind, steps=STEPS)
+    task, device = make_task(benchmark_run(kind, width).task, STEPS), torch.device("cpu")
+    target = posterior.build([task], architecture, KAPPA, device, torch.float32)
+    dynamics = weights.dynamics(target, settings, None)
+    streams = new_streams(1, BATCH, device)
+    memory = torch.empty(BATCH, dynamics.size)
+    dynamics.begin(memory, streams)
+    moved, moving = (
+        initial.weights_in(part, architecture, width, PATTERNS)
+        for part in memory.split(dynamics.size // 2, dim=1)
+    )
+    move = compiled.stepper(target, settings)
+
+    def step() -> None:
+        if in_pytorch:
+            kinetic.step(moved, moving, None, target, settings.step_size, settings.damping)
+        else:
+            move(memory, None, target)
+
+    return step
+
+
+def batched(kind: Kind, width: int, device: torch.device) -> Step:
+    """The step of this package for ``BATCH`` chains, as the pipeline makes it."""
+    return own(kind, width, device, chains=BATCH)
+
+
+IMPLEMENTATIONS: dict[str, Callable[[Kind, int, torch.device], Step]] = {
+    "weightsharing": own,
+    "weightsharing, batch": batched,
+    "PyTorch autograd": autograd,
+    "posteriors": posteriors,
+    "JAX, optax": jax,
+}
+# Beside these on a GPU, where "weightsharing" has both kernels and graphs.
+ON_GPU: dict[str, Callable[[Kind, int, torch.device], Step]] = {
+    "weightsharing, no graph": partial(on_gpu, use_kernels=True, use_graphs=False),
+    "weightsharing, no kernel": partial(on_gpu, use_kernels=False, use_graphs=True),
+    "weightsharing, neither": partial(on_gpu, use_kernels=False, use_graphs=False),
+}
+# Chains that a step of each moves; 1 where nothing is said.
+CHAINS = {"weightsharing, batch": BATCH}
+
+
+def implementations(
+    device: torch.device,
+) -> dict[str, Callable[[Kind, int, torch.device], Step]]:
+    """What is measured on this device, by name."""
+    return IMPLEMENTATIONS | (ON_GPU if device.type == "cuda" else {})
+
+
+def torch_energy(kind: Kind, width: int, device: torch.device) -> Callable[[list[Tensor]], Tensor]:
+    """E of W (matrix, N, N), U (N, D) and v (N,), written as one would without this package."""
+    labels = torch.tensor([1.0, 1.0, -1.0, -1.0], device=device)
+
+    def energy(parameters: list[Tensor]) -> Tensor:
+        recurrent, input_, readout = parameters
+        h = input_.T
+        for time in range(STEPS - 1):
+            h = h @ recurrent[0 if kind == "rnn" else time].T
+        error = labels - h @ readout / width
+        prior = 0.5 * width * recurrent.square().sum()
+        prior = prior + 0.5 * input_.square().sum() + 0.5 * readout.square().sum()
+        return prior + 0.5 * width / KAPPA * error.square().sum()
+
+    return energy
+
+
+def _standard_normal(kind: Kind, width: int, device: torch.device) -> list[Tensor]:
+    stream = torch.Generator(device).manual_seed(1)
+    matrices = 1 if kind == "rnn" else STEPS - 1
+    shapes = ((matrices, width, width), (width, PATTERNS), (width,))
+    return [torch.randn(shape, generator=stream, device=device) for shape in shapes]
+
+
+def _scales(width: int) -> tuple[float, float, float]:
+    """Standard deviations of the prior, by which weights are measured."""
+    return (1.0 / math.sqrt(width), 1.0, 1.0)

@@ -1,0 +1,92 @@
+"""One look for all figures: sizes of a two-column page, colour-blind safe colours, symbols.
+
+Theory is drawn as lines and experiment as symbols, in every figure.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from weightsharing import __version__
+from weightsharing.files import git_commit, replacing
+
+# How each sampler is named, marked, and what its step is called.
+SAMPLER_NAMES = {"sgld": "SGLD", "kinetic": "underdamped Langevin", "exact": "exact sampler"}
+MARKERS = {"sgld": "D", "kinetic": "s", "exact": "o"}
+STEP_NAMES = {"sgld": r"\eta", "kinetic": "h"}
+# Width of both columns together, in inches.
+PAGE_WIDTH = 6.75
+
+
+def colours(count: int) -> list[str]:
+    """``count`` colours that a colour-blind reader can tell apart."""
+    return list(sns.color_palette("colorblind", count).as_hex())
+
+
+def greys(count: int) -> list[str]:
+    """``count`` greys from light to black."""
+    return [str(level) for level in np.linspace(0.65, 0.0, count)]
+
+
+_SETTINGS: Any = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "pdf.fonttype": 42,
+    "mathtext.fontset": "cm",
+}
+
+
+def page_figure(height: float) -> Figure:
+    """An empty figure over both columns, ``height`` inches high."""
+    plt.rcParams.update(_SETTINGS)
+    return plt.figure(figsize=(PAGE_WIDTH, height), layout="constrained")
+
+
+def run_of(data: xr.Dataset) -> Any:
+    """The parameters of the run that a dataset belongs to, as in its ``run.yaml``."""
+    return json.loads(data.attrs["run"])
+
+
+def panel_letter(axes: Axes, letter: str) -> None:
+    """The bold letter at the upper left of a panel."""
+    axes.set_title(letter, loc="left", fontweight="bold", fontsize=10)
+
+
+def save(figure: Figure, *paths: Path) -> None:
+    """Write the figure with version and commit, without dates: the same data give the same files."""
+    origin = f"weightsharing {__version__}, commit {git_commit()}"
+    metadata = {
+        ".pdf": {"CreationDate": None, "Subject": origin},
+        ".svg": {"Date": None, "Description": origin},
+        ".png": {"Description": origin},
+    }
+    for path in paths:
+        # In memory first: where the disk is full Matplotlib hides it behind an error of its own.
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=path.suffix[1:], dpi=200, metadata=metadata.get(path.suffix))
+        with replacing(path) as temporary:
+            temporary.write_bytes(drawn.getvalue())
+    plt.close(figure)

@@ -1,0 +1,1 @@
+"""Where theory and samples meet: kernels, alignment, spectra, errors, diagnostics."""

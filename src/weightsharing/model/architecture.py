@@ -1,0 +1,53 @@
+"""What a network is: its kind, activation, number of steps and prior (THEORY 1)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from weightsharing.model.record import Positive, Record
+
+# Largest dimension T P of the single-neuron integral of the nonlinear theory: beyond it the importance
+# weights degenerate.
+LARGEST_INTEGRAL = 20
+Kind = Literal["rnn", "dnn"]
+KINDS: tuple[Kind, ...] = ("dnn", "rnn")
+Activation = Literal["linear", "erf", "tanh", "relu"]
+
+
+class Prior(Record):
+    """Prior variances: W_ij ~ N(0, w/N), U_ia ~ N(0, u), v_i ~ N(0, v) (THEORY 1)."""
+
+    w: Positive = 1.0
+    u: Positive = 1.0
+    v: Positive = 1.0
+
+
+class Architecture(Record):
+    """A network unrolled over ``steps`` hidden steps t = 0..T-1 (THEORY 1).
+
+    kind: "rnn" shares one recurrent matrix W over all steps, "dnn" has an independent one for each.
+    activation: "linear" is the identity, "erf" is erf(sqrt(pi)/2 x), of slope 1 at 0 as "tanh" is.
+    """
+
+    kind: Kind
+    activation: Activation = "linear"
+    steps: Annotated[int, Field(ge=2)]
+    prior: Prior = Prior()
+
+    @property
+    def weight_matrices(self) -> int:
+        """Number of independent recurrent matrices: 1 (RNN) or T - 1 (DNN)."""
+        return 1 if self.kind == "rnn" else self.steps - 1
+
+
+def prior_curvature(architecture: Architecture, kappa: float) -> float:
+    """Largest curvature of a linear network's energy at the prior, in units of the prior variances.
+
+    1 + (T + 1) v u w^(T-1) / kappa for one unit input at t = 0 read out at T: each of U, v and the
+    T - 1 factors W adds v u w^(T-1) / kappa, and 1 is weight decay (THEORY 2). Training raises the
+    kernel and with it the curvature, so this bounds the step size from above only.
+    """
+    prior, steps = architecture.prior, architecture.steps
+    return 1.0 + (steps + 1) * prior.v * prior.u * prior.w ** (steps - 1) / kappa

@@ -1,1 +1,0 @@
-"""Drawing: reads measures, computes nothing."""

@@ -1,1 +1,0 @@
-"""The scorecard: what the captions claim, beside what was measured. Computes, draws nothing."""

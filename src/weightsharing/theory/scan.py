@@ -1,0 +1,34 @@
+"""A theory scan over the signal strength at one depth (THEORY 5, figure 4)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from weightsharing.model.architecture import Architecture
+from weightsharing.model.record import Count, Positive, Record
+
+
+class Transition(Record):
+    """A theory scan over lambda for one depth of the linear RNN (THEORY 5, figure 4).
+
+    largest_signal: the branches are followed up to this lambda, on ``points`` values.
+    landau_ratios: lambda / lambda_c of the curves F(m). width: where given, the mean of |m| in
+    networks of this width is predicted as well.
+    """
+
+    kind: Literal["transition"] = "transition"
+    id: str
+    architecture: Architecture
+    kappa: Positive
+    largest_signal: Positive
+    points: Annotated[int, Field(ge=5)]
+    landau_ratios: tuple[Positive, ...] = ()
+    width: Count | None = None
+
+    @model_validator(mode="after")
+    def _has_transition(self) -> Self:
+        if self.architecture.steps < 3 or self.architecture.kind != "rnn":
+            raise ValueError("architecture: the transition exists for RNNs with steps >= 3 only")
+        return self
