@@ -1,5 +1,4 @@
 import csv
-import hashlib
 import os
 import re
 import sys
@@ -14,9 +13,9 @@ from snakemake.settings.types import DeploymentMethod
 ROOT = Path(os.path.relpath(workflow.basedir))
 SOURCE = ROOT / "src"
 BIN = str(Path(sys.executable).parent)
-sys.path[:0] = [str(SOURCE.resolve()), str((ROOT / "workflow").resolve())]
+sys.path.insert(0, str(SOURCE.resolve()))
 
-from sources import sources_of
+from weightsharing.code import code_hash
 from weightsharing.config import (
     figure2_runs,
     figure3_runs,
@@ -52,14 +51,13 @@ else:
     shell.prefix(f"{STRICT}export PYTHONPATH={quote(str(SOURCE))} PATH={quote(BIN)}:$PATH; ")
 
 
-def code(verb):
-    """A hash of the source files a verb's result depends on: its module and all that it imports.
+def code(*targets):
+    """A hash of the code that a rule's result depends on: comments and docstrings do not count.
 
-    A parameter of its rule, and not these files as inputs: Snakemake looks at every input of every waiting
-    job whenever a job ends, which with thousands of them kept it busy for minutes.
+    It is a parameter of the rule. Source files as inputs would be slow: Snakemake looks at every input of
+    every waiting job whenever a job ends.
     """
-    sources = sources_of(f"weightsharing.commands.{verb}", SOURCE)
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    return code_hash(*(f"weightsharing.{target}" for target in targets))
 
 
 def branch_to_start_from(wildcards):

@@ -31,7 +31,7 @@ rule fig2:
     conda:
         "../../environment.yml"
     params:
-        code=code("fig2"),
+        code=code("commands.fig2"),
         shown=CONFIG.fig2.shown,
     shell:
         "python -m weightsharing fig2 {output:q} --measures {input.measures:q}"
@@ -58,7 +58,7 @@ rule fig3:
     conda:
         "../../environment.yml"
     params:
-        code=code("fig3"),
+        code=code("commands.fig3"),
     shell:
         "python -m weightsharing fig3 {output:q} --task {input.task:q}"
         " --measures {input.measures:q} 2> {log:q}"
@@ -88,7 +88,7 @@ rule fig4:
     conda:
         "../../environment.yml"
     params:
-        code=code("fig4"),
+        code=code("commands.fig4"),
     shell:
         "python -m weightsharing fig4 {output:q} --transitions {input.transitions:q}"
         " --measures {input.measures:q} 2> {log:q}"
@@ -114,7 +114,7 @@ rule fig5:
     conda:
         "../../environment.yml"
     params:
-        code=code("fig5"),
+        code=code("commands.fig5"),
         period=CONFIG.fig5.period,
         shown=CONFIG.fig5.shown,
     shell:

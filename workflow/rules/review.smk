@@ -33,7 +33,7 @@ rule scorecard:
     conda:
         "../../environment.yml"
     params:
-        code=code("scorecard"),
+        code=code("commands.scorecard"),
     shell:
         "python -m weightsharing scorecard {output.table:q} --page {output.page:q}"
         " --measures {input.measures:q} --transitions {input.transitions:q}"
@@ -62,7 +62,7 @@ rule runs:
     conda:
         "../../environment.yml"
     params:
-        code=code("runs"),
+        code=code("commands.runs"),
     shell:
         "python -m weightsharing runs {output.table:q} --page {output.page:q}"
         " --samples {input.samples:q} --measures {input.measures:q} 2> {log:q}"
@@ -81,7 +81,7 @@ rule archive:
     conda:
         "../../environment.yml"
     params:
-        code=code("archive"),
+        code=code("commands.archive"),
     shell:
         "python -m weightsharing archive {output:q} {input.figures:q} {input.tables:q}"
         " {input.results:q} {input.runs:q} 2> {log:q}"

@@ -12,9 +12,9 @@ from weightsharing.errors import ConfigError
 from weightsharing.files import join, read_record, read_tasks, write_dataset
 from weightsharing.model.architecture import Kind
 from weightsharing.model.axes import KERNEL_AXES, OUTPUT_AXES, Array, kernel_axes
+from weightsharing.model.condition import Condition
 from weightsharing.model.symmetry import label_direction, order_parameter
 from weightsharing.model.tasks import Task
-from weightsharing.sampling.run import Run
 from weightsharing.theory import nonlinear
 from weightsharing.theory.finite_width import kernel_correction, prediction_correction
 from weightsharing.theory.linear import (
@@ -41,13 +41,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Find all stationary points and write them by increasing action."""
-    run = read_record(options.run, Run)
+    run = read_record(options.run, Condition)
     tasks = read_tasks(options.task)
     solved = [solve(member, task) for member, task in zip(run.members, tasks, strict=True)]
     write_dataset(join(solved, run.member_names), options.output, "theory", run)
 
 
-def solve(run: Run, task: Task) -> xr.Dataset:
+def solve(run: Condition, task: Task) -> xr.Dataset:
     """The stationary points of one task as a dataset. Raises ConfigError if there is no theory of it."""
     try:
         if run.architecture.activation == "linear":

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from weightsharing.model.activations import ActivationName
 from weightsharing.model.record import Positive, Record
 
 # Largest dimension T P of the single-neuron integral of the nonlinear theory: beyond it the importance
@@ -13,7 +14,8 @@ from weightsharing.model.record import Positive, Record
 LARGEST_INTEGRAL = 20
 Kind = Literal["rnn", "dnn"]
 KINDS: tuple[Kind, ...] = ("dnn", "rnn")
-Activation = Literal["linear", "erf", "tanh", "relu"]
+# The name of an activation function. Temporary alias.
+Activation = ActivationName
 
 
 class Prior(Record):
@@ -28,7 +30,7 @@ class Architecture(Record):
     """A network unrolled over ``steps`` hidden steps t = 0..T-1 (THEORY 1).
 
     kind: "rnn" shares one recurrent matrix W over all steps, "dnn" has an independent one for each.
-    activation: "linear" is the identity, "erf" is erf(sqrt(pi)/2 x), of slope 1 at 0 as "tanh" is.
+    activation: name of a record of ``model.activations``.
     """
 
     kind: Kind

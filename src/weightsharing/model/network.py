@@ -8,13 +8,13 @@ input feature a.
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from weightsharing.model.architecture import Activation, Architecture
+from weightsharing.model.activations import ACTIVATIONS, ActivationName
+from weightsharing.model.architecture import Architecture
 
 
 class Weights(NamedTuple):
@@ -41,22 +41,14 @@ def matrix_index(architecture: Architecture, time: int) -> int:
     return 0 if architecture.kind == "rnn" else time - 1
 
 
-def activate(name: Activation, pre: Tensor) -> Tensor:
-    """phi(h): the identity, erf(sqrt(pi)/2 h), tanh(h) (all of slope 1 at 0) or relu max(h, 0)."""
-    if name == "linear":
-        return pre
-    if name == "erf":
-        return torch.erf(0.5 * math.sqrt(math.pi) * pre)
-    return torch.tanh(pre) if name == "tanh" else torch.relu(pre)
+def activate(name: ActivationName, pre: Tensor) -> Tensor:
+    """phi(h)."""
+    return cast(Tensor, ACTIVATIONS[name].phi(pre))
 
 
-def activation_slope(name: Activation, pre: Tensor) -> Tensor:
-    """phi'(h): 1, exp(-pi h^2 / 4), 1 - tanh(h)^2 or the step function."""
-    if name == "linear":
-        return torch.ones_like(pre)
-    if name == "erf":
-        return torch.exp(-0.25 * math.pi * pre**2)
-    return 1.0 - torch.tanh(pre) ** 2 if name == "tanh" else (pre > 0).to(pre)
+def activation_slope(name: ActivationName, pre: Tensor) -> Tensor:
+    """phi'(h)."""
+    return cast(Tensor, ACTIVATIONS[name].slope(pre))
 
 
 def forward(weights: Weights, inputs: Tensor, architecture: Architecture) -> Activities:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from weightsharing.model.activations import ACTIVATIONS
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.axes import Array
 from weightsharing.model.tasks import Task
@@ -27,7 +28,7 @@ def is_sign_symmetric(task: Task, architecture: Architecture) -> bool:
     So for RNNs with an odd activation on tasks of one parity. A DNN can change the sign of each of its
     matrices, and does not order.
     """
-    odd = architecture.activation != "relu"
+    odd = ACTIVATIONS[architecture.activation].odd
     return odd and architecture.kind == "rnn" and has_one_parity(task)
 
 

@@ -1,0 +1,68 @@
+"""A condition: a task learned by one network at one temperature. The theory needs no more (THEORY 3)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from weightsharing.model.architecture import LARGEST_INTEGRAL, Architecture
+from weightsharing.model.record import Positive, Record, Times
+from weightsharing.model.tasks import AnyTask, SequenceTask, SinusoidTask
+
+
+class Condition(Record):
+    """A task, a network and the temperature kappa / N of the posterior.
+
+    A family of tasks is one condition as well. Its files have an axis "set", and each of its members is
+    solved, trained and measured by itself. Read from ``run.yaml``, a condition ignores the sampler.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    architecture: Architecture
+    kappa: Positive
+    task: Annotated[AnyTask, Field(discriminator="kind")]
+
+    @property
+    def members(self) -> tuple[Self, ...]:
+        """The conditions of single tasks: this one itself, or one for each set of a family."""
+        if not isinstance(self.task, SequenceTask):
+            return (self,)
+        members = zip(self.member_names, self.task.sets, strict=True)
+        return tuple(self.member(f"{self.id} {name}", times) for name, times in members)
+
+    def member(self, name: str, times: Times) -> Self:
+        """The member of a family that is supervised at ``times``."""
+        assert isinstance(self.task, SequenceTask)
+        task = SinusoidTask(period=self.task.period, supervised=times)
+        return self.model_copy(update={"id": name, "task": task})
+
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """The sets of a family as words, such as "2-4-5"; empty if the condition is not a family."""
+        if not isinstance(self.task, SequenceTask):
+            return ()
+        return tuple("-".join(map(str, times)) for times in self.task.sets)
+
+    @property
+    def has_theory(self) -> bool:
+        """Whether the kernel theory can be solved: the network is linear, or T P small enough."""
+        size = self.architecture.steps * self.task.patterns
+        return self.architecture.activation == "linear" or size <= LARGEST_INTEGRAL
+
+    @property
+    def theory_key(self) -> str:
+        """All that the theory depends on. Conditions of the same key share one theory."""
+        return self.model_dump_json(include={"architecture", "kappa", "task"})
+
+    @model_validator(mode="after")
+    def _supervised_times_exist(self) -> Self:
+        for chosen in self.task.sets if isinstance(self.task, SinusoidTask | SequenceTask) else ():
+            if max(chosen) > self.architecture.steps or len(set(chosen)) < len(chosen):
+                raise ValueError(
+                    f"task.supervised: got {list(chosen)}, want different output times from 1 to T = "
+                    f"{self.architecture.steps}"
+                )
+        return self
