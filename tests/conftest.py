@@ -17,7 +17,8 @@ from scipy import stats
 
 from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array
-from weightsharing.model.tasks import EndpointTask, Task, make_task, sinusoid_task
+from weightsharing.model.task import Task
+from weightsharing.model.tasks import EndpointTask, make_task, sinusoid_task
 from weightsharing.sampling.run import Device, Run
 from weightsharing.sampling.settings import (
     ExactSettings,

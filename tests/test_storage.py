@@ -14,7 +14,8 @@ from conftest import endpoint_run
 from weightsharing import files as storage
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.files import read_dataset, read_record, read_tasks, task_dataset, write_dataset
-from weightsharing.model.tasks import Task, make_task
+from weightsharing.model.task import Task
+from weightsharing.model.tasks import make_task
 from weightsharing.sampling.run import Run
 from weightsharing.theory.scan import Transition
 

@@ -15,7 +15,8 @@ from conftest import KAPPA, assert_z, exact_run
 from weightsharing.cli import main
 from weightsharing.errors import FileError
 from weightsharing.model.axes import kernel_matrix
-from weightsharing.model.tasks import EndpointTask, FileTask, file_task, make_task
+from weightsharing.model.task_file import file_task
+from weightsharing.model.tasks import EndpointTask, FileTask, make_task
 from weightsharing.theory.linear import action, linear_problem
 from weightsharing.theory.transition import critical_signal
 

@@ -28,7 +28,7 @@ from weightsharing import __version__
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.model.axes import OUTPUT_AXES
 from weightsharing.model.record import Record, explain
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 

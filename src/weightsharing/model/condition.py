@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from weightsharing.model.architecture import LARGEST_INTEGRAL, Architecture
 from weightsharing.model.record import Positive, Record, Times
+from weightsharing.model.task import Task
 from weightsharing.model.tasks import AnyTask, SequenceTask, SinusoidTask
 
 
@@ -45,6 +46,16 @@ class Condition(Record):
         if not isinstance(self.task, SequenceTask):
             return ()
         return tuple("-".join(map(str, times)) for times in self.task.sets)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The arrays of each member's task. Raises FileError if a user's file does not fit."""
+        specs = (member.task for member in self.members)
+        return tuple(
+            spec.make(self.architecture.steps)
+            for spec in specs
+            if not isinstance(spec, SequenceTask)
+        )
 
     @property
     def has_theory(self) -> bool:

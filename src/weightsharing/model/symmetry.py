@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from weightsharing.model.activations import ACTIVATIONS
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.axes import Array
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 
 
 def has_one_parity(task: Task) -> bool:

@@ -1,0 +1,56 @@
+"""The arrays of a task: inputs, targets and the times that are trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightsharing.model.axes import Array
+
+
+@dataclass(frozen=True)
+class Task:
+    """Inputs and targets.
+
+    inputs: x_p^t, shape (pattern, time, feature), hidden times 0..T-1.
+    targets: y_p^t, shape (pattern, output_time), output times 1..T; NaN where there is none. Output
+        time t reads hidden step t - 1, so column k of ``targets`` belongs to column k of ``inputs``.
+    supervised: which targets are trained on, same shape as ``targets``.
+    """
+
+    inputs: Array
+    targets: Array
+    supervised: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if self.inputs.ndim != 3:
+            raise ValueError(
+                f"task inputs: shape {self.inputs.shape}, want (pattern, time, feature)"
+            )
+        for name, array in (("targets", self.targets), ("supervised", self.supervised)):
+            if array.shape != self.inputs.shape[:2]:
+                raise ValueError(
+                    f"task {name}: shape {array.shape}, want {self.inputs.shape[:2]} as the inputs have"
+                )
+        if not np.isfinite(self.inputs).all():
+            raise ValueError("task inputs: not all finite")
+        if not np.isfinite(self.targets[self.supervised]).all():
+            raise ValueError("task targets: NaN or infinite at a supervised time")
+
+    @property
+    def patterns(self) -> int:
+        """Number of patterns P."""
+        return int(self.inputs.shape[0])
+
+    @property
+    def steps(self) -> int:
+        """Number of hidden steps T."""
+        return int(self.inputs.shape[1])
+
+
+def label_kernels(task: Task) -> tuple[Array, Array]:
+    """Y_00^(tt') = y_0^t y_0^t' and Y_pp'^(TT) = y_p^T y_p'^T; 0 where nothing is supervised."""
+    labels = np.where(task.supervised, task.targets, 0.0)
+    return np.outer(labels[0], labels[0]), np.outer(labels[:, -1], labels[:, -1])

@@ -1,0 +1,84 @@
+"""Tasks of a user's own: a NetCDF file of inputs and targets."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from weightsharing.errors import FileError
+from weightsharing.model.axes import OUTPUT_AXES, Array
+from weightsharing.model.task import Task
+
+
+def file_task(path: Path, patterns: int, steps: int) -> Task:
+    """The task in a NetCDF file, with P = ``patterns`` and T = ``steps``.
+
+    The file has these variables, with their axes in any order:
+
+    - inputs x_p^t, (pattern, time, feature), t = 0..T-1;
+    - targets y_p^t, (pattern, output_time), t = 1..T, NaN where there is none;
+    - supervised, (pattern, output_time), 1 at targets to train on and 0 elsewhere; all if it is left out.
+
+    Generalisation is measured if all patterns have targets at all times from t = 2 on.
+
+    Raises FileError, naming the file, if it cannot be read or lacks a variable or an axis, if its sizes
+    or times are not those of the run, if all inputs vanish, or if a number is not finite.
+    """
+    try:
+        content = io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        # A variable with units of time must stay a number.
+        with xr.open_dataset(content, decode_times=False) as opened:
+            data = opened.load()
+    # The errors of damaged files have no common base.
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise FileError(f"{path}: damaged, or not NetCDF: {reason}") from error
+    try:
+        inputs = _array(data, "inputs", (patterns, steps, None), ("pattern", "time", "feature"))
+        targets = _array(data, "targets", (patterns, steps), OUTPUT_AXES)
+        supervised = ~np.isnan(targets)
+        if "supervised" in data:
+            chosen = _array(data, "supervised", targets.shape, OUTPUT_AXES)
+            if not np.isin(chosen, (0, 1)).all():
+                raise ValueError("supervised: want 0 and 1 only")
+            supervised = chosen == 1
+        if not supervised.any():
+            raise ValueError("no target is trained on")
+        if not inputs.any():
+            raise ValueError("inputs: all zero")
+        return Task(inputs, targets, supervised)
+    except ValueError as error:
+        raise FileError(f"{path}: {error}") from error
+
+
+def _array(
+    data: xr.Dataset, name: str, shape: tuple[int | None, ...], axes: tuple[str, ...]
+) -> Array:
+    """A variable of a file with these axes, as float64. Raises ValueError if axes or sizes differ.
+
+    shape: the size of each axis, None where any size is allowed.
+    """
+    if name not in data:
+        raise ValueError(f"has no variable {name!r}")
+    variable = data[name]
+    if set(variable.dims) != set(axes):
+        raise ValueError(f"{name}: axes {list(variable.dims)}, want {list(axes)}")
+    for axis, size in zip(axes, shape, strict=True):
+        if size is not None and variable.sizes[axis] != size:
+            raise ValueError(
+                f"{name}: {variable.sizes[axis]} along {axis!r}, but the run has {size}"
+            )
+    for axis, first in (("time", 0), ("output_time", 1)):
+        if axis in variable.coords:
+            wanted = np.arange(first, first + variable.sizes[axis])
+            if not np.array_equal(variable.coords[axis], wanted):
+                raise ValueError(f"{name}: {axis!r} must count from {first}, or not be labelled")
+    if variable.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: not real numbers")
+    return variable.transpose(*axes).to_numpy().astype(np.float64)
