@@ -1,8 +1,8 @@
-"""Reading and writing NetCDF and YAML files: atomic, attributed, with damage named.
+"""The only reader and writer of results: NetCDF data and YAML records, atomic, sealed, attributed.
 
-Files are written under a temporary name and renamed, so a killed job leaves no half file. Each carries
-the SHA-256 of its content, which is checked before anything else is read: NetCDF as a last line, which
-HDF5 ignores, YAML as a comment in its first line.
+A file is written under a temporary name and renamed: a killed job leaves no half file. Each file carries
+the SHA-256 of its content, which is checked before anything else is read. In NetCDF it is a last line,
+which HDF5 ignores, in YAML a comment in the first line. A NetCDF file names its content and its run.
 """
 
 from __future__ import annotations
@@ -27,30 +27,36 @@ from pydantic import ValidationError
 from weightsharing import __version__
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.model.axes import OUTPUT_AXES
-from weightsharing.model.record import Record, explain
+from weightsharing.model.condition import Condition
+from weightsharing.model.record import Record, explain, shortened
 from weightsharing.model.task import Task
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
-# Where a joined dataset says which of its variables are the attributes of its members.
+# The attribute of a joined dataset that lists which variables were attributes of its members.
 _ATTRIBUTES = "member_attributes"
 _NETCDF_SEAL = b"\nsha256 "
 _YAML_SEAL = "# sha256 "
+# Runs that differ in their sampler alone share these.
+_SHARED = ("task", "theory")
+
+
+# --- writing ----------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without error.
+    """A temporary path beside ``path`` that takes its place if the block ends without error.
 
-    Raises FileError, naming ``path``, where the system does not let it be written: the disk is full, or
-    the folder read-only. Then, and after any other error, ``path`` is as it was before.
+    After an error ``path`` is as it was before. Raises FileError, naming ``path``, if the system refuses
+    to write it, for example on a full disk or in a read-only folder.
     """
     writer = f"{platform.node()}-{os.getpid()}"
     temporary = path.with_name(f".{path.name}.{writer}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in _abandoned(path):
-            left.unlink(missing_ok=True)
+        for leftover in _abandoned(path):
+            leftover.unlink(missing_ok=True)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -58,21 +64,21 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise FileError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        # Has not been made where the folder is read-only.
+        # In a read-only folder there is no temporary file.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def _abandoned(path: Path) -> Iterator[Path]:
-    """Temporary files of ``path`` whose writers were killed, on this machine."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part{glob.escape(path.suffix)}"):
-        writer = left.name.removeprefix(f".{path.name}.").removesuffix(f".part{path.suffix}")
+    """Temporary files of ``path`` whose writers, on this machine, were killed."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part{glob.escape(path.suffix)}"):
+        writer = leftover.name.removeprefix(f".{path.name}.").removesuffix(f".part{path.suffix}")
         machine, _, process = writer.rpartition("-")
-        if machine == platform.node() and process.isdecimal() and not _runs(int(process)):
-            yield left
+        if machine == platform.node() and process.isdecimal() and not _is_running(int(process)):
+            yield leftover
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     """Whether there is a process of this number."""
     try:
         os.kill(process, 0)
@@ -83,10 +89,42 @@ def _runs(process: int) -> bool:
     return True
 
 
-def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
-    """A record from a resolved YAML file. Raises FileError or ConfigError, naming the file.
+def write_record(record: Record, path: Path) -> None:
+    """Write a record as sealed YAML."""
+    text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False)
+    with replacing(path) as temporary:
+        temporary.write_text(f"{_YAML_SEAL}{_sha256(text.encode())}\n{text}")
 
-    A file without a first line of SHA-256 is taken to be written by hand.
+
+def write_dataset(dataset: xr.Dataset, path: Path, content: str, record: Record) -> None:
+    """Write sealed NetCDF with its content, run, package version and git commit as attributes."""
+    attributes = {
+        "content": content,
+        "run": record.model_dump_json(),
+        "weightsharing_version": __version__,
+        "git_commit": git_commit(),
+    }
+    # In memory first: HDF5 crashes on a full disk.
+    stored = dataset.assign_attrs(dataset.attrs | attributes).to_netcdf(engine="h5netcdf")
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(stored)
+        file.write(_NETCDF_SEAL + f"{_sha256(stored)}\n".encode())
+
+
+def write_members(
+    members: Sequence[xr.Dataset], path: Path, content: str, condition: Condition
+) -> None:
+    """Write the datasets of a condition's members to one file."""
+    write_dataset(join(members, condition.member_names), path, content, condition)
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
+    """A record from a YAML file. Raises FileError or ConfigError, naming the file.
+
+    A file without a seal counts as written by hand.
     """
     try:
         text = path.read_text()
@@ -94,7 +132,7 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
         if first.startswith(_YAML_SEAL) and first != f"{_YAML_SEAL}{_sha256(rest.encode())}":
             raise FileError(
                 f"{path}: damaged or edited since it was written; delete it and run again, "
-                "or its first line if the edit is meant"
+                "or delete its first line if you meant the edit"
             )
         settings = yaml.safe_load(text)
         return kind.model_validate_json(json.dumps(settings, default=str))
@@ -106,34 +144,12 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
         raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error))) from error
 
 
-def write_record(record: Record, path: Path) -> None:
-    """Write a record as YAML."""
-    text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False)
-    with replacing(path) as temporary:
-        temporary.write_text(f"{_YAML_SEAL}{_sha256(text.encode())}\n{text}")
+def read_dataset(path: Path, content: str, condition: Condition | None = None) -> xr.Dataset:
+    """A NetCDF file, in memory.
 
-
-def _sha256(content: bytes | memoryview) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def write_dataset(dataset: xr.Dataset, path: Path, content: str, record: Record) -> None:
-    """Write NetCDF with its provenance: content, resolved run, package version, git commit."""
-    attributes = {
-        "content": content,
-        "run": record.model_dump_json(),
-        "weightsharing_version": __version__,
-        "git_commit": git_commit(),
-    }
-    # In memory first: HDF5 crashes where the disk is full.
-    stored = dataset.assign_attrs(dataset.attrs | attributes).to_netcdf(engine="h5netcdf")
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(stored)
-        file.write(_NETCDF_SEAL + f"{_sha256(stored)}\n".encode())
-
-
-def read_dataset(path: Path, content: str) -> xr.Dataset:
-    """Read NetCDF into memory. Raises FileError if it is missing, damaged or of another content."""
+    Raises FileError if the file is missing, damaged, of another content, or of another condition than a
+    given one. All samplers share a task or a theory; anything else belongs to one run.
+    """
     try:
         stored = path.read_bytes()
     except FileNotFoundError as error:
@@ -145,16 +161,57 @@ def read_dataset(path: Path, content: str) -> xr.Dataset:
         raise FileError(f"{path}: damaged, or not written by this program; delete it and run again")
     with xr.open_dataset(io.BytesIO(whole), engine="h5netcdf") as opened:
         dataset = opened.load()
-    found = dataset.attrs.get("content", "nothing known")
-    if found != content:
-        raise FileError(f"{path}: holds {found}, not {content}")
+    stored_content = dataset.attrs.get("content", "nothing known")
+    if stored_content != content:
+        raise FileError(f"{path}: holds {stored_content}, not {content}")
+    if condition is not None:
+        _refuse_other_run(path, dataset, condition, content)
     return dataset
 
 
-def join(datasets: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset:
-    """The datasets of a run's members as one, along the axis "set"; without names, the only one as it is.
+def _refuse_other_run(path: Path, dataset: xr.Dataset, condition: Condition, content: str) -> None:
+    wanted = condition.model_dump(mode="json")
+    stored = json.loads(dataset.attrs["run"])
+    keys = ("architecture", "kappa", "task") if content in _SHARED else tuple(wanted)
+    for key in keys:
+        if stored.get(key) != wanted[key]:
+            raise FileError(
+                f"{path}: {content} of another run, with {key} = {shortened(stored.get(key))}; "
+                f"{condition.id} has {shortened(wanted[key])}"
+            )
 
-    Attributes become variables of the same name. Axes "point" are padded to the longest by NaN.
+
+def read_members(path: Path, content: str, condition: Condition | None = None) -> list[xr.Dataset]:
+    """The datasets of a condition's members. Raises FileError as ``read_dataset`` does."""
+    return split(read_dataset(path, content, condition))
+
+
+def read_tasks(path: Path, condition: Condition | None = None) -> list[Task]:
+    """The tasks of a condition's members. Raises FileError if the file is damaged or inconsistent."""
+    try:
+        return [
+            Task(
+                inputs=member["inputs"].to_numpy(),
+                targets=member["targets"].to_numpy(),
+                supervised=member["supervised"].to_numpy().astype(bool),
+            )
+            for member in read_members(path, "task", condition)
+        ]
+    except (KeyError, ValueError) as error:
+        raise FileError(f"{path}: {error}") from error
+
+
+def _sha256(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+# --- datasets ---------------------------------------------------------------------------------------
+
+
+def join(datasets: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset:
+    """The datasets of a family's members as one, along the axis "set"; without names, the only one.
+
+    Attributes become variables of the same name. The axis "point" is padded to the longest by NaN.
     """
     if not names:
         (dataset,) = datasets
@@ -175,7 +232,7 @@ def join(datasets: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset:
 
 
 def split(dataset: xr.Dataset) -> list[xr.Dataset]:
-    """The datasets of a run's members: the inverse of ``join``."""
+    """The datasets of a family's members: the inverse of ``join``."""
     if "set" not in dataset.sizes:
         return [dataset]
     common = dict(dataset.attrs)
@@ -183,9 +240,9 @@ def split(dataset: xr.Dataset) -> list[xr.Dataset]:
     members = []
     for index in range(dataset.sizes["set"]):
         member = dataset.isel(set=index, drop=True)
-        own = {name: member[name].item() for name in attributes}
+        values = {name: member[name].item() for name in attributes}
         member = member.drop_vars(attributes)
-        member.attrs = common | own
+        member.attrs = common | values
         if "point" in member.sizes:
             member = member.isel(point=np.flatnonzero(np.isfinite(member["action"])))
         members.append(member)
@@ -194,46 +251,26 @@ def split(dataset: xr.Dataset) -> list[xr.Dataset]:
 
 def task_dataset(task: Task) -> xr.Dataset:
     """A task as a dataset of named axes."""
-    steps = task.steps
     return xr.Dataset(
         {
             "inputs": (("pattern", "time", "feature"), task.inputs),
             "targets": (OUTPUT_AXES, task.targets),
             "supervised": (OUTPUT_AXES, task.supervised.astype(np.int8)),
         },
-        coords={"time": np.arange(steps), "output_time": np.arange(1, steps + 1)},
+        coords={"time": np.arange(task.steps), "output_time": np.arange(1, task.steps + 1)},
     )
 
 
-def read_tasks(path: Path) -> list[Task]:
-    """The tasks of a run's members. Raises FileError if the file is damaged or inconsistent."""
-    try:
-        return [
-            Task(
-                inputs=member["inputs"].to_numpy(),
-                targets=member["targets"].to_numpy(),
-                supervised=member["supervised"].to_numpy().astype(bool),
-            )
-            for member in split(read_dataset(path, "task"))
-        ]
-    except (KeyError, ValueError) as error:
-        raise FileError(f"{path}: {error}") from error
+# --- origin -----------------------------------------------------------------------------------------
 
 
 def git_commit() -> str:
-    """The commit of the source tree, with a + if it has changes, or "unknown"."""
+    """The commit of the source tree, with a + if the tree has changes; "unknown" without git."""
+    # Jobs that end together must not block each other, and a killed job must not leave a lock.
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch"]
     try:
-        # Without locks: jobs that end at the same time must not get into each other's way, and one that
-        # is killed must not leave the index locked.
         status = subprocess.run(
-            [
-                "git",
-                "--no-optional-locks",
-                "status",
-                "--porcelain=v2",
-                "--branch",
-                "--untracked-files=no",
-            ],
+            [*command, "--untracked-files=no"],
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,

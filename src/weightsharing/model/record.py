@@ -34,6 +34,12 @@ def derived_seed(root: int, name: str) -> int:
 UNION_TAGS = {"sgld", "kinetic"}
 
 
+def shortened(value: object) -> str:
+    """A value as JSON of at most 60 characters."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def explain(error: ValidationError) -> list[str]:
     """One line for each fault: the key, what it got and what is allowed."""
     lines = []
@@ -61,7 +67,7 @@ def explain(error: ValidationError) -> list[str]:
             got = json.dumps(said["tag"])
             lines.append(f"{key}.{tag}: got {got}; must be one of {said['expected_tags']}")
         else:
-            got = json.dumps(fault["input"], default=str)
-            got = got if len(got) <= 60 else got[:57] + "..."
-            lines.append(f"{key}: got {got}; {message[0].lower()}{message[1:]}")
+            lines.append(
+                f"{key}: got {shortened(fault['input'])}; {message[0].lower()}{message[1:]}"
+            )
     return lines

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 from conftest import endpoint_run
 
-from weightsharing import files as storage
+from weightsharing import files
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.files import read_dataset, read_record, read_tasks, task_dataset, write_dataset
 from weightsharing.model.task import Task
@@ -42,7 +42,7 @@ def test_provenance_is_kept(written: Path) -> None:
 
 
 def test_run_round_trip(tmp_path: Path) -> None:
-    storage.write_record(endpoint_run(2.0), tmp_path / "run.yaml")
+    files.write_record(endpoint_run(2.0), tmp_path / "run.yaml")
     assert read_record(tmp_path / "run.yaml", Run) == endpoint_run(2.0)
     with pytest.raises(ConfigError, match=r"run\.yaml: task: unknown key"):
         read_record(tmp_path / "run.yaml", Transition)
@@ -74,6 +74,19 @@ def test_file_of_another_content_is_named(written: Path) -> None:
         read_dataset(written, "samples")
 
 
+def test_files_of_another_run_are_refused(written: Path, tmp_path: Path) -> None:
+    run = endpoint_run(2.0)
+    other = run.model_copy(update={"seed": run.seed + 1})
+    # A task belongs to all samplers and seeds, samples to one run.
+    assert len(read_tasks(written, other)) == 1
+    with pytest.raises(FileError, match=r"task of another run, with kappa = 0.1; .* has 0.2"):
+        read_tasks(written, run.model_copy(update={"kappa": 0.2}))
+    write_dataset(xr.Dataset(), tmp_path / "samples.nc", "samples", run)
+    assert read_dataset(tmp_path / "samples.nc", "samples", run).attrs["content"] == "samples"
+    with pytest.raises(FileError, match=f"samples of another run, with seed = {run.seed}"):
+        read_dataset(tmp_path / "samples.nc", "samples", other)
+
+
 def test_inconsistent_task_is_named(tmp_path: Path) -> None:
     run = endpoint_run(2.0)
     dataset = task_dataset(make_task(run.task, 4))
@@ -101,7 +114,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
     path.write_text("old")
 
     def write_and_fail() -> None:
-        with storage.replacing(path) as temporary:
+        with files.replacing(path) as temporary:
             temporary.write_text("half")
             raise RuntimeError
 
@@ -120,16 +133,16 @@ def test_commit_is_read_without_a_lock(tmp_path: Path, monkeypatch: pytest.Monke
             command, cwd=tmp_path, check=True, capture_output=True, text=True
         ).stdout
 
-    monkeypatch.setattr(storage, "__file__", str(tmp_path / "storage.py"))
-    assert storage.git_commit() == "unknown"
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "source.py"))
+    assert files.git_commit() == "unknown"
     git("init")
-    (tmp_path / "storage.py").touch()
-    git("add", "storage.py")
+    (tmp_path / "source.py").touch()
+    git("add", "source.py")
     git("commit", "-m", "first")
-    os.utime(tmp_path / "storage.py", (1, 1))
+    os.utime(tmp_path / "source.py", (1, 1))
     index = tmp_path / ".git" / "index"
     before = index.stat().st_mtime_ns, index.read_bytes()
-    assert storage.git_commit() == git("rev-parse", "HEAD")[:12]
+    assert files.git_commit() == git("rev-parse", "HEAD")[:12]
     assert (index.stat().st_mtime_ns, index.read_bytes()) == before
-    (tmp_path / "storage.py").write_text("changed")
-    assert storage.git_commit() == git("rev-parse", "HEAD")[:12] + "+"
+    (tmp_path / "source.py").write_text("changed")
+    assert files.git_commit() == git("rev-parse", "HEAD")[:12] + "+"
