@@ -1,8 +1,8 @@
-"""Errors a user can cause or mend. The command line prints each as one line and exits with 1."""
+"""Errors that a user can cause or mend. The command line prints each as one line and exits with 1."""
 
 
 class UserError(Exception):
-    """Base class: the message says what is wrong, what was found and what to do."""
+    """Base class. The message names the fault, the value and the remedy."""
 
 
 class ConfigError(UserError):

@@ -9,7 +9,7 @@ from pydantic import Field
 from weightsharing.model.activations import ActivationName
 from weightsharing.model.record import Positive, Record
 
-# Largest dimension T P of the single-neuron integral of the nonlinear theory: beyond it the importance
+# Largest dimension T P of the single-neuron integral of the nonlinear theory. Beyond it the importance
 # weights degenerate.
 LARGEST_INTEGRAL = 20
 Kind = Literal["rnn", "dnn"]
@@ -47,9 +47,9 @@ class Architecture(Record):
 def prior_curvature(architecture: Architecture, kappa: float) -> float:
     """Largest curvature of a linear network's energy at the prior, in units of the prior variances.
 
-    1 + (T + 1) v u w^(T-1) / kappa for one unit input at t = 0 read out at T: each of U, v and the
-    T - 1 factors W adds v u w^(T-1) / kappa, and 1 is weight decay (THEORY 2). Training raises the
-    kernel and with it the curvature, so this bounds the step size from above only.
+    1 + (T + 1) v u w^(T-1) / kappa for one unit input at t = 0 read out at T (THEORY 2). Each of U, v and
+    the T - 1 factors W adds v u w^(T-1) / kappa; weight decay adds 1. Training raises the curvature:
+    this only bounds the step size from above.
     """
     prior, steps = architecture.prior, architecture.steps
     return 1.0 + (steps + 1) * prior.v * prior.u * prior.w ** (steps - 1) / kappa

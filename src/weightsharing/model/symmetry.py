@@ -1,4 +1,4 @@
-"""The sign symmetry W -> -W, the order parameter, and the branch that is compared (THEORY 4)."""
+"""The sign symmetry W -> -W, the order parameter, and the branch m > 0 (THEORY 4)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def has_one_parity(task: Task) -> bool:
 def is_sign_symmetric(task: Task, architecture: Architecture) -> bool:
     """Whether W -> -W is a symmetry of the posterior under which m changes sign (THEORY 4).
 
-    So for RNNs with an odd activation on tasks of one parity. A DNN can change the sign of each of its
-    matrices, and does not order.
+    It is for RNNs with an odd activation on tasks of one parity. A DNN can change the sign of each of its
+    matrices by itself, and does not order.
     """
     odd = ACTIVATIONS[architecture.activation].odd
     return odd and architecture.kind == "rnn" and has_one_parity(task)
@@ -35,7 +35,7 @@ def is_sign_symmetric(task: Task, architecture: Architecture) -> bool:
 def label_direction(task: Task) -> Array:
     """Unit vector over patterns along the labels of the last supervised time, shape (pattern,).
 
-    Uniform if there are no labels or they vanish. The order parameter is the kernel along it.
+    It is uniform if there are no labels or all vanish. The order parameter is the kernel along it.
     """
     times = np.flatnonzero(task.supervised.any(axis=0))
     labels = np.zeros(task.patterns)
@@ -49,8 +49,8 @@ def label_direction(task: Task) -> Array:
 def order_parameter(kernel: NDArray[np.floating], direction: Array) -> Array:
     """m = sum_pp' e_p H^(T-1,T-2)_pp' e_p', temporal coherence along the labels (THEORY 5).
 
-    kernel: (..., pattern, pattern_, time, time_), direction e: (pattern,). Returns shape (...). For
-    one pattern it is H^(T-1,T-2) itself.
+    kernel: (..., pattern, pattern_, time, time_), direction e: (pattern,). Returns shape (...). With
+    one pattern m is H^(T-1,T-2) itself.
     """
     return np.asarray(
         np.einsum("p,...pq,q->...", direction, kernel[..., -1, -2], direction), dtype=np.float64
@@ -75,7 +75,7 @@ def reflect_kernel(kernel: NDArray[np.floating], sign: Array) -> NDArray[np.floa
 def reflect_outputs(outputs: NDArray[np.floating], sign: Array, task: Task) -> NDArray[np.floating]:
     """f^t -> (-1)^(t-t_S) f^t wherever ``sign`` is negative, (..., pattern, output_time).
 
-    What is supervised, at times of the parity of t_S, stays as it is: v takes the sign that it needs.
+    Supervised outputs, at times of the parity of t_S, stay as they are: v changes its sign where needed.
     """
     supervised = np.flatnonzero(task.supervised.any(axis=0))
     parity = (-1.0) ** (np.arange(task.steps) - (supervised[-1] if supervised.size else 0))
@@ -85,10 +85,10 @@ def reflect_outputs(outputs: NDArray[np.floating], sign: Array, task: Task) -> N
 def mix_outputs(
     outputs: NDArray[np.floating], task: Task, architecture: Architecture
 ) -> NDArray[np.floating]:
-    """Outputs averaged over both branches, (..., pattern, output_time): the posterior's own mean.
+    """Outputs averaged over both branches, (..., pattern, output_time): the mean of the posterior.
 
-    Where W -> -W is a symmetry both are equally probable, and the outputs at times of the parity that is
-    not supervised average to 0.
+    If W -> -W is a symmetry, both branches are equally probable. Outputs at times of the other parity than
+    the supervised ones then average to 0.
     """
     if not is_sign_symmetric(task, architecture):
         return outputs
@@ -99,7 +99,7 @@ def mix_outputs(
 def to_positive_branch(kernel: NDArray[np.floating], direction: Array) -> NDArray[np.floating]:
     """The kernel or its image under W -> -W, whichever has a positive order parameter.
 
-    For a task with the sign symmetry both are equally probable, so the result is a draw of the
-    posterior restricted to m > 0.
+    With the sign symmetry both are equally probable: the result is a draw of the posterior restricted to
+    m > 0.
     """
     return reflect_kernel(kernel, branch(kernel, direction))
