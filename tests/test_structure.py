@@ -116,7 +116,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / PACKAGE
     folder.mkdir()
     sources = {
-        "__init__": "",
+        "__init__": "ANY = 1\n",
         "lowest": LOWEST,
         "middle": MIDDLE,
         "top": TOP,
@@ -145,6 +145,7 @@ def hashed(target: str) -> str:
     ("top", "min(x, LIMIT)", "max(x, LIMIT)", {"top", "top:used", "top:helper"}),
     ("top", "return apart", "return 2 * apart", {"top"}),
     ("other", "1", "2", {"top"}),
+    ("__init__", "ANY = 1", "ANY = 2", set()),
 ])  # fmt: skip
 def test_the_code_hash_follows_behaviour_and_nothing_else(
     package: Path, module: str, before: str, after: str, changed: set[str]

@@ -67,12 +67,15 @@ def _imports(tree: ast.Module) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom):
             if node.level or not node.module:
                 raise ValueError(f"imports must be absolute: {ast.unparse(node)}")
-            # "from package import name" imports a module if there is one of that name.
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return frozenset(
-        name for name in names if name.split(".")[0] == PACKAGE and path_of(name).exists()
-    )
+            # "from package import module" needs that module alone, not all that the package offers.
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            names.update(name if _is_module(name) else node.module for name in inside)
+    return frozenset(name for name in names if _is_module(name))
+
+
+def _is_module(name: str) -> bool:
+    """Whether this is a module of the package."""
+    return name.split(".")[0] == PACKAGE and path_of(name).exists()
 
 
 @cache

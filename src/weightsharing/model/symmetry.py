@@ -87,8 +87,8 @@ def mix_outputs(
 ) -> NDArray[np.floating]:
     """Outputs averaged over both branches, (..., pattern, output_time): the mean of the posterior.
 
-    If W -> -W is a symmetry, both branches are equally probable. Outputs at times of the other parity than
-    the supervised ones then average to 0.
+    If W -> -W is a symmetry, both branches are equally probable. Outputs at times of the other parity
+    than the supervised ones then average to 0.
     """
     if not is_sign_symmetric(task, architecture):
         return outputs
