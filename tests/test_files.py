@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 from conftest import endpoint_run
 
-from weightsharing import files
+from weightsharing import files, origin
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.files import read_dataset, read_record, read_tasks, task_dataset, write_dataset
 from weightsharing.model.task import Task
@@ -133,8 +133,8 @@ def test_commit_is_read_without_a_lock(tmp_path: Path, monkeypatch: pytest.Monke
             command, cwd=tmp_path, check=True, capture_output=True, text=True
         ).stdout
 
-    monkeypatch.setattr(files, "__file__", str(tmp_path / "source.py"))
-    assert files.git_commit() == "unknown"
+    monkeypatch.setattr(origin, "__file__", str(tmp_path / "source.py"))
+    assert origin.git_commit() == "unknown"
     git("init")
     (tmp_path / "source.py").touch()
     git("add", "source.py")
@@ -142,7 +142,7 @@ def test_commit_is_read_without_a_lock(tmp_path: Path, monkeypatch: pytest.Monke
     os.utime(tmp_path / "source.py", (1, 1))
     index = tmp_path / ".git" / "index"
     before = index.stat().st_mtime_ns, index.read_bytes()
-    assert files.git_commit() == git("rev-parse", "HEAD")[:12]
+    assert origin.git_commit() == git("rev-parse", "HEAD")[:12]
     assert (index.stat().st_mtime_ns, index.read_bytes()) == before
     (tmp_path / "source.py").write_text("changed")
-    assert files.git_commit() == git("rev-parse", "HEAD")[:12] + "+"
+    assert origin.git_commit() == git("rev-parse", "HEAD")[:12] + "+"

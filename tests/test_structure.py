@@ -22,7 +22,7 @@ PACKAGE = "weightsharing"
 # Bottom to top: a module imports only from its own layer or from layers before it. theory and
 # sampling share a height and must not know of each other; what they share lies below.
 LAYERS: list[set[str]] = [
-    {"weightsharing", "errors", "code"},
+    {"weightsharing", "errors", "code", "origin"},
     {"model"},
     {"files"},
     {"theory", "sampling"},

@@ -14,7 +14,6 @@ import io
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -24,12 +23,13 @@ import xarray as xr
 import yaml
 from pydantic import ValidationError
 
-from weightsharing import __version__
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.model.axes import OUTPUT_AXES
 from weightsharing.model.condition import Condition
 from weightsharing.model.record import Record, explain, shortened
 from weightsharing.model.task import Task
+from weightsharing.origin import VERSION
+from weightsharing.origin import git_commit as git_commit
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -101,7 +101,7 @@ def write_dataset(dataset: xr.Dataset, path: Path, content: str, record: Record)
     attributes = {
         "content": content,
         "run": record.model_dump_json(),
-        "weightsharing_version": __version__,
+        "weightsharing_version": VERSION,
         "git_commit": git_commit(),
     }
     # In memory first: HDF5 crashes on a full disk.
@@ -259,25 +259,3 @@ def task_dataset(task: Task) -> xr.Dataset:
         },
         coords={"time": np.arange(task.steps), "output_time": np.arange(1, task.steps + 1)},
     )
-
-
-# --- origin -----------------------------------------------------------------------------------------
-
-
-def git_commit() -> str:
-    """The commit of the source tree, with a + if the tree has changes; "unknown" without git."""
-    # Jobs that end together must not block each other, and a killed job must not leave a lock.
-    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch"]
-    try:
-        status = subprocess.run(
-            [*command, "--untracked-files=no"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.splitlines()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    (commit,) = (line.split()[2] for line in status if line.startswith("# branch.oid"))
-    changed = any(not line.startswith("#") for line in status)
-    return commit[:12] + ("+" if changed else "")
