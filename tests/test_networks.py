@@ -10,12 +10,18 @@ import pytest
 import torch
 
 from weightsharing.model import network as networks
-from weightsharing.model.architecture import Activation, Architecture, Kind
+from weightsharing.model.activations import (
+    ACTIVATIONS,
+    ActivationName,
+    scalar_phi,
+    scalar_slope,
+)
+from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.network import Weights
 
 KINDS: tuple[Kind, ...] = ("rnn", "dnn")
 # Written out once more, with the standard library.
-ACTIVATIONS: dict[Activation, Callable[[float], float]] = {
+FORMULAS: dict[ActivationName, Callable[[float], float]] = {
     "linear": lambda x: x,
     "erf": lambda x: math.erf(math.sqrt(math.pi) / 2 * x),
     "tanh": math.tanh,
@@ -45,14 +51,14 @@ def random_inputs(seed: int = 1) -> torch.Tensor:
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 def test_forward_pass_kernel_and_output_match_plain_loops(
-    kind: Kind, activation: Activation
+    kind: Kind, activation: ActivationName
 ) -> None:
     architecture = Architecture(kind=kind, steps=STEPS, activation=activation)
     weights, inputs = random_weights(architecture), random_inputs()
     activities = networks.forward(weights, inputs, architecture)
     outputs = networks.outputs(weights, activities)
     kernel = networks.kernel(activities.pre)
-    phi = np.vectorize(ACTIVATIONS[activation])
+    phi = np.vectorize(FORMULAS[activation])
     for chain in range(CHAINS):
         matrices, into, readout = (block[chain].numpy() for block in weights)
         pre = np.zeros((STEPS, PATTERNS, WIDTH))
@@ -77,10 +83,20 @@ def test_dnn_with_equal_matrices_is_the_rnn() -> None:
     torch.testing.assert_close(networks.forward(unrolled, random_inputs(), dnn).pre, shared)
 
 
-def test_activation_slopes() -> None:
-    # None of them is 0, where relu has no slope.
+@pytest.mark.parametrize("name", list(ACTIVATIONS))
+def test_an_activation_is_one_function_in_every_library(name: ActivationName) -> None:
+    activation = ACTIVATIONS[name]
+    # No number is 0, where relu has no slope.
     x = torch.linspace(-3, 3, 100, dtype=torch.float64, requires_grad=True)
-    for name in ACTIVATIONS:
-        (slope,) = torch.autograd.grad(networks.activate(name, x).sum(), x)
-        torch.testing.assert_close(networks.activation_slope(name, x), slope)
-    assert networks.activation_slope("erf", torch.zeros(1)).item() == 1.0
+    numbers = x.detach().numpy()
+    phi = np.vectorize(FORMULAS[name])(numbers)
+    slope = torch.autograd.grad(activation.phi(x).sum(), x)[0].numpy()
+    scalar = [scalar_phi(activation.code, h) for h in numbers]
+    scalar_slopes = [scalar_slope(activation.code, h, f) for h, f in zip(numbers, phi, strict=True)]
+    for values in (activation.phi(x.detach()), activation.phi(numbers), scalar):
+        np.testing.assert_allclose(values, phi, rtol=1e-14)
+    for values in (activation.slope(x.detach()), activation.slope(numbers), scalar_slopes):
+        np.testing.assert_allclose(values, slope, rtol=1e-12)
+    assert activation.odd == np.allclose(activation.phi(-numbers), -phi)
+    assert activation.slope(torch.zeros(1)) == scalar_slope(activation.code, 0.0, 0.0)
+    assert name == "relu" or activation.slope(np.zeros(1)) == 1.0
