@@ -25,7 +25,7 @@ from weightsharing.sampling.settings import (
     LangevinSettings,
     SamplerSettings,
 )
-from weightsharing.theory.linear import LinearProblem, linear_problem
+from weightsharing.theory.problem import LinearProblem, linear_problem
 
 # The same for networks.
 torch.set_num_threads(1)

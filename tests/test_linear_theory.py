@@ -14,13 +14,13 @@ from conftest import (
     rotation,
 )
 from scipy import optimize
+from weightsharing.theory.linear import LinearProblem, StationaryPoint, full_kernel
 
 from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.axes import Array, kernel_axes, kernel_matrix
 from weightsharing.model.tasks import Task
 from weightsharing.theory import linear, search
 from weightsharing.theory.finite_width import kernel_correction
-from weightsharing.theory.linear import LinearProblem, StationaryPoint, full_kernel
 from weightsharing.theory.transition import critical_signal
 
 STRONG, WEAK = [1.0, -1.0, 1.0, -1.0], [0.25, -0.25, 0.25, -0.25]

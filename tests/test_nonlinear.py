@@ -7,15 +7,15 @@ import pytest
 from conftest import KAPPA, assert_z, endpoint, rotation
 from scipy import special
 from scipy.stats import qmc
+from weightsharing.theory.linear import full_kernel
+from weightsharing.theory.neuron import NonlinearProblem, covariance, nonlinear_problem
+from weightsharing.theory.nonlinear import Quadrature
+from weightsharing.theory.packed import pack
 
 from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.axes import Array, kernel_matrix
 from weightsharing.model.tasks import EndpointTask, Task, make_task
 from weightsharing.theory import integral, linear, nonlinear, saddle, search
-from weightsharing.theory.linear import full_kernel
-from weightsharing.theory.neuron import NonlinearProblem, covariance, nonlinear_problem
-from weightsharing.theory.nonlinear import Quadrature
-from weightsharing.theory.packed import pack
 
 STEPS = 10
 

@@ -92,7 +92,7 @@ def test_theory_does_not_load_torch_and_nothing_knows_snakemake() -> None:
 
 def test_sources_follow_imports_to_the_end() -> None:
     sources = {p.name for p in sources_of(f"{PACKAGE}.commands.transition", SOURCE)}
-    assert {"transition.py", "finite_width.py", "linear.py", "axes.py", "tasks.py"} <= sources
+    assert {"transition.py", "finite_width.py", "action.py", "axes.py", "tasks.py"} <= sources
 
 
 def requirements(extra: str | None = None) -> dict[str, str]:
