@@ -51,10 +51,7 @@ def mixed_task(steps: int = 3, patterns: int = 2) -> Task:
 def minimum(problem: NonlinearProblem, points: int, seed: int) -> tuple[integral.Expansion, Array]:
     """The minimum from the prior kernel at fixed points, and its proposal."""
     normal = integral.deviates(problem.dimension, points, np.random.default_rng(seed))
-    kernel = integral.prior_kernel(problem, points)
-    reached = saddle.minimise(
-        problem, normal, kernel, np.zeros_like(kernel), integral.covariance(problem, kernel)
-    )
+    reached = saddle.minimise(problem, normal, integral.prior_kernel(problem, points))
     assert reached is not None
     return reached
 

@@ -107,20 +107,14 @@ def _steihaug(
         bent = product(direction)
         curvature = float(direction @ bent)
         square = float(residual @ residual)
-        if curvature <= 0.0:
-            return z + _to_boundary(z, direction, radius) * direction
-        length = square / curvature
-        if np.linalg.norm(z + length * direction) >= radius:
-            return z + _to_boundary(z, direction, radius) * direction
+        length = square / curvature if curvature > 0.0 else np.inf
+        if length == np.inf or np.linalg.norm(z + length * direction) >= radius:
+            # The minimum along this direction is outside: stop at the boundary.
+            a, b, c = direction @ direction, 2.0 * z @ direction, z @ z - radius**2
+            return np.asarray(z + (-b + np.sqrt(b * b - 4.0 * a * c)) / (2.0 * a) * direction)
         z = z + length * direction
         residual = residual - length * bent
         if np.linalg.norm(residual) <= tolerance * np.linalg.norm(slope):
             break
         direction = residual + float(residual @ residual) / square * direction
     return z
-
-
-def _to_boundary(z: Array, direction: Array, radius: float) -> float:
-    """The positive length at which z + length direction leaves the ball of this radius."""
-    a, b, c = direction @ direction, 2.0 * z @ direction, z @ z - radius**2
-    return float((-b + np.sqrt(b * b - 4.0 * a * c)) / (2.0 * a))

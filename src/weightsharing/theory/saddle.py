@@ -96,17 +96,19 @@ def minimise(
     problem: NonlinearProblem,
     normal: Array,
     kernel: Array,
-    conjugate: Array,
-    proposal: Array,
+    conjugate: Array | None = None,
+    proposal: Array | None = None,
     max_iterations: int = 60,
 ) -> tuple[Expansion, Array] | None:
     """Local minimum of max_q S over F, and its proposal; None if the search fails.
 
     Newton descent: directions of negative curvature are followed downhill, and steps are shortened
     until the action falls. The proposal is H of the current iterate, until steps are within
-    ``SETTLED``. normal: points of ``deviates``, (points, d). kernel F, conjugate q, proposal
-    covariance (d, d): the start.
+    ``SETTLED``. normal: points of ``deviates``, (points, d). The start: kernel F, conjugate q (0 by
+    default), covariance of the proposal (d, d; by default C).
     """
+    conjugate = np.zeros_like(kernel) if conjugate is None else conjugate
+    proposal = covariance(problem, kernel) if proposal is None else proposal
     adapted = _adapt(problem, normal, kernel, conjugate, proposal)
     if adapted is None:
         return None

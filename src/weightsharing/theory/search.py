@@ -202,8 +202,15 @@ def descend(
     moments, or the descent fails. ``StationaryPoint.converged`` judges the result.
     """
     normal = _search_deviates(problem, quadrature)
-    kernel = prior_moments(problem, normal) if start is None else _start(problem, start)
-    reached = _descent(problem, normal, kernel)
+    if start is None:
+        kernel = prior_moments(problem, normal)
+    elif start.shape != problem.mask.shape:
+        raise ValueError(f"start: shape {start.shape}, want {problem.mask.shape}")
+    else:
+        kernel = problem.inverse @ (0.5 * (start + start.T)) @ problem.inverse.T
+        if np.linalg.eigvalsh(kernel)[0] <= 0.0:
+            raise ValueError("start: not positive definite in the directions that phi can reach")
+    reached = saddle.minimise(problem, normal, kernel)
     if reached is None:
         raise ValueError(
             "start: no descent from here; Phi must be the second moments of a law of the activations"
@@ -215,7 +222,7 @@ def _search_nonlinear(problem: NonlinearProblem, quadrature: Quadrature) -> list
     normal = _search_deviates(problem, quadrature)
     starts = [prior_moments(problem, normal)]
     starts += [_coherent_moments(problem, normal, 0.5, angle) for angle in TURNS]
-    reached = [_descent(problem, normal, kernel) for kernel in starts]
+    reached = [saddle.minimise(problem, normal, kernel) for kernel in starts]
     reached.append(_continued(problem, normal))
     for local, proposal in _different(problem, reached):
         frame = np.linalg.cholesky(local.kernel)
@@ -234,15 +241,6 @@ def _search_deviates(problem: NonlinearProblem, quadrature: Quadrature) -> Array
     return deviates(problem.dimension, SEARCH_POINTS, generator)
 
 
-def _start(problem: NonlinearProblem, start: Array) -> Array:
-    if start.shape != problem.mask.shape:
-        raise ValueError(f"start: shape {start.shape}, want {problem.mask.shape}")
-    kernel = problem.inverse @ start @ problem.inverse.T
-    if np.linalg.eigvalsh(kernel)[0] <= 0.0:
-        raise ValueError("start: not positive definite in the directions that phi can reach")
-    return np.asarray(0.5 * (kernel + kernel.T))
-
-
 def _coherent_moments(
     problem: NonlinearProblem, normal: Array, correlation: float, angle: float
 ) -> Array:
@@ -253,14 +251,6 @@ def _coherent_moments(
     # A part of the prior gives the law the support that C allows.
     psi = sample(problem, normal, 0.9 * problem.lower @ coherent @ problem.lower.T + 0.1 * c).psi
     return np.asarray(psi.T @ psi / len(psi))
-
-
-def _descent(
-    problem: NonlinearProblem, normal: Array, kernel: Array
-) -> tuple[Expansion, Array] | None:
-    return saddle.minimise(
-        problem, normal, kernel, np.zeros_like(kernel), covariance(problem, kernel)
-    )
 
 
 def _continued(

@@ -16,6 +16,7 @@ from weightsharing.theory.point import StationaryPoint
 from weightsharing.theory.problem import (
     LinearProblem,
     NonlinearProblem,
+    Problem,
     full_kernel,
     linear_problem,
     nonlinear_problem,
@@ -63,11 +64,14 @@ def solve(task: Task, architecture: Architecture, kappa: float) -> xr.Dataset:
     return dataset
 
 
-def _points_dataset(
-    problem: LinearProblem | NonlinearProblem, points: list[StationaryPoint]
-) -> xr.Dataset:
+def _kernels(problem: Problem, matrices: list[Array]) -> Array:
+    """Matrices (T P, T P) stacked along the axis ``point``, with the axes of a kernel."""
+    return np.stack([kernel_axes(matrix, problem.patterns, problem.steps) for matrix in matrices])
+
+
+def _points_dataset(problem: Problem, points: list[StationaryPoint]) -> xr.Dataset:
     """The variables that linear and nonlinear theory share."""
-    kernels = np.stack([kernel_axes(point.h, problem.patterns, problem.steps) for point in points])
+    kernels = _kernels(problem, [point.h for point in points])
     outputs = np.stack([predict(problem, point.phi) for point in points])
     faults = points[0].faults
     time = np.arange(problem.steps)
@@ -86,19 +90,15 @@ def _points_dataset(
 
 
 def _quadrature_variables(
-    problem: NonlinearProblem, points: list[StationaryPoint]
+    problem: Problem, points: list[StationaryPoint]
 ) -> dict[str, tuple[tuple[str, ...], Array]]:
     """Phi, the standard errors and the effective fraction of the nonlinear theory."""
-    matrices = {
+    kernels = {
         "kernel_error": [point.h_error for point in points],
         "activation_kernel": [point.phi for point in points],
         "activation_kernel_error": [point.phi_error for point in points],
     }
-    kernels = {
-        name: np.stack([kernel_axes(one, problem.patterns, problem.steps) for one in values])
-        for name, values in matrices.items()
-    }
-    return {name: (POINT_KERNEL_AXES, values) for name, values in kernels.items()} | {
+    return {name: (POINT_KERNEL_AXES, _kernels(problem, kernels[name])) for name in kernels} | {
         "action_error": (("point",), np.array([point.action_error for point in points])),
         "effective_fraction": (("point",), np.array([point.fraction for point in points])),
     }

@@ -21,8 +21,10 @@ from weightsharing.model.axes import Array
 from weightsharing.model.tasks import EndpointTask, make_task
 from weightsharing.theory.action import action, gradient, hessian, lowest_curvature
 from weightsharing.theory.problem import LinearProblem, linear_problem
-from weightsharing.theory.symmetric import coordinates, pack, unpack
+from weightsharing.theory.symmetric import pack, unpack
 
+# The coordinate of m = H^(T-1,T-2) among the packed entries of H: the second to last.
+ORDER_PARAMETER = -2
 # Newton's method for a minimum stops when a step would lower S by less than half of this.
 NEWTON_DECREMENT = 1e-20
 # Newton's method at fixed m stops when the kernel changes by less than this, relative to its norm.
@@ -204,7 +206,6 @@ def landau_curve(problem: LinearProblem, order_parameters: Sequence[float] | Arr
     grid = np.asarray(order_parameters, dtype=np.float64)
     if grid[0] != 0.0 or np.any(np.diff(grid) <= 0):
         raise ValueError("order parameters: must start at 0 and increase")
-    others = _others(problem.steps)
     signal = float(problem.labels @ problem.labels)
     prior = Prior(w=problem.w, u=float(problem.input_kernel[0, 0]), v=problem.v)
     growth = diagonal_growth(signal, problem.steps, prior, problem.kappa)
@@ -213,7 +214,7 @@ def landau_curve(problem: LinearProblem, order_parameters: Sequence[float] | Arr
     def sweep(start: Array, values: Array) -> list[Array]:
         kernels = [start]
         for m in values:
-            kernels.append(_constrained_minimum(problem, _rescaled(kernels[-1], float(m)), others))
+            kernels.append(_constrained_minimum(problem, _rescaled(kernels[-1], float(m))))
         return kernels[1:]
 
     # Sweep up and down: where two minima compete at fixed m, each sweep stays in one for a while.
@@ -221,22 +222,20 @@ def landau_curve(problem: LinearProblem, order_parameters: Sequence[float] | Arr
     downwards = sweep(upwards[-1], grid[::-1])[::-1]
     pairs = zip(upwards, downwards, strict=True)
     kernels = [min(pair, key=lambda kernel: action(problem, kernel)) for pair in pairs]
-    widths = [_log_determinant(problem, kernel, others) for kernel in kernels]
+    widths = [_log_determinant(problem, kernel) for kernel in kernels]
     values = [action(problem, kernel) for kernel in kernels]
     return LandauCurve(grid, np.array(values), np.stack(kernels), np.array(widths))
 
 
-def _log_determinant(problem: LinearProblem, kernel: Array, others: NDArray[np.intp]) -> float:
-    """ln det of the Hessian in the entries ``others``, positive definite at their minimum."""
-    block = hessian(problem, kernel)[np.ix_(others, others)]
-    return float(2.0 * np.log(np.diag(np.linalg.cholesky(block))).sum())
+def _hessian_at_fixed_m(problem: LinearProblem, kernel: Array) -> Array:
+    """The Hessian of S in all coordinates except m."""
+    return np.delete(np.delete(hessian(problem, kernel), ORDER_PARAMETER, 0), ORDER_PARAMETER, 1)
 
 
-def _others(steps: int) -> NDArray[np.intp]:
-    """The coordinates of H other than the order parameter's."""
-    rows, columns, _ = coordinates(steps)
-    last = steps - 1
-    return np.flatnonzero(~((rows == last - 1) & (columns == last)))
+def _log_determinant(problem: LinearProblem, kernel: Array) -> float:
+    """ln det of the Hessian at fixed m, positive definite at a minimum."""
+    factor = np.linalg.cholesky(_hessian_at_fixed_m(problem, kernel))
+    return float(2.0 * np.log(np.diag(factor)).sum())
 
 
 def _rescaled(kernel: Array, m: float) -> Array:
@@ -256,22 +255,20 @@ def _rescaled(kernel: Array, m: float) -> Array:
     return np.asarray(moved)
 
 
-def _constrained_minimum(
-    problem: LinearProblem, start: Array, others: NDArray[np.intp], max_iterations: int = 100
-) -> Array:
-    """Minimum of S over the entries ``others`` by Newton's method with a halving line search."""
+def _constrained_minimum(problem: LinearProblem, start: Array, max_iterations: int = 100) -> Array:
+    """Minimum of S at fixed m by Newton's method with a halving line search."""
     kernel, value = start, action(problem, start)
     for _ in range(max_iterations):
-        slope = pack(gradient(problem, kernel))[others]
-        values, vectors = linalg.eigh(hessian(problem, kernel)[np.ix_(others, others)])
+        slope = np.delete(pack(gradient(problem, kernel)), ORDER_PARAMETER)
+        values, vectors = linalg.eigh(_hessian_at_fixed_m(problem, kernel))
         # With the modulus of a negative curvature, Newton's step points downhill.
         move = -vectors @ ((vectors.T @ slope) / np.maximum(np.abs(values), 1e-8))
-        change = _embedded(move, others)
+        change = _at_fixed_m(move)
         if -float(move @ slope) < NEWTON_DECREMENT:
             if values[0] > 0:
                 return kernel
             # Leave the saddle along its lowest direction, to the side of positive correlations.
-            change = _embedded(vectors[:, 0], others)
+            change = _at_fixed_m(vectors[:, 0])
             change *= np.copysign(0.1 * np.linalg.norm(kernel), change.sum())
         fraction = 1.0
         while (trial := action(problem, kernel + fraction * change)) > value + 1e-13 * abs(value):
@@ -282,18 +279,15 @@ def _constrained_minimum(
     raise SolverError("Landau curve: Newton's method did not converge; use a finer grid")
 
 
-def _embedded(move: Array, others: NDArray[np.intp]) -> Array:
-    """The change of H for a change of its entries other than the order parameter."""
-    step = np.zeros(others.size + 1)
-    step[others] = move
-    return unpack(step)
+def _at_fixed_m(move: Array) -> Array:
+    """The change of H, (T, T), for a change of all its coordinates except m."""
+    return unpack(np.insert(move, ORDER_PARAMETER + 1, 0.0))
 
 
 def _stationary_at(
     architecture: Architecture, kappa: float, m: float, kernel: Array, signal: float
 ) -> tuple[Array, float]:
     """H and lambda that solve dS/dH = 0 at fixed m, by Newton's method from a guess of both."""
-    others = _others(architecture.steps)
     for _ in range(50):
         problem = endpoint_problem(signal, architecture, kappa)
         slope = pack(gradient(problem, kernel))
@@ -301,11 +295,10 @@ def _stationary_at(
         endpoint = problem.v * kernel[-1, -1]
         by_signal = np.zeros_like(kernel)
         by_signal[-1, -1] = -0.5 * problem.v / (kappa + endpoint) ** 2
-        system = np.concatenate(
-            [hessian(problem, kernel)[:, others], pack(by_signal)[:, None]], axis=1
-        )
+        by_kernel = np.delete(hessian(problem, kernel), ORDER_PARAMETER, 1)
+        system = np.concatenate([by_kernel, pack(by_signal)[:, None]], axis=1)
         step = np.linalg.solve(system, -slope)
-        kernel = kernel + _embedded(step[:-1], others)
+        kernel = kernel + _at_fixed_m(step[:-1])
         signal = signal + float(step[-1])
         if signal <= 0 or np.linalg.eigvalsh(kernel)[0] <= 0:
             break
