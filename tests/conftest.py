@@ -173,10 +173,18 @@ def lowest(problem: LinearProblem, random_starts: int = 4) -> StationaryPoint:
     return point
 
 
-def second_order(error: Callable[[float], float], step: float = 1e-3) -> float:
-    """Assert that a central difference has an error of second order; the error at a tenth of ``step``."""
-    errors = [error(step), error(step / 10)]
-    assert errors[0] / errors[1] == pytest.approx(100.0, rel=0.1)
+def second_order(
+    function: Callable[[float], Any], derivative: Any, step: float = 1e-3, rel: float = 0.1
+) -> float:
+    """The error of a central difference at 0, with a tenth of ``step``; it must be of second order.
+
+    ``derivative`` is then that of ``function``, up to this error.
+    """
+    errors = [
+        float(np.linalg.norm((function(s) - function(-s)) / (2 * s) - derivative))
+        for s in (step, step / 10)
+    ]
+    assert errors[0] / errors[1] == pytest.approx(100.0, rel=rel)
     return errors[1]
 
 

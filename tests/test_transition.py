@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import (
-    KAPPA,
-    PRIOR,
-    endpoint,
-    lowest,
-    posterior_mean,
-    prior_network_kernels,
-    rotation,
-)
+from conftest import KAPPA, PRIOR, endpoint, lowest, posterior_mean, prior_network_kernels, rotation
 
 from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array
 from weightsharing.model.tasks import EndpointTask, make_task
 from weightsharing.theory import action, finite_width, minimiser, search, transition
-from weightsharing.theory.problem import LinearProblem, coherence, linear_problem
+from weightsharing.theory.problem import LinearProblem as Problem
+from weightsharing.theory.problem import coherence, linear_problem
 from weightsharing.theory.transition import critical_signal
 
 OTHER_PRIOR = Prior(w=0.7, u=1.3, v=0.8)
@@ -28,9 +21,7 @@ def rnn(steps: int, prior: Prior = PRIOR) -> Architecture:
     return Architecture(kind="rnn", steps=steps, prior=prior)
 
 
-def problem_at(
-    ratio: float, steps: int, prior: Prior = PRIOR, kappa: float = KAPPA
-) -> LinearProblem:
+def problem_at(ratio: float, steps: int, prior: Prior = PRIOR, kappa: float = KAPPA) -> Problem:
     """The problem at lambda = ``ratio`` lambda_c."""
     signal = ratio * critical_signal(steps, prior, kappa)
     return transition.endpoint_problem(signal, rnn(steps, prior), kappa)
@@ -45,13 +36,11 @@ def disordered(signal: float, steps: int, prior: Prior = PRIOR, kappa: float = K
 @pytest.mark.parametrize(
     ("steps", "prior", "kappa", "reference", "unit"),
     [
-        (3, PRIOR, KAPPA, 8.20125, 1e-5),
-        (4, PRIOR, KAPPA, 2.632238, 1e-6),
-        (5, PRIOR, KAPPA, 1.472122, 1e-6),
-        (8, PRIOR, KAPPA, 0.605855, 1e-6),
+        (3, PRIOR, KAPPA, 8.20125, 1e-5), (4, PRIOR, KAPPA, 2.632238, 1e-6),
+        (5, PRIOR, KAPPA, 1.472122, 1e-6), (8, PRIOR, KAPPA, 0.605855, 1e-6),
         (4, OTHER_PRIOR, 0.2, 1.11402, 1e-5),
     ],
-)
+)  # fmt: skip
 def test_critical_signal_reference(
     steps: int, prior: Prior, kappa: float, reference: float, unit: float
 ) -> None:

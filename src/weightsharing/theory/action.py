@@ -178,7 +178,10 @@ def lowest_curvature(problem: LinearProblem, kernel: Array) -> tuple[float, Arra
 def stationary_point(
     problem: LinearProblem, kernel: Array, curvature: float | None = None
 ) -> StationaryPoint:
-    """The judgement of a kernel G, (d, d). curvature: the lowest one, where it is known."""
+    """A kernel G, (d, d), as a stationary point with its gradient and curvature.
+
+    curvature: the lowest one, if it is known.
+    """
     h = full_matrix(problem, kernel)
     local = expand(problem, kernel)
     return StationaryPoint(

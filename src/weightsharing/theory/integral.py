@@ -12,6 +12,7 @@ Gaussian proposal and importance weights. At fixed points and proposal, S is a s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import linalg, special
@@ -22,7 +23,7 @@ from weightsharing.theory.problem import (
     NonlinearProblem,
     full_matrix,
     noisy_readout,
-    triangular_root,
+    untrained,
 )
 from weightsharing.theory.symmetric import pack, packed_size, sandwich, unpack, whiten
 
@@ -108,11 +109,9 @@ def sample(problem: NonlinearProblem, normal: Array, proposal: Array) -> Sample:
 
 def prior_moments(problem: NonlinearProblem, normal: Array) -> Array:
     """F without data, (m, m), over given points (points, d): the recursion F -> C(F) -> F."""
-    kernel = np.zeros((problem.basis.shape[1],) * 2)
-    for _ in range(problem.steps):
-        psi = _psi(problem, normal @ triangular_root(covariance(problem, kernel)).T)
-        kernel = psi.T @ psi / len(psi)
-    return kernel
+    start = np.zeros((problem.basis.shape[1],) * 2)
+    features, step = partial(_psi, problem), partial(covariance, problem)
+    return untrained(features, step, normal, start, problem.steps)[1]
 
 
 def prior_kernel(problem: NonlinearProblem, points: int = 2**16, seed: int = 0) -> Array:
@@ -135,16 +134,8 @@ def expand(
     conjugate q: (m, m). full: whether the whole Hessian is formed or only its block of q. Raises
     LinAlgError if C is not positive definite.
     """
-    c = covariance(problem, kernel)
-    frame = np.linalg.cholesky(c)
-    whitened = linalg.solve_triangular(frame, points.activity.T, lower=True)
-    log_weight = -0.5 * (whitened**2).sum(axis=0) - np.log(np.diag(frame)).sum()
-    log_weight += 0.5 * ((points.psi @ conjugate) * points.psi).sum(axis=1) - points.log_proposal
-    largest = float(log_weight.max())
-    weight = np.exp(log_weight - largest)
-    log_integral = largest + float(np.log(weight.mean()))
-    weight /= weight.sum()
-
+    frame = np.linalg.cholesky(covariance(problem, kernel))
+    weight, log_integral = _weights(points, frame, conjugate)
     count = packed_size(len(kernel))
     mean, spread = _moments(points, weight, full)
     moment, h = unpack(mean[:count]), unpack(mean[count:])
@@ -160,12 +151,11 @@ def expand(
 
     hessian = None
     if full:
-        identity = np.eye(count)
         response = problem.readout.T @ resolvent @ problem.readout
         inner = sandwich(inverse, inverse)
         score = 0.5 * inner @ problem.jacobian
         bent = sandwich(inverse, inverse @ h @ inverse) - 0.5 * inner
-        mixed = 0.5 * identity - 0.5 * score.T @ spread[count:, :count]
+        mixed = 0.5 * np.eye(count) - 0.5 * score.T @ spread[count:, :count]
         hessian_f = (
             problem.v**2 * sandwich(np.outer(pull, pull), response)
             + problem.jacobian.T @ bent @ problem.jacobian
@@ -189,6 +179,17 @@ def expand(
 def _psi(problem: NonlinearProblem, activity: Array) -> Array:
     """psi = V^+ phi(B g) of every point, (points, m)."""
     return np.asarray(problem.activation(activity @ problem.lift.T) @ problem.inverse.T)
+
+
+def _weights(points: Sample, frame: Array, conjugate: Array) -> tuple[Array, float]:
+    """Normalised weights of the points, (points,), and ln of the integral; C = L L^T, frame L."""
+    whitened = linalg.solve_triangular(frame, points.activity.T, lower=True)
+    log_weight = -0.5 * (whitened**2).sum(axis=0) - np.log(np.diag(frame)).sum()
+    log_weight += 0.5 * ((points.psi @ conjugate) * points.psi).sum(axis=1) - points.log_proposal
+    largest = float(log_weight.max())
+    weight = np.exp(log_weight - largest)
+    log_integral = largest + float(np.log(weight.mean()))
+    return weight / weight.sum(), log_integral
 
 
 def _moments(points: Sample, weight: Array, full: bool) -> tuple[Array, Array]:

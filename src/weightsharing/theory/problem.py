@@ -171,10 +171,14 @@ def nonlinear_problem(
 
     # Only the supports matter here, so a few thousand random points are enough.
     input_kernel = prior.u * inputs @ inputs.T
+
+    def covariance(moments: Array) -> Array:
+        return prior.w * mask * (shift @ moments @ shift.T) + input_kernel
+
     normal = np.random.default_rng(0).standard_normal((4096, size))
-    values, covariance = _prior_values(phi, prior.w * mask, input_kernel, normal, shift, task.steps)
-    lift, lower = _support(covariance)
-    basis, inverse = _support(values.T @ values / len(values))
+    values, moments = untrained(phi, covariance, normal, np.zeros((size, size)), task.steps)
+    lift, lower = _support(covariance(moments))
+    basis, inverse = _support(moments)
     _refuse_constant_products(values @ inverse.T)
 
     shifted = shift @ basis
@@ -241,7 +245,27 @@ def predict(problem: Problem, phi: Array) -> Array:
     return np.asarray(outputs.reshape(problem.steps, problem.patterns).T)
 
 
-def triangular_root(covariance: Array) -> Array:
+def untrained(
+    features: ActivationFunction,
+    covariance: ActivationFunction,
+    normal: Array,
+    moments: Array,
+    steps: int,
+) -> tuple[Array, Array]:
+    """Features of networks without data, (points, k), and their second moments, (k, k).
+
+    The recursion t -> t + 1 over the points of N(0, 1), normal (points, d). features: of activities
+    (points, d). covariance: of one step's activities, (d, d), given the moments of the step before,
+    which are ``moments`` at first.
+    """
+    # Each pass makes one more block row of C exact; the triangular root keeps the earlier ones.
+    for _ in range(steps):
+        values = features(normal @ _triangular_root(covariance(moments)).T)
+        moments = values.T @ values / len(values)
+    return values, moments
+
+
+def _triangular_root(covariance: Array) -> Array:
     """Lower triangular L with L L^T = covariance, which may be singular."""
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
@@ -288,24 +312,6 @@ def _range(symmetric: Array) -> Array:
     """Orthonormal basis of the column space of a symmetric matrix."""
     left, values, _ = np.linalg.svd(symmetric)
     return np.asarray(left[:, values > UNREACHABLE * max(1.0, values.max())])
-
-
-def _prior_values(
-    activation: ActivationFunction,
-    weight: Array,
-    input_kernel: Array,
-    normal: Array,
-    shift: Array,
-    steps: int,
-) -> tuple[Array, Array]:
-    """phi(h) of random points without data, (points, T P), and C: the recursion t -> t + 1."""
-    covariance, values = input_kernel, np.zeros_like(normal)
-    # Each pass makes one more block row of C exact; the triangular root keeps the earlier ones.
-    for _ in range(steps):
-        values = activation(normal @ triangular_root(covariance).T)
-        phi = values.T @ values / len(values)
-        covariance = weight * (shift @ phi @ shift.T) + input_kernel
-    return values, covariance
 
 
 def _support(covariance: Array) -> tuple[Array, Array]:
