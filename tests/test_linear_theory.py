@@ -280,8 +280,8 @@ def test_kernel_of_a_dnn_correlates_supervised_times(second_input: float) -> Non
     """A DNN's mask acts on C, not on H: the shared readout correlates the supervised steps.
 
     Shared input weights do the same if there is input at several times. The check needs no theory:
-    untrained networks of width 48, reweighted to the posterior, have the kernel of the theory with
-    its 1/N term, and one that is far from 0 between the two times.
+    untrained networks of width 48 are reweighted to the posterior. They have the kernel of the
+    theory with its 1/N term, and it is far from 0 between the two times.
     """
     inputs = np.array([1.0, second_input, 0.0]).reshape(1, 3, 1)
     task = given_task(inputs, np.array([[np.nan, 0.5, 0.6]]))

@@ -8,7 +8,7 @@ RNN and the blocks t = t' in a DNN, whose layers have independent weights. It ac
 supervised at several times has blocks of H with t != t', which its shared readout induces.
 
 With G = L L^T, derivatives are taken with respect to Z in G -> L (1 + Z) L^T, the metric that G itself
-defines: "whitened". The new kernel is positive definite for |Z| < 1, and the Hessian is close to the
+defines: "whitened". The new kernel is positive definite for |Z| < 1. The Hessian is close to the
 identity in all directions that the labels do not act on.
 """
 

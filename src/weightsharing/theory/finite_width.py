@@ -111,7 +111,7 @@ def order_parameter_law(problem: LinearProblem, width: int, points: int = 121) -
     """Mean and fluctuation of |m| at width N, from the Landau curve of an ``endpoint_problem``.
 
     p(m) is proportional to exp(-N F(m) - S_1(H_m) - 1/2 ln det S''_perp(H_m)). All entries of H but
-    m are integrated to Gaussian order, and m by quadrature, so that the mean is right to order 1/N
+    m are integrated to Gaussian order, and m by quadrature. The mean is thus right to order 1/N
     below, at and above the transition. The range of m grows until the density has fallen by e^-20.
     Raises SolverError if the curve does not converge.
     """

@@ -21,8 +21,8 @@ def weight_eigenvalues(kernel: Array, kind: Kind) -> NDArray[np.complex128]:
     Given the activities, W is a low-rank matrix that maps each h^t to h^(t+1), plus prior noise on the
     orthogonal complement. The noise fills the disc of radius sqrt(w). The low-rank part has the
     eigenvalues of M = H_(0..T-2, 0..T-2)^-1 H_(0..T-2, 1..T-1); those beyond the disc are outliers.
-    In a DNN each W^(t) has a block of its own, H_(t-1, t-1)^-1 H_(t-1, t), which vanishes unless
-    t - 1 and t are correlated. This holds for linear networks with input at t = 0 only.
+    In a DNN each W^(t) has a separate block, H_(t-1, t-1)^-1 H_(t-1, t). It vanishes unless t - 1
+    and t are correlated. This holds for linear networks with input at t = 0 only.
 
     kernel: H with the axes (pattern, pattern_, time, time_). Returns shape ((T - 1) P,).
     """

@@ -15,16 +15,8 @@ import numpy as np
 from scipy import stats
 
 from weightsharing.model.axes import Array
-from weightsharing.theory import minimiser, saddle
+from weightsharing.theory import integral, minimiser, saddle
 from weightsharing.theory.action import lowest_curvature, prior_kernel, stationary_point
-from weightsharing.theory.integral import (
-    Expansion,
-    covariance,
-    deviates,
-    expand,
-    prior_moments,
-    sample,
-)
 from weightsharing.theory.patterns import reduction, whole_point
 from weightsharing.theory.point import StationaryPoint, by_action, distinct
 from weightsharing.theory.problem import (
@@ -39,8 +31,8 @@ from weightsharing.theory.symmetric import unpack
 
 # Kernels of the linear theory closer than this, relative to their norm, are one stationary point.
 SAME_POINT = 1e-6
-# The same for the searches of the nonlinear theory, which have a quadrature error of up to 1 % along
-# soft directions, and for its solutions with all points.
+# The same for the searches of the nonlinear theory and for its solutions with all points. The
+# searches have a quadrature error of up to 1 % along soft directions.
 SAME_IN_SEARCH, SAME_SOLUTION = 1e-2, 2e-3
 # Angles per time step of the coherent starts.
 TURNS = tuple(np.pi * np.arange(4) / 4.0)
@@ -96,8 +88,8 @@ def stationary_points(
 def _coherent(problem: Problem, scale: Array, correlation: float, angle: float) -> Array:
     """A kernel (T P, T P) of standard deviations ``scale`` whose activities turn with time.
 
-    Its correlations are ``correlation``^|t - t'| cos(angle (t - t')), those of activities that turn
-    by ``angle`` at each step, as a conjugate pair of outliers of W makes them do.
+    Its correlations are ``correlation``^|t - t'| cos(angle (t - t')): the activities turn by
+    ``angle`` at each step. A conjugate pair of outliers of W makes them do so.
     """
     time = np.repeat(np.arange(problem.steps), problem.patterns)
     pattern = np.tile(np.arange(problem.patterns), problem.steps)
@@ -203,7 +195,7 @@ def descend(
     """
     normal = _search_deviates(problem, quadrature)
     if start is None:
-        kernel = prior_moments(problem, normal)
+        kernel = integral.prior_moments(problem, normal)
     elif start.shape != problem.mask.shape:
         raise ValueError(f"start: shape {start.shape}, want {problem.mask.shape}")
     else:
@@ -220,7 +212,7 @@ def descend(
 
 def _search_nonlinear(problem: NonlinearProblem, quadrature: Quadrature) -> list[StationaryPoint]:
     normal = _search_deviates(problem, quadrature)
-    starts = [prior_moments(problem, normal)]
+    starts = [integral.prior_moments(problem, normal)]
     starts += [_coherent_moments(problem, normal, 0.5, angle) for angle in TURNS]
     reached = [saddle.minimise(problem, normal, kernel) for kernel in starts]
     reached.append(_continued(problem, normal))
@@ -238,31 +230,32 @@ def _search_nonlinear(problem: NonlinearProblem, quadrature: Quadrature) -> list
 
 def _search_deviates(problem: NonlinearProblem, quadrature: Quadrature) -> Array:
     generator = np.random.default_rng([quadrature.seed, 1])
-    return deviates(problem.dimension, SEARCH_POINTS, generator)
+    return integral.deviates(problem.dimension, SEARCH_POINTS, generator)
 
 
 def _coherent_moments(
     problem: NonlinearProblem, normal: Array, correlation: float, angle: float
 ) -> Array:
     """F of Gaussian h with the prior's diagonal and the correlations of turning activities."""
-    c = covariance(problem, prior_moments(problem, normal))
+    c = integral.covariance(problem, integral.prior_moments(problem, normal))
     scale = np.sqrt(np.diag(problem.lift @ c @ problem.lift.T))
     coherent = _coherent(problem, scale, correlation, angle)
     # A part of the prior gives the law the support that C allows.
-    psi = sample(problem, normal, 0.9 * problem.lower @ coherent @ problem.lower.T + 0.1 * c).psi
+    mixed = 0.9 * problem.lower @ coherent @ problem.lower.T + 0.1 * c
+    psi = integral.sample(problem, normal, mixed).psi
     return np.asarray(psi.T @ psi / len(psi))
 
 
 def _continued(
     problem: NonlinearProblem, normal: Array, increments: int = 8
-) -> tuple[Expansion, Array] | None:
+) -> tuple[integral.Expansion, Array] | None:
     """The stationary point that continues the prior kernel, and its proposal."""
-    kernel = prior_moments(problem, normal)
-    conjugate, proposal = np.zeros_like(kernel), covariance(problem, kernel)
+    kernel = integral.prior_moments(problem, normal)
+    conjugate, proposal = np.zeros_like(kernel), integral.covariance(problem, kernel)
     reached = None
     # The last step repeats the full labels with the proposal that belongs to them.
     for strength in [*np.linspace(0.0, 1.0, increments + 1)[1:] ** 2, 1.0]:
-        points = sample(problem, normal, proposal)
+        points = integral.sample(problem, normal, proposal)
         local = saddle.newton(with_signal(problem, float(strength)), points, kernel, conjugate)
         if local is None:
             return None
@@ -273,11 +266,11 @@ def _continued(
 
 
 def _different(
-    problem: NonlinearProblem, reached: Iterable[tuple[Expansion, Array] | None]
-) -> list[tuple[Expansion, Array]]:
+    problem: NonlinearProblem, reached: Iterable[tuple[integral.Expansion, Array] | None]
+) -> list[tuple[integral.Expansion, Array]]:
     """The solutions of the searches that did not fail, each once."""
 
-    def phi(solution: tuple[Expansion, Array]) -> Array:
+    def phi(solution: tuple[integral.Expansion, Array]) -> Array:
         h = problem.lift @ solution[0].second_moment @ problem.lift.T
         return full_matrix(problem, solution[0].kernel) * branch_signs(problem, h)
 
@@ -285,20 +278,20 @@ def _different(
 
 
 def _refine(
-    problem: NonlinearProblem, quadrature: Quadrature, coarse: Expansion
+    problem: NonlinearProblem, quadrature: Quadrature, coarse: integral.Expansion
 ) -> StationaryPoint:
     """Solve every scrambling at one proposal, each from the first solution, and average."""
     proposal = saddle.adapted_proposal(problem, coarse)
     seeds = np.random.SeedSequence([quadrature.seed, 2]).spawn(quadrature.scramblings)
-    solved: list[Expansion] = []
+    solved: list[integral.Expansion] = []
     for seed in seeds:
         generator = np.random.default_rng(seed)
-        normal = deviates(problem.dimension, quadrature.points, generator)
-        points = sample(problem, normal, proposal)
+        normal = integral.deviates(problem.dimension, quadrature.points, generator)
+        points = integral.sample(problem, normal, proposal)
         start = solved[0] if solved else coarse
         local = saddle.newton(problem, points, start.kernel, start.conjugate)
         # Keep a start that did not converge, so that its residual is reported.
-        solved.append(local or expand(problem, points, start.kernel, start.conjugate))
+        solved.append(local or integral.expand(problem, points, start.kernel, start.conjugate))
     phi = np.array([full_matrix(problem, local.kernel) for local in solved])
     h = np.array([problem.lift @ local.second_moment @ problem.lift.T for local in solved])
     q = np.array([problem.inverse.T @ local.conjugate @ problem.inverse for local in solved])

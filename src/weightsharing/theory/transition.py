@@ -187,8 +187,8 @@ class LandauCurve:
     """F(m) = min S at fixed H^(T-1,T-2) = m, for m >= 0; F(-m) = F(m).
 
     order_parameter: m, (point,), starting at 0. action: F, (point,). kernel: the minimiser,
-    (point, time, time_). log_determinant: ln det of the Hessian of S in the entries of H other than
-    m, (point,), the Gaussian width of the fluctuations around the minimiser.
+    (point, time, time_). log_determinant: ln det of the Hessian of S at fixed m,
+    (point,): the Gaussian width of the fluctuations around the minimiser.
     """
 
     order_parameter: Array
