@@ -26,7 +26,7 @@ from weightsharing.sampling.settings import (
     SamplerSettings,
 )
 from weightsharing.theory.finite_width import order_parameter_law
-from weightsharing.theory.linear import linear_problem
+from weightsharing.theory.problem import linear_problem
 
 STEPS, KAPPA, SIGNAL = 4, 0.1, 5.0
 CHAINS = 4

@@ -11,21 +11,17 @@ import numpy as np
 
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.tasks import EndpointTask, SinusoidTask, make_task
-from weightsharing.theory import nonlinear
-from weightsharing.theory.linear import (
-    LinearProblem,
-    action,
-    gradient,
-    linear_problem,
-    minimise,
-)
-from weightsharing.theory.neuron import nonlinear_problem
+from weightsharing.theory import search
+from weightsharing.theory.action import action, gradient
+from weightsharing.theory.minimiser import minimise
+from weightsharing.theory.point import StationaryPoint
+from weightsharing.theory.problem import LinearProblem, linear_problem, nonlinear_problem
 from weightsharing.theory.search import coherent_start, stationary_points
 
 STEPS, KAPPA, SIGNAL = 8, 0.1, 4.0
 # Figure 2: T, kappa, and a quadrature whose standard error of S is below 1e-4.
 NONLINEAR_STEPS, NONLINEAR_KAPPA = 10, 0.5
-NONLINEAR_QUADRATURE = nonlinear.Quadrature(points=2**15, scramblings=4)
+NONLINEAR_QUADRATURE = search.Quadrature(points=2**15, scramblings=4)
 # Gradient descent stops here, or when it has taken this long.
 DESCENT_TOLERANCE = 1e-6
 LONGEST_DESCENT = 60.0
@@ -61,13 +57,13 @@ def measure(patterns: int) -> SolveTime:
     return SolveTime(minimum, everything, time.perf_counter() - started, norm)
 
 
-def measure_nonlinear() -> tuple[float, nonlinear.Solution]:
+def measure_nonlinear() -> tuple[float, StationaryPoint]:
     """Seconds of the nonlinear theory of figure 2, from the prior kernel, and its solution."""
     architecture = Architecture(kind="rnn", activation="erf", steps=NONLINEAR_STEPS)
     task = make_task(SinusoidTask(), NONLINEAR_STEPS)
     started = time.perf_counter()
     problem = nonlinear_problem(task, architecture, NONLINEAR_KAPPA)
-    solution = nonlinear.solve(problem, NONLINEAR_QUADRATURE)
+    solution = search.descend(problem, NONLINEAR_QUADRATURE)
     return time.perf_counter() - started, solution
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from weightsharing.sampling.settings import (
     LangevinSettings,
     SamplerSettings,
 )
-from weightsharing.theory.linear import LinearProblem, linear_problem
+from weightsharing.theory.point import StationaryPoint
+from weightsharing.theory.problem import LinearProblem, linear_problem
+from weightsharing.theory.search import stationary_points
 
 # The same for networks.
 torch.set_num_threads(1)
@@ -157,6 +160,33 @@ def rotation(steps: int, supervised: set[int]) -> tuple[Task, Array]:
     """One input, outputs cos(2 pi t / T): the rotation of figure 5. Returns the task and all targets."""
     task = sinusoid_task(steps, tuple(sorted(supervised)))
     return task, task.targets[0]
+
+
+def given_task(inputs: Array, targets: Array) -> Task:
+    """A task that is supervised wherever there is a target; shapes as in ``Task``."""
+    return Task(inputs, targets, np.isfinite(targets))
+
+
+def lowest(problem: LinearProblem, random_starts: int = 4) -> StationaryPoint:
+    """The theory of a linear problem: its lowest stationary point, a converged minimum."""
+    point = stationary_points(problem, random_starts=random_starts)[0]
+    assert not point.faults
+    return point
+
+
+def second_order(
+    function: Callable[[float], Any], derivative: Any, step: float = 1e-3, rel: float = 0.1
+) -> float:
+    """The error of a central difference at 0, with a tenth of ``step``; it must be of second order.
+
+    ``derivative`` is then that of ``function``, up to this error.
+    """
+    errors = [
+        float(np.linalg.norm((function(s) - function(-s)) / (2 * s) - derivative))
+        for s in (step, step / 10)
+    ]
+    assert errors[0] / errors[1] == pytest.approx(100.0, rel=rel)
+    return errors[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

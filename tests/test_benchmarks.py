@@ -16,11 +16,9 @@ from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.network import Weights
 from weightsharing.model.tasks import make_task
 from weightsharing.sampling import fused, gpu, langevin, posterior
-from weightsharing.theory.linear import (
-    linear_problem,
-    minimise,
-    stationary_point,
-)
+from weightsharing.theory.action import stationary_point
+from weightsharing.theory.minimiser import minimise
+from weightsharing.theory.problem import linear_problem
 from weightsharing.theory.search import coherent_start
 
 CPU = torch.device("cpu")

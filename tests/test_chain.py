@@ -17,7 +17,6 @@ import xarray as xr
 from conftest import KAPPA, PRIOR, ROOT, assert_z, endpoint_run, exact_run
 
 from weightsharing.commands.sample import samples_dataset, start_kernels
-from weightsharing.commands.theory import points_dataset
 from weightsharing.errors import DeviceError, DivergenceError, FileError, StepSizeError
 from weightsharing.files import task_dataset, write_dataset, write_record
 from weightsharing.measures.compare import Estimate, branch_signs, estimate
@@ -30,7 +29,9 @@ from weightsharing.sampling import chain, dynamics, langevin, posterior, weights
 from weightsharing.sampling.chain import Member, Samples, sample
 from weightsharing.sampling.run import Device, Run
 from weightsharing.sampling.settings import LangevinSettings
-from weightsharing.theory import finite_width, linear, search
+from weightsharing.theory import finite_width, search
+from weightsharing.theory.problem import linear_problem
+from weightsharing.theory.solve import solve
 from weightsharing.theory.transition import critical_signal
 
 
@@ -252,7 +253,7 @@ def test_without_labels_sgld_samples_the_prior_kernel(kind: Kind) -> None:
         0.0, kind=kind, width=64, burn_in=4.0, duration=60.0, draws=300, step_size=4e-3
     )
     task = task_of(run)
-    problem = linear.linear_problem(task, run.architecture, run.kappa)
+    problem = linear_problem(task, run.architecture, run.kappa)
     kernel = search.stationary_points(problem)[0].kernel
     np.testing.assert_allclose(kernel, np.eye(4), atol=1e-9)
     expected = kernel + finite_width.kernel_correction(problem, kernel) / 64
@@ -301,7 +302,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
         kernels = reflect_kernel(samples.kernel, signs)
         m = np.abs(order_parameter(kernels, np.ones(1)))
         found.append((estimate(kernels[:, :, 0, 0]), estimate(m)))
-    problem = linear.linear_problem(task, run.architecture, run.kappa)
+    problem = linear_problem(task, run.architecture, run.kappa)
     kernel = search.stationary_points(problem)[0].kernel
     assert (kernel[-1, -2] > 1) == ordered
     correction = finite_width.kernel_correction(problem, kernel)
@@ -337,7 +338,7 @@ def test_a_chain_starts_on_the_branch_it_is_given() -> None:
             signal, steps=steps, width=width, burn_in=0.0, duration=0.5, draws=50, step_size=1e-3
         )
         task = task_of(run)
-        problem = linear.linear_problem(task, run.architecture, run.kappa)
+        problem = linear_problem(task, run.architecture, run.kappa)
         points = search.stationary_points(problem)
         point = (
             points[0] if start == "ordered" else min(points, key=lambda p: abs(p.kernel[-1, -2]))
@@ -356,12 +357,8 @@ def starting(run: Run, start: str) -> Run:
 
 def test_start_is_read_from_the_stationary_points(tmp_path: Path) -> None:
     run = endpoint_run(2 * critical_signal(4, PRIOR, KAPPA), start="disordered")
-    problem = linear.linear_problem(task_of(run), run.architecture, run.kappa)
-    points = search.stationary_points(problem)
-    write_dataset(
-        points_dataset(problem, points, task_of(run), "rnn"), tmp_path / "theory.nc", "theory", run
-    )
-    theory = tmp_path / "theory.nc"
+    solved, theory = solve(task_of(run), run.architecture, run.kappa), tmp_path / "theory.nc"
+    write_dataset(solved, theory, "theory", run)
     with pytest.raises(FileError, match="--theory: missing"):
         start_kernels(run, None)
     (disordered,) = start_kernels(run, theory)
@@ -369,7 +366,7 @@ def test_start_is_read_from_the_stationary_points(tmp_path: Path) -> None:
     assert disordered is not None
     assert lowest is not None
     assert disordered[-1, -2] == pytest.approx(0.0, abs=1e-8)
-    np.testing.assert_allclose(lowest, points[0].kernel, atol=1e-12)
+    np.testing.assert_allclose(lowest, solved["kernel"][0, 0, 0], atol=1e-12)
     assert start_kernels(starting(run, "prior"), theory) == [None]
 
 

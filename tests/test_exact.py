@@ -30,8 +30,9 @@ from weightsharing.sampling import collective, initial, marginal, posterior
 from weightsharing.sampling.chain import Samples, sample
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.settings import ExactSettings
-from weightsharing.theory import finite_width, linear, nonlinear, search
-from weightsharing.theory.neuron import nonlinear_problem
+from weightsharing.theory import finite_width, search
+from weightsharing.theory.point import StationaryPoint
+from weightsharing.theory.problem import linear_problem, nonlinear_problem
 from weightsharing.theory.transition import critical_signal
 
 CPU = torch.device("cpu")
@@ -501,7 +502,7 @@ def test_exact_sampler_agrees_with_the_theory_to_order_one_over_n(kind: Kind, ra
         ratio * critical_signal(4, PRIOR, KAPPA), kind=kind, width=width, warm_up=150, draws=500,
         leapfrog_steps=16,
     )  # fmt: skip
-    problem = linear.linear_problem(make_task(run.task, 4), run.architecture, run.kappa)
+    problem = linear_problem(make_task(run.task, 4), run.architecture, run.kappa)
     kernel = search.stationary_points(problem)[0].kernel
     correction = finite_width.kernel_correction(problem, kernel)
     found = drawn_kernel(run)
@@ -568,12 +569,12 @@ def test_step_size_adapts_to_the_acceptance_aimed_at() -> None:
 
 
 @pytest.fixture(scope="module")
-def figure_2() -> tuple[nonlinear.Solution, dict[int, Samples]]:
+def figure_2() -> tuple[StationaryPoint, dict[int, Samples]]:
     """Theory and exact sampler for the erf network of figure 2 at three widths."""
     architecture = Architecture(kind="rnn", activation="erf", steps=10)
     task = make_task(SinusoidTask(), 10)
     problem = nonlinear_problem(task, architecture, 0.5)
-    solution = nonlinear.solve(problem, nonlinear.Quadrature(points=2**15, scramblings=4))
+    solution = search.descend(problem, search.Quadrature(points=2**15, scramblings=4))
     drawn = {}
     for width in (64, 256, 1024):
         settings = ExactSettings(
@@ -589,7 +590,7 @@ def figure_2() -> tuple[nonlinear.Solution, dict[int, Samples]]:
 
 
 def test_kernel_of_activations_tends_to_the_nonlinear_theory(
-    figure_2: tuple[nonlinear.Solution, dict[int, Samples]],
+    figure_2: tuple[StationaryPoint, dict[int, Samples]],
 ) -> None:
     """Phi at N = 1024 against the saddle point: two codes that share neither method nor formula.
 
@@ -605,7 +606,7 @@ def test_kernel_of_activations_tends_to_the_nonlinear_theory(
 
 
 def test_alignment_with_the_theory_tends_to_one_as_one_over_n(
-    figure_2: tuple[nonlinear.Solution, dict[int, Samples]],
+    figure_2: tuple[StationaryPoint, dict[int, Samples]],
 ) -> None:
     solution, drawn = figure_2
     reference = kernel_axes(solution.phi, 1, 10)

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import pymanopt
 import pytest
 from conftest import (
     KAPPA,
     PRIOR,
     assert_z,
     endpoint,
+    given_task,
+    lowest,
     posterior_mean,
     prior_network_kernels,
     rotation,
+    second_order,
 )
+from pymanopt.manifolds import SymmetricPositiveDefinite
+from pymanopt.optimizers import ConjugateGradient
 from scipy import optimize
 
-from weightsharing.model.architecture import Architecture, Kind
+from weightsharing.model.architecture import Activation, Architecture, Kind
 from weightsharing.model.axes import Array, kernel_axes, kernel_matrix
 from weightsharing.model.tasks import Task
-from weightsharing.theory import linear, search
+from weightsharing.theory import action, minimiser, search
 from weightsharing.theory.finite_width import kernel_correction
-from weightsharing.theory.linear import LinearProblem, StationaryPoint, full_kernel
+from weightsharing.theory.problem import (
+    LinearProblem,
+    coherence,
+    full_kernel,
+    linear_problem,
+    predict,
+)
+from weightsharing.theory.symmetric import pack, unpack
 from weightsharing.theory.transition import critical_signal
 
 STRONG, WEAK = [1.0, -1.0, 1.0, -1.0], [0.25, -0.25, 0.25, -0.25]
-
-
-def lowest(problem: LinearProblem) -> StationaryPoint:
-    point = search.stationary_points(problem)[0]
-    assert point.converged
-    assert point.lowest_curvature > 0
-    return point
+KINDS = pytest.mark.parametrize("kind", ["rnn", "dnn"])
 
 
 def digits(value: Array | float, reference: Array | list[float] | float, unit: float) -> None:
@@ -41,23 +50,20 @@ def digits(value: Array | float, reference: Array | list[float] | float, unit: f
 # --- reference values -------------------------------------------------------------------------
 
 
-def test_rnn_reference_at_twice_the_critical_signal() -> None:
-    problem = endpoint("rnn", 4, [np.sqrt(2 * critical_signal(4, PRIOR, KAPPA))])
+def test_references_at_twice_the_critical_signal() -> None:
+    label = np.sqrt(2 * critical_signal(4, PRIOR, KAPPA))
+    problem = endpoint("rnn", 4, [label])
     point = lowest(problem)
     digits(point.action, 0.629914, 1e-6)
     digits(np.diag(point.kernel), [1.56676, 2.67437, 4.99098, 9.08761], 1e-5)
-    digits(linear.coherence(problem, point.kernel), 4.56549, 1e-5)
+    digits(coherence(problem, point.kernel), 4.56549, 1e-5)
     digits(point.kernel[1, 0], 0.53138, 1e-5)
+    kernel = lowest(endpoint("dnn", 4, [label])).kernel
+    digits(np.diag(kernel), [1.66599, 2.77551, 4.62397, 7.70347], 1e-5)
+    np.testing.assert_allclose(kernel - np.diag(np.diag(kernel)), 0.0, atol=1e-10)
 
 
-def test_dnn_reference_at_twice_the_critical_signal() -> None:
-    problem = endpoint("dnn", 4, [np.sqrt(2 * critical_signal(4, PRIOR, KAPPA))])
-    point = lowest(problem)
-    digits(np.diag(point.kernel), [1.66599, 2.77551, 4.62397, 7.70347], 1e-5)
-    np.testing.assert_allclose(point.kernel - np.diag(np.diag(point.kernel)), 0.0, atol=1e-10)
-
-
-def test_classification_reference_strong() -> None:
+def test_references_of_classification() -> None:
     rnn, dnn = endpoint("rnn", 8, STRONG), endpoint("dnn", 8, STRONG)
     point = lowest(rnn)
     digits(point.action, 0.261251, 1e-6)
@@ -65,77 +71,65 @@ def test_classification_reference_strong() -> None:
     digits(np.diag(kernel[0, 0]), [1.04, 1.11, 1.25, 1.51, 1.99, 2.87, 4.42, 7.13], 1e-2)
     digits(kernel[0, 0, 7, 6], 4.54, 1e-2)
     digits(kernel[0, :, 7, 7], [7.13, -6.13, 6.13, -6.13], 1e-2)
-    other = lowest(dnn)
-    digits(other.action, 0.379219, 1e-6)
-    digits(full_kernel(dnn, other.kernel)[0, :, 7, 7], [3.54, -2.54, 2.54, -2.54], 1e-2)
+    point = lowest(dnn)
+    digits(point.action, 0.379219, 1e-6)
+    digits(full_kernel(dnn, point.kernel)[0, :, 7, 7], [3.54, -2.54, 2.54, -2.54], 1e-2)
+    # At a weak signal RNN and DNN coincide.
+    actions = [lowest(endpoint(kind, 8, WEAK)).action for kind in ("rnn", "dnn")]
+    digits(np.array(actions), 0.074429, 1e-6)
+    assert actions[0] == pytest.approx(actions[1], abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_classification_reference_weak(kind: Kind) -> None:
-    digits(lowest(endpoint(kind, 8, WEAK)).action, 0.074429, 1e-6)
-
-
-def test_several_supervised_steps_reference() -> None:
+def test_reference_of_several_supervised_steps() -> None:
     """A rotation by 2 pi / 10 read out at {2, 4, 5, 7, 10}: action and error of the best solution."""
     steps = 10
     task, targets = rotation(steps, {2, 4, 5, 7, 10})
-    problem = linear.linear_problem(task, Architecture(kind="rnn", steps=steps), KAPPA)
+    problem = linear_problem(task, Architecture(kind="rnn", steps=steps), KAPPA)
     point = lowest(problem)
     digits(point.action, 0.302055, 1e-6)
-    missed = (targets - linear.predict(problem, point.kernel)[0])[1:]
+    missed = (targets - predict(problem, point.h)[0])[1:]
     digits(0.5 / steps * (missed @ missed), 0.002979, 1e-6)
 
 
 # --- derivatives ------------------------------------------------------------------------------
 
 
-def mixed_task(generator: np.random.Generator) -> Task:
+def mixed_problem(kind: Kind, generator: np.random.Generator) -> LinearProblem:
     """Two patterns, four steps, inputs and supervision at several times, nothing special about it."""
     inputs = generator.normal(size=(2, 4, 3))
     supervised = np.array([[False, True, False, True], [True, True, False, True]])
-    return Task(inputs, generator.normal(size=(2, 4)), supervised)
+    task = Task(inputs, generator.normal(size=(2, 4)), supervised)
+    return linear_problem(task, Architecture(kind=kind, steps=4), 0.3)
 
 
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+@KINDS
 def test_gradient_and_hessian_match_finite_differences(
     kind: Kind, generator: np.random.Generator
 ) -> None:
-    problem = linear.linear_problem(mixed_task(generator), Architecture(kind=kind, steps=4), 0.3)
-    kernel = linear.prior_kernel(problem) + 0.3 * search.random_start(problem, generator)
+    problem = mixed_problem(kind, generator)
+    kernel = action.prior_kernel(problem) + 0.3 * search.random_start(problem, generator)
     frame = np.linalg.cholesky(kernel)
     raw = np.asarray(generator.standard_normal(kernel.shape))
     direction = frame @ (raw + raw.T) @ frame.T
+    local = action.expand(problem, kernel)
+    slope = float((local.gradient * direction).sum())
+    bend = local.hessian_product(direction)
 
-    def slope(step: float) -> float:
-        ahead = linear.action(problem, kernel + step * direction)
-        return (ahead - linear.action(problem, kernel - step * direction)) / (2 * step)
-
-    expected = float((linear.gradient(problem, kernel) * direction).sum())
-    # The error of a central difference is of second order: a tenth of the step, a hundredth of it.
-    errors = [abs(slope(step) - expected) for step in (1e-3, 1e-4)]
-    assert errors[0] / errors[1] == pytest.approx(100.0, rel=0.1)
-    assert errors[1] < 1e-5 * abs(expected)
-
-    bend = linear.hessian_product(problem, kernel, direction)
-
-    def turn(step: float) -> Array:
-        ahead = linear.gradient(problem, kernel + step * direction)
-        return (ahead - linear.gradient(problem, kernel - step * direction)) / (2 * step)
-
-    gaps = [float(np.linalg.norm(turn(step) - bend)) for step in (1e-3, 1e-4)]
-    assert gaps[0] / gaps[1] == pytest.approx(100.0, rel=0.1)
-    assert gaps[1] < 1e-4 * np.linalg.norm(bend)
+    slope_error = second_order(lambda s: action.action(problem, kernel + s * direction), slope)
+    assert slope_error < 1e-5 * abs(slope)
+    bend_error = second_order(lambda s: action.gradient(problem, kernel + s * direction), bend)
+    assert bend_error < 1e-4 * np.linalg.norm(bend)
 
 
-def test_hessian_matrix_is_symmetric_and_matches_products(generator: np.random.Generator) -> None:
-    problem = linear.linear_problem(mixed_task(generator), Architecture(kind="dnn", steps=4), 0.3)
+def test_hessian_is_symmetric_and_matches_products(generator: np.random.Generator) -> None:
+    problem = mixed_problem("dnn", generator)
     kernel = search.random_start(problem, generator)
-    hessian = linear.hessian_matrix(problem, kernel)
+    hessian = action.hessian(problem, kernel)
     np.testing.assert_allclose(hessian, hessian.T, rtol=0, atol=1e-9 * np.abs(hessian).max())
     vector = np.asarray(generator.standard_normal(hessian.shape[0]))
-    direction = linear.unpack(problem, vector)
-    product = linear.pack(problem, linear.hessian_product(problem, kernel, direction))
-    np.testing.assert_allclose(hessian @ linear.pack(problem, direction), product, rtol=1e-8)
+    np.testing.assert_allclose(pack(unpack(vector)), vector)
+    product = pack(action.expand(problem, kernel).hessian_product(unpack(vector)))
+    np.testing.assert_allclose(hessian @ vector, product, rtol=1e-8)
 
 
 # --- independent solvers ----------------------------------------------------------------------
@@ -147,67 +141,78 @@ def test_random_search_and_continuation_agree_on_the_lowest_action(steps: int) -
     generator = np.random.default_rng(steps)
     for ratio in (0.5, 0.9, 1.0, 1.2, 2.0, 4.0):
         problem = endpoint("rnn", steps, [np.sqrt(ratio * critical)])
-        searched = min(
-            linear.action(
-                problem, linear.minimise(problem, search.random_start(problem, generator))
-            )
-            for _ in range(20)
-        )
+        starts = [search.random_start(problem, generator) for _ in range(20)]
         branch = search.disordered_branch(problem)
         assert branch is not None
-        continued = min(
-            linear.action(problem, branch),
-            linear.action(problem, search.branch_from_above(problem)),
+        searched, continued = (
+            min(action.action(problem, kernel) for kernel in kernels)
+            for kernels in (
+                [minimiser.minimise(problem, start) for start in starts],
+                [branch, search.branch_from_above(problem)],
+            )
         )
         assert searched == pytest.approx(continued, abs=1e-10), f"lambda = {ratio} lambda_c"
 
 
-def test_minimum_matches_a_general_purpose_optimiser(generator: np.random.Generator) -> None:
-    """BFGS on a Cholesky factor, which shares nothing with the solver but the action."""
-    problem = linear.linear_problem(mixed_task(generator), Architecture(kind="rnn", steps=4), 0.3)
+def by_bfgs(problem: LinearProblem, start: Array) -> Array:
+    """The minimum by BFGS on a Cholesky factor."""
     lower = np.tril_indices(problem.dimension)
 
-    def kernel_of(vector: Array) -> Array:
+    def factor_of(vector: Array) -> Array:
         factor = np.zeros((problem.dimension, problem.dimension))
         factor[lower] = vector
-        return factor @ factor.T
+        return factor
 
     def value(vector: Array) -> tuple[float, Array]:
-        factor = np.zeros((problem.dimension, problem.dimension))
-        factor[lower] = vector
+        factor = factor_of(vector)
         kernel = factor @ factor.T
-        return (
-            linear.action(problem, kernel),
-            (2 * linear.gradient(problem, kernel) @ factor)[lower],
-        )
+        return action.action(problem, kernel), (2 * action.gradient(problem, kernel) @ factor)[
+            lower
+        ]
 
-    start = np.linalg.cholesky(linear.prior_kernel(problem))[lower]
-    found = optimize.minimize(value, start, jac=True, method="BFGS", options={"gtol": 1e-7})
-    kernel = linear.minimise(problem, linear.prior_kernel(problem))
-    assert linear.stationary_point(problem, kernel).converged
-    np.testing.assert_allclose(kernel_of(found.x), kernel, rtol=0, atol=1e-5)
+    first = np.linalg.cholesky(start)[lower]
+    result = optimize.minimize(value, first, jac=True, method="BFGS", options={"gtol": 1e-7})
+    return np.asarray(factor_of(result.x) @ factor_of(result.x).T)
+
+
+def by_riemannian_conjugate_gradients(problem: LinearProblem, start: Array) -> Array:
+    """The minimum by pymanopt on the manifold of positive definite matrices."""
+    manifold = SymmetricPositiveDefinite(problem.dimension)
+    numpy = pymanopt.function.numpy(manifold)
+    cost = numpy(lambda kernel: action.action(problem, kernel))
+    gradient = numpy(lambda kernel: action.gradient(problem, kernel))
+    optimiser = ConjugateGradient(verbosity=0, min_gradient_norm=1e-7)
+    result = optimiser.run(
+        pymanopt.Problem(manifold, cost, euclidean_gradient=gradient), initial_point=start
+    )
+    assert result.gradient_norm < 1e-7
+    return np.asarray(result.point)
+
+
+@pytest.mark.parametrize("optimiser", [by_bfgs, by_riemannian_conjugate_gradients])
+def test_minimum_matches_general_purpose_optimisers(
+    optimiser: Callable[[LinearProblem, Array], Array], generator: np.random.Generator
+) -> None:
+    """They share nothing with the solver but the action and its gradient."""
+    problem = mixed_problem("rnn", generator)
+    start = action.prior_kernel(problem)
+    kernel = minimiser.minimise(problem, start)
+    assert action.stationary_point(problem, kernel).converged
+    np.testing.assert_allclose(optimiser(problem, start), kernel, rtol=0, atol=1e-5)
 
 
 # --- limits and symmetries --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+@KINDS
 def test_without_labels_the_theory_is_the_prior(kind: Kind) -> None:
     problem = endpoint(kind, 5, [0.0, 0.0])
     point = lowest(problem)
-    np.testing.assert_allclose(point.kernel, linear.prior_kernel(problem), atol=1e-9)
+    # One input per pattern, of unit length: the prior kernel is geometric.
+    np.testing.assert_allclose(action.prior_kernel(problem), np.eye(10), atol=1e-14)
+    np.testing.assert_allclose(point.kernel, np.eye(10), atol=1e-9)
+    np.testing.assert_allclose(point.q, 0.0, atol=1e-8)
     assert point.action == pytest.approx(0.0, abs=1e-12)
-
-
-def test_prior_kernel_with_one_input_is_geometric() -> None:
-    np.testing.assert_allclose(
-        linear.prior_kernel(endpoint("rnn", 6, [1.0])), np.eye(6), atol=1e-14
-    )
-
-
-def test_weak_signal_rnn_and_dnn_coincide() -> None:
-    actions = [lowest(endpoint(kind, 8, WEAK)).action for kind in ("rnn", "dnn")]
-    assert actions[0] == pytest.approx(actions[1], abs=1e-9)
 
 
 def test_permuted_and_rotated_patterns_permute_and_rotate_the_kernel(
@@ -220,25 +225,17 @@ def test_permuted_and_rotated_patterns_permute_and_rotate_the_kernel(
     for matrix in (np.eye(3)[[2, 0, 1]], rotation_matrix):
         turned = endpoint("rnn", 4, list(matrix @ labels))
         expected = np.einsum("ap,pqst,bq->abst", matrix, kernel, matrix)
-        found = full_kernel(turned, lowest(turned).kernel)
-        np.testing.assert_allclose(found, expected, atol=1e-7)
+        np.testing.assert_allclose(full_kernel(turned, lowest(turned).kernel), expected, atol=1e-7)
 
 
 def test_unreachable_directions_are_removed() -> None:
     """Input at t = 1 only: h^0 = 0, and the rest is the shorter network with input at t = 0."""
-    inputs = np.zeros((1, 5, 1))
-    inputs[0, 1] = 1.0
-    targets = np.full((1, 5), np.nan)
-    targets[0, -1] = 2.0
-    task = Task(inputs, targets, np.isfinite(targets))
-    late = linear.linear_problem(task, Architecture(kind="rnn", steps=5), KAPPA)
-    point = lowest(late)
-    kernel = full_kernel(late, point.kernel)[0, 0]
-    np.testing.assert_allclose(kernel[0], 0.0, atol=1e-12)
-    early = endpoint("rnn", 4, [2.0])
-    reference = lowest(early)
-    assert point.action == pytest.approx(reference.action, abs=1e-10)
-    np.testing.assert_allclose(kernel[1:, 1:], reference.kernel, atol=1e-6)
+    task = given_task(np.eye(5)[1].reshape(1, 5, 1), np.array([[np.nan] * 4 + [2.0]]))
+    late = lowest(linear_problem(task, Architecture(kind="rnn", steps=5), KAPPA))
+    early = lowest(endpoint("rnn", 4, [2.0]))
+    np.testing.assert_allclose(late.h[0], 0.0, atol=1e-12)
+    assert late.action == pytest.approx(early.action, abs=1e-10)
+    np.testing.assert_allclose(late.h[1:, 1:], early.kernel, atol=1e-6)
 
 
 def test_more_patterns_than_features() -> None:
@@ -247,21 +244,21 @@ def test_more_patterns_than_features() -> None:
     inputs[:, 0, 0] = [1.0, 1.0, -0.5]
     targets = np.full((3, 4), np.nan)
     targets[:, -1] = [1.0, 0.9, -0.6]
-    problem = linear.linear_problem(
-        Task(inputs, targets, np.isfinite(targets)), Architecture(kind="rnn", steps=4), KAPPA
-    )
+    network = Architecture(kind="rnn", steps=4)
+    problem = linear_problem(given_task(inputs, targets), network, KAPPA)
     assert problem.dimension == 4
     kernel = full_kernel(problem, lowest(problem).kernel)
     np.testing.assert_allclose(kernel[0, 0], kernel[1, 1], atol=1e-10)
     np.testing.assert_allclose(kernel[2, 2], 0.25 * kernel[0, 0], atol=1e-10)
 
 
-def test_zero_inputs_and_wrong_activation_are_refused() -> None:
-    task = Task(np.zeros((1, 3, 1)), np.ones((1, 3)), np.ones((1, 3), dtype=bool))
-    with pytest.raises(ValueError, match="all zero"):
-        linear.linear_problem(task, Architecture(kind="rnn", steps=3), KAPPA)
-    with pytest.raises(ValueError, match="linear"):
-        linear.linear_problem(task, Architecture(kind="rnn", steps=3, activation="erf"), KAPPA)
+@pytest.mark.parametrize(
+    ("activation", "fault"), [("linear", "all zero"), ("erf", "linear theory needs 'linear'")]
+)
+def test_zero_inputs_and_wrong_activation_are_refused(activation: Activation, fault: str) -> None:
+    task = given_task(np.zeros((1, 3, 1)), np.ones((1, 3)))
+    with pytest.raises(ValueError, match=fault):
+        linear_problem(task, Architecture(kind="rnn", steps=3, activation=activation), KAPPA)
 
 
 def test_prediction_interpolates_and_dnn_predicts_zero_where_unsupervised() -> None:
@@ -270,8 +267,8 @@ def test_prediction_interpolates_and_dnn_predicts_zero_where_unsupervised() -> N
     trained = task.supervised[0]
     outputs = {}
     for kind in ("rnn", "dnn"):
-        problem = linear.linear_problem(task, Architecture(kind=kind, steps=steps), kappa)
-        outputs[kind] = linear.predict(problem, lowest(problem).kernel)[0]
+        problem = linear_problem(task, Architecture(kind=kind, steps=steps), kappa)
+        outputs[kind] = predict(problem, lowest(problem).h)[0]
         np.testing.assert_allclose(outputs[kind][trained], targets[trained], atol=0.02)
     np.testing.assert_allclose(outputs["dnn"][~trained], 0.0, atol=1e-8)
     missed = {kind: np.sum((outputs[kind] - targets)[1:] ** 2) for kind in outputs}
@@ -282,16 +279,14 @@ def test_prediction_interpolates_and_dnn_predicts_zero_where_unsupervised() -> N
 def test_kernel_of_a_dnn_correlates_supervised_times(second_input: float) -> None:
     """A DNN's mask acts on C, not on H: the shared readout correlates the supervised steps.
 
-    So do its shared input weights, if there is input at several times.
-
-    Checked without the theory: untrained networks of width 48, reweighted to the posterior, have
-    the kernel of the theory with its 1/N term, and one that is far from 0 between the two times.
+    Shared input weights do the same if there is input at several times. The check needs no theory:
+    untrained networks of width 48 are reweighted to the posterior. They have the kernel of the
+    theory with its 1/N term, and it is far from 0 between the two times.
     """
-    inputs = np.zeros((1, 3, 1))
-    inputs[0, :2, 0] = 1.0, second_input
-    task = Task(inputs, np.array([[np.nan, 0.5, 0.6]]), np.array([[False, True, True]]))
+    inputs = np.array([1.0, second_input, 0.0]).reshape(1, 3, 1)
+    task = given_task(inputs, np.array([[np.nan, 0.5, 0.6]]))
     width, kappa = 48, 0.3
-    problem = linear.linear_problem(task, Architecture(kind="dnn", steps=3), kappa)
+    problem = linear_problem(task, Architecture(kind="dnn", steps=3), kappa)
     kernel = lowest(problem).kernel
     assert kernel[1, 2] > 0.15
 
@@ -300,9 +295,8 @@ def test_kernel_of_a_dnn_correlates_supervised_times(second_input: float) -> Non
     assert size > 1_000
     assert mean[1, 2] / error[1, 2] > 20
     upper = np.triu_indices(3)
-    assert_z(
-        mean[upper], (kernel + kernel_correction(problem, kernel) / width)[upper], error[upper]
-    )
+    expected = kernel + kernel_correction(problem, kernel) / width
+    assert_z(mean[upper], expected[upper], error[upper])
 
 
 def test_kernel_axes_round_trip(generator: np.random.Generator) -> None:

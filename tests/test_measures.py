@@ -9,7 +9,6 @@ from conftest import assert_z, endpoint_run
 from scipy import signal, stats
 
 from weightsharing.commands.sample import samples_dataset
-from weightsharing.commands.theory import points_dataset
 from weightsharing.measures import compare as measures
 from weightsharing.model import symmetry
 from weightsharing.model.architecture import Activation, Architecture, Kind
@@ -17,10 +16,9 @@ from weightsharing.model.axes import Array
 from weightsharing.model.tasks import EndpointTask, Task, label_kernels, make_task
 from weightsharing.sampling.chain import sample
 from weightsharing.sampling.run import Run
-from weightsharing.theory.linear import (
-    linear_problem,
-)
+from weightsharing.theory.problem import linear_problem
 from weightsharing.theory.search import stationary_points
+from weightsharing.theory.solve import solve
 
 
 def ar1(shape: tuple[int, ...], memory: float, generator: np.random.Generator) -> Array:
@@ -231,8 +229,7 @@ def compared(run: Run, with_theory: bool = True) -> xr.Dataset:
     task = make_task(run.task, 4)
     theory = None
     if with_theory:
-        problem = linear_problem(task, run.architecture, run.kappa)
-        theory = points_dataset(problem, stationary_points(problem), task, run.architecture.kind)
+        theory = solve(task, run.architecture, run.kappa)
     return measures.compare(run, task, theory, samples_dataset(sample(run, task), run.sampler))
 
 

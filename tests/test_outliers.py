@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import KAPPA, PRIOR, assert_z, endpoint, rotation
+from conftest import KAPPA, PRIOR, assert_z, endpoint, lowest, rotation
 from scipy import stats
 
 from weightsharing.model.architecture import Architecture, Kind, Prior
@@ -13,15 +13,16 @@ from weightsharing.model.axes import Array, kernel_matrix
 from weightsharing.model.network import Weights
 from weightsharing.model.tasks import EndpointTask, make_task
 from weightsharing.sampling import initial, posterior
-from weightsharing.theory import linear, search, transition
+from weightsharing.theory import search, transition
 from weightsharing.theory.outliers import noise_beyond, noise_edge, weight_eigenvalues
+from weightsharing.theory.problem import LinearProblem, full_kernel, linear_problem, predict
 from weightsharing.theory.transition import critical_signal
 
 STRONG = [1.0, 1.0, -1.0, -1.0]
 
 
-def lowest_kernel(problem: linear.LinearProblem) -> Array:
-    return linear.full_kernel(problem, search.stationary_points(problem)[0].kernel)
+def lowest_kernel(problem: LinearProblem) -> Array:
+    return full_kernel(problem, lowest(problem).kernel)
 
 
 # --- outliers of the theory -------------------------------------------------------------------
@@ -30,12 +31,11 @@ def lowest_kernel(problem: linear.LinearProblem) -> Array:
 def test_outlier_references() -> None:
     architecture = Architecture(kind="rnn", steps=4)
     problem = transition.endpoint_problem(2 * critical_signal(4, PRIOR, KAPPA), architecture, KAPPA)
-    assert abs(weight_eigenvalues(lowest_kernel(problem), "rnn")[0]) == pytest.approx(
-        1.017, abs=5e-4
-    )
-    found = weight_eigenvalues(lowest_kernel(endpoint("rnn", 8, STRONG)), "rnn")
-    assert found[0] == pytest.approx(1.315, abs=5e-4)
-    assert (np.abs(found[1:]) < 1.0).all()
+    values = weight_eigenvalues(lowest_kernel(problem), "rnn")
+    assert abs(values[0]) == pytest.approx(1.017, abs=5e-4)
+    values = weight_eigenvalues(lowest_kernel(endpoint("rnn", 8, STRONG)), "rnn")
+    assert values[0] == pytest.approx(1.315, abs=5e-4)
+    assert (np.abs(values[1:]) < 1.0).all()
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def test_outliers_of_a_rotation_are_those_of_its_teacher(
     steps = 10
     task, targets = rotation(steps, supervised)
     architecture = Architecture(kind="rnn", steps=steps, prior=Prior(w=0.5))
-    problem = linear.linear_problem(task, architecture, 0.01)
-    point = search.stationary_points(problem)[0]
-    found = weight_eigenvalues(linear.full_kernel(problem, point.kernel), "rnn")
-    pair = sorted(found[:2], key=lambda value: value.imag)
+    problem = linear_problem(task, architecture, 0.01)
+    point = lowest(problem)
+    values = weight_eigenvalues(full_kernel(problem, point.kernel), "rnn")
+    pair = sorted(values[:2], key=lambda value: value.imag)
     assert pair[1].real == pytest.approx(reference.real, abs=5e-4)
     assert pair[1].imag == pytest.approx(reference.imag, abs=5e-4)
     assert pair[0] == pytest.approx(pair[1].conjugate())
-    missed = (targets - linear.predict(problem, point.kernel)[0])[1:]
+    missed = (targets - predict(problem, point.h)[0])[1:]
     assert 0.5 / steps * (missed @ missed) < 1.5e-4
 
 
@@ -107,12 +107,11 @@ def test_weights_with_the_theorys_kernel_have_its_outliers(
 def test_second_minimum_of_the_strong_rnn_turns() -> None:
     """Besides the coherent phase there is one whose activities turn by a right angle at each step."""
     problem = endpoint("rnn", 8, [2.0])
-    points = [p for p in search.stationary_points(problem) if p.lowest_curvature > 0]
+    points = [p for p in search.stationary_points(problem) if p.is_minimum]
     assert len(points) == 2
     assert all(point.converged for point in points)
     assert points[1].action > points[0].action + 0.05
-    values = weight_eigenvalues(linear.full_kernel(problem, points[1].kernel), "rnn")
-    pair = values[:2]
+    pair = weight_eigenvalues(full_kernel(problem, points[1].kernel), "rnn")[:2]
     assert pair[0] == pytest.approx(pair[1].conjugate(), abs=1e-6)
     assert abs(pair[0]) > 1.0
     np.testing.assert_allclose(np.abs(np.angle(pair)), np.pi / 2, atol=1e-3)

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import endpoint
+from conftest import KAPPA, endpoint, given_task
 
 from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.axes import Array
 from weightsharing.model.tasks import Task
-from weightsharing.theory import linear, patterns, search
-
-KAPPA = 0.1
+from weightsharing.theory import patterns, search
+from weightsharing.theory.action import lowest_curvature
+from weightsharing.theory.problem import linear_problem
 
 
 def orthonormal_task(labels: Array, steps: int, times: tuple[int, ...]) -> Task:
@@ -23,7 +23,7 @@ def orthonormal_task(labels: Array, steps: int, times: tuple[int, ...]) -> Task:
     inputs[:, 0] = np.eye(count)
     targets = np.full((count, steps), np.nan)
     targets[:, np.array(times) - 1] = labels.T
-    return Task(inputs, targets, np.isfinite(targets))
+    return given_task(inputs, targets)
 
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
@@ -34,12 +34,12 @@ def test_same_stationary_points_as_with_all_patterns(kind: Kind, signal: float) 
     two = np.sqrt(signal) * np.array([[0.7, -0.5, 0.5, 0.1], [0.2, 0.9, 0.3, -0.4]])
     for values, steps, times in ((labels, 5, (5,)), (two, 4, (2, 4))):
         task = orthonormal_task(values, steps, times)
-        problem = linear.linear_problem(task, Architecture(kind=kind, steps=steps), KAPPA)
+        problem = linear_problem(task, Architecture(kind=kind, steps=steps), KAPPA)
         reduced = patterns.reduction(problem)
         assert reduced is not None
         assert reduced.few.patterns == len(values)
-        whole = search.search(problem, 2, seed=0)
-        few = search.stationary_points(problem, 2)
+        whole = search.search_linear(problem, 2, seed=0)
+        few = search.stationary_points(problem, random_starts=2)
         assert len(few) == len(whole)
         for one, other in zip(few, whole, strict=True):
             assert one.converged
@@ -63,8 +63,8 @@ def test_probe_sees_perturbations_among_unlabelled_patterns() -> None:
         kernel = search.random_start(reduced.few, generator)
         whole = patterns.extend(reduced, kernel, problem, reduced.directions[:, :1])
         probe = patterns.extend(reduced, kernel, reduced.probe, np.eye(3, 1))
-        expected = linear.lowest_curvature(problem, whole)[0]
-        assert linear.lowest_curvature(reduced.probe, probe)[0] == pytest.approx(expected, abs=1e-9)
+        expected = lowest_curvature(problem, whole)[0]
+        assert lowest_curvature(reduced.probe, probe)[0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_no_reduction_without_the_symmetry() -> None:
@@ -73,7 +73,7 @@ def test_no_reduction_without_the_symmetry() -> None:
     network = Architecture(kind="rnn", steps=4)
 
     def reduced(changed: Task) -> patterns.Reduction | None:
-        return patterns.reduction(linear.linear_problem(changed, network, KAPPA))
+        return patterns.reduction(linear_problem(changed, network, KAPPA))
 
     assert reduced(task) is not None
     inputs = task.inputs.copy()

@@ -11,7 +11,6 @@ import pytest
 import xarray as xr
 
 from weightsharing.commands.scorecard import page
-from weightsharing.commands.theory import solve
 from weightsharing.errors import FileError
 from weightsharing.figures.claims import (
     FALSE_ALARM,
@@ -38,6 +37,7 @@ from weightsharing.sampling.run import Run
 from weightsharing.sampling.settings import ExactSettings, KineticSettings, SamplerSettings
 from weightsharing.theory.outliers import weight_eigenvalues
 from weightsharing.theory.scan import Transition
+from weightsharing.theory.solve import solve
 
 KINETIC = KineticSettings(
     method="kinetic", width=400, draws=50, chains=4, start="prior", spectra=5, step_size=0.02,
@@ -293,7 +293,7 @@ def theory_of(kind: Kind, size: float) -> xr.Dataset:
         id="fig3/theory", seed=1, device="cpu", kappa=0.1, sampler=EXACT, architecture=architecture,
         task=task,
     )  # fmt: skip
-    return solve(run, make_task(task, 4))
+    return solve(make_task(task, 4), run.architecture, run.kappa)
 
 
 @cache

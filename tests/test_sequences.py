@@ -16,7 +16,6 @@ import xarray as xr
 from conftest import assert_z, posterior_mean, prior_network_kernels
 
 from weightsharing.commands import sample as sample_verb
-from weightsharing.commands.theory import solve
 from weightsharing.errors import DivergenceError, InterruptedRunError, StepSizeError
 from weightsharing.files import (
     join,
@@ -43,7 +42,10 @@ from weightsharing.sampling import marginal
 from weightsharing.sampling.chain import Member, Samples, group_size, sample, sample_together
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.settings import ExactSettings, KineticSettings
-from weightsharing.theory import finite_width, linear, search
+from weightsharing.theory import action, finite_width, search
+from weightsharing.theory.problem import linear_problem, predict
+from weightsharing.theory.solve import solve
+from weightsharing.theory.symmetric import pack, unpack
 
 KAPPA = 0.01
 PRIOR = Prior(w=0.5)
@@ -133,7 +135,10 @@ def test_members_are_runs_of_their_own() -> None:
 def test_split_undoes_join() -> None:
     """Stationary points of different number, attributes and all."""
     run = family("rnn", ((2, 5), (1, 2, 3, 4, 5), (4, 5)), 5)
-    datasets = [solve(member, make_task(member.task, 5)) for member in run.members]
+    datasets = [
+        solve(make_task(member.task, 5), member.architecture, member.kappa)
+        for member in run.members
+    ]
     assert len({dataset.sizes["point"] for dataset in datasets}) > 1
     joined = join(datasets, run.member_names)
     assert joined.sizes["set"] == 3
@@ -244,7 +249,9 @@ def members_of(run: Run) -> list[Member]:
         task = make_task(member.task, member.architecture.steps)
         start = None
         if run.sampler.start != "prior":
-            start = sample_verb.start_kernel(run.sampler, solve(member, task))
+            start = sample_verb.start_kernel(
+                run.sampler, solve(task, member.architecture, member.kappa)
+            )
         found.append(Member(member, task, start))
     return found
 
@@ -394,15 +401,15 @@ def test_outputs_of_both_branches_average_to_nothing_where_parity_differs() -> N
 def test_prediction_correction_is_the_mean_over_the_fluctuations() -> None:
     """First derivative of f along the kernel's correction plus half its second, by differences."""
     task = sinusoid_task(5, (2, 3, 5))
-    problem = linear.linear_problem(task, Architecture(kind="rnn", steps=5, prior=PRIOR), 0.1)
+    problem = linear_problem(task, Architecture(kind="rnn", steps=5, prior=PRIOR), 0.1)
     kernel = search.stationary_points(problem)[0].kernel
 
     def outputs(coordinates: Array) -> Array:
-        moved = kernel + linear.unpack(problem, coordinates)
-        return np.asarray(linear.predict(problem, moved)[0])
+        moved = kernel + unpack(coordinates)
+        return np.asarray(predict(problem, moved)[0])
 
-    drift = linear.pack(problem, finite_width.kernel_correction(problem, kernel))
-    spread = np.linalg.cholesky(np.linalg.inv(linear.hessian_matrix(problem, kernel)))
+    drift = pack(finite_width.kernel_correction(problem, kernel))
+    spread = np.linalg.cholesky(np.linalg.inv(action.hessian(problem, kernel)))
     step = 1e-4
     expected = (outputs(step * drift) - outputs(-step * drift)) / (2 * step)
     for direction in spread.T:
@@ -418,7 +425,7 @@ def test_mean_outputs_of_networks_of_finite_width() -> None:
     width, kappa = 24, 0.3
     task = sinusoid_task(4, (2, 3))
     architecture = Architecture(kind="rnn", steps=4)
-    problem = linear.linear_problem(task, architecture, kappa)
+    problem = linear_problem(task, architecture, kappa)
     kernel = search.stationary_points(problem)[0].kernel
     kernels = prior_network_kernels(task, "rnn", width, samples=60_000, seed=2)
     chosen = np.flatnonzero(task.supervised[0])
@@ -429,7 +436,7 @@ def test_mean_outputs_of_networks_of_finite_width() -> None:
     outputs = (kernels[:, :, chosen] @ answer)[..., 0]
     mean, error, size = posterior_mean(outputs, kernels, task, width, kappa)
     assert size > 5_000
-    plain = linear.predict(problem, kernel)[0]
+    plain = predict(problem, kernel)[0]
     correction = finite_width.prediction_correction(problem, kernel)[0]
     assert np.max(np.abs(mean - plain) / error) > 8
     left = np.abs(mean - plain - correction / width)
@@ -444,7 +451,7 @@ def measured(run: Run) -> list[xr.Dataset]:
     found = []
     for member in run.members:
         task = make_task(member.task, member.architecture.steps)
-        theory = solve(member, task)
+        theory = solve(task, member.architecture, member.kappa)
         start = sample_verb.start_kernel(member.sampler, theory)
         samples = sample_verb.samples_dataset(sample(member, task, start_kernel=start), run.sampler)
         found.append(measures.compare(member, task, theory, samples))
@@ -503,9 +510,9 @@ def errors_in_theory(kind: Kind, sets: list[tuple[int, ...]], prior: Prior) -> A
     errors = []
     for times in sets:
         task = sinusoid_task(10, times)
-        problem = linear.linear_problem(task, Architecture(kind=kind, steps=10, prior=prior), KAPPA)
+        problem = linear_problem(task, Architecture(kind=kind, steps=10, prior=prior), KAPPA)
         kernel = search.stationary_points(problem, random_starts=1)[0].kernel
-        outputs = linear.predict(problem, kernel)
+        outputs = predict(problem, kernel)
         errors.append(float(measures.generalisation_error(outputs, task.targets)))
     return np.array(errors)
 
@@ -555,7 +562,7 @@ def test_chains_cross_to_a_minimum_that_is_a_phase_at_their_width() -> None:
     for width, phases in ((32, 4), (1024, 1)):
         run = family("rnn", ((3, 7, 10),), 10, width=width, draws=200, thinning=5).members[0]
         task = make_task(run.task, 10)
-        theory = solve(run, task)
+        theory = solve(task, run.architecture, run.kappa)
         start = sample_verb.start_kernel(run.sampler, theory)
         samples = sample_verb.samples_dataset(sample(run, task, start_kernel=start), run.sampler)
         found = measures.compare(run, task, theory, samples)

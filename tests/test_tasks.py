@@ -17,7 +17,8 @@ from weightsharing.errors import FileError
 from weightsharing.model.axes import kernel_matrix
 from weightsharing.model.task_file import file_task
 from weightsharing.model.tasks import EndpointTask, FileTask, make_task
-from weightsharing.theory.linear import action, linear_problem
+from weightsharing.theory.action import action
+from weightsharing.theory.problem import linear_problem
 from weightsharing.theory.transition import critical_signal
 
 PATTERNS, STEPS, FEATURES = 2, 3, 4

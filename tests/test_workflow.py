@@ -163,9 +163,9 @@ def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Pat
         ("figures/panels.py", {"fig3", "fig5"}),
         ("scorecard/figure3.py", {"scorecard"}),
         # Chains that start from the theory depend on it.
-        ("theory/linear.py", {"theory", "transition", "sample", "measure", *PRODUCTS}),
+        ("theory/action.py", {"theory", "transition", "sample", "measure", *PRODUCTS}),
         ("theory/transition.py", {"theory", "transition", "sample", "measure", *PRODUCTS}),
-        ("theory/nonlinear.py", {"theory", "sample", "measure", *PRODUCTS}),
+        ("theory/integral.py", {"theory", "sample", "measure", *PRODUCTS}),
         ("theory/outliers.py", {"theory", "sample", "measure", *PRODUCTS}),
         ("measures.py", {"measure", *PRODUCTS}),
         ("sampling/langevin.py", {"sample", "measure", *PRODUCTS}),

@@ -1,1 +1,4 @@
-"""Large-width theory of the kernels; never imports the sampling side."""
+"""Kernel theory of wide networks: actions, stationary points, transition, 1/N terms, outliers.
+
+This package never imports ``sampling``, and it runs without PyTorch.
+"""

@@ -1,15 +1,14 @@
-"""The first correction in 1/N to the kernel theory of linear networks (docs/theory.md).
+"""The 1/N term of the kernels of linear networks, and the law of the order parameter (THEORY 6).
 
-With the weights integrated out (THEORY 6) a linear network's kernel is a Wishart-like matrix whose
-density at any width N is exactly
+With the weights integrated out, the kernel of a linear network has, at any width N, exactly the density
 
     p(G) proportional to exp(-N S(G) - S_1(G)),
     S_1(G) = (dim + 1)/2 ln det G + 1/2 ln det(kappa + v E G E^T),
 
-with S the action of the large-width theory; the first term of S_1 is the volume of N x d activities
-that share one G. Expanding around a minimum gives the mean kernel to order 1/N. Near the
-transition that expansion diverges, but one along every direction except m does not: integrated over
-m itself, it rounds the transition as finite networks do.
+with S the action of the large-width theory. The first term of S_1 is the volume of N x d activities
+that share one G. An expansion around a minimum gives the mean kernel to order 1/N. It diverges near
+the transition. An expansion in all directions except m does not: integrated over m, it rounds the
+transition as finite networks do.
 """
 
 from __future__ import annotations
@@ -19,31 +18,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from weightsharing.model.axes import Array
-from weightsharing.theory.linear import (
-    LinearProblem,
-    carry,
-    carry_back,
-    hessian_matrix,
-    local_expansion,
-    pack,
-    prior_kernel,
-    unpack,
-)
+from weightsharing.theory.action import carry, carry_back, expand, hessian, prior_kernel
+from weightsharing.theory.problem import LinearProblem, noisy_readout
+from weightsharing.theory.symmetric import pack, unpack
 from weightsharing.theory.transition import LandauCurve, landau_curve
 
 
 def subleading_action(problem: LinearProblem, kernel: Array) -> float:
     """S_1(G), see above."""
     volume = 0.5 * (problem.dimension + 1) * np.linalg.slogdet(kernel)[1]
-    supervised = problem.readout @ kernel @ problem.readout.T
-    noisy = problem.kappa * np.eye(problem.labels.size) + problem.v * supervised
-    return float(volume + 0.5 * np.linalg.slogdet(noisy)[1])
+    return float(volume + 0.5 * np.linalg.slogdet(noisy_readout(problem, kernel))[1])
 
 
 def subleading_gradient(problem: LinearProblem, kernel: Array) -> Array:
     """dS_1/dG, symmetric (d, d)."""
-    supervised = problem.readout @ kernel @ problem.readout.T
-    noisy = problem.kappa * np.eye(problem.labels.size) + problem.v * supervised
+    noisy = noisy_readout(problem, kernel)
     response = problem.readout.T @ np.linalg.solve(noisy, problem.readout)
     volume = 0.5 * (problem.dimension + 1) * np.linalg.inv(kernel)
     return np.asarray(volume + 0.5 * problem.v * response)
@@ -52,25 +41,25 @@ def subleading_gradient(problem: LinearProblem, kernel: Array) -> Array:
 def kernel_correction(problem: LinearProblem, kernel: Array) -> Array:
     """The coefficient D in <G> = G + D/N + O(1/N^2) at a minimum G of S, (d, d).
 
-    D = -S''^-1 [ grad S_1 + 1/2 grad ln det S'' ], the shift of the mode and the skewness of the
+    D = -S''^-1 [ grad S_1 + 1/2 grad ln det S'' ]: the shift of the mode, and the skewness of the
     fluctuations around it.
     """
-    inverse = np.linalg.inv(hessian_matrix(problem, kernel))
+    inverse = np.linalg.inv(hessian(problem, kernel))
     skewness = 0.5 * fluctuation_gradient(problem, kernel, inverse)
-    drift = pack(problem, subleading_gradient(problem, kernel) + skewness)
-    return unpack(problem, -inverse @ drift)
+    drift = pack(subleading_gradient(problem, kernel) + skewness)
+    return unpack(-inverse @ drift)
 
 
 def prediction_correction(problem: LinearProblem, kernel: Array) -> Array:
     """The coefficient of 1/N in the mean outputs at all times, (pattern, output_time).
 
-    Given the kernel the mean outputs are f(G) = v B G b with b = E^T R y (``linear.predict``). To order
-    1/N their mean over the law of G is f(G) plus v B (1 - v G Rho) (D - v <X Rho X>) b / N, with
-    Rho = E^T R E, D the ``kernel_correction``, and X a fluctuation of covariance S''^-1.
+    Given the kernel the mean outputs are f(G) = v B G b with b = E^T R y (``problem.predict``).
+    To order 1/N their mean over the law of G is f(G) + v B (1 - v G Rho) (D - v <X Rho X>) b / N, with
+    Rho = E^T R E, D the ``kernel_correction``, and X a fluctuation of covariance S''^-1 (THEORY 10).
     """
-    local = local_expansion(problem, kernel)
-    inverse = np.linalg.inv(hessian_matrix(problem, kernel))
-    xx = unpack(problem, np.moveaxis(unpack(problem, inverse), 0, -1))
+    local = expand(problem, kernel)
+    inverse = np.linalg.inv(hessian(problem, kernel))
+    xx = unpack(np.moveaxis(unpack(inverse), 0, -1))
     moved = kernel_correction(problem, kernel) - problem.v * _contract(xx, local.response)
     through = np.eye(problem.dimension) - problem.v * kernel @ local.response
     outputs = problem.v * problem.basis @ through @ moved @ local.pull
@@ -78,17 +67,17 @@ def prediction_correction(problem: LinearProblem, kernel: Array) -> Array:
 
 
 def fluctuation_gradient(problem: LinearProblem, kernel: Array, inverse: Array) -> Array:
-    """Derivative of ln det S'' by G: the third derivative of S contracted with S''^-1, (d, d).
+    """The derivative of ln det S'' with respect to G, (d, d).
 
-    inverse: S''^-1 in coordinates, (n, n). With X the fluctuation of G whose covariance it is,
-    Y = w carry(X) that of C, Z the direction of the derivative and V = w carry(Z), the third
-    derivative is a sum of traces in which Z or V meets two of X and Y. Each is linear in one of the
-    contractions <X P X>, <Y P X>, <Y P Y> with a matrix P.
+    It is the third derivative of S contracted with ``inverse``, S''^-1 in coordinates, (n, n). Let X
+    be the fluctuation of G with this covariance, Y = w carry(X) that of C, Z the direction of the
+    derivative, and V = w carry(Z). The third derivative is a sum of traces of Z or V with two of X
+    and Y. Each is linear in one of the contractions <X P X>, <Y P X>, <Y P Y> with a matrix P.
     """
-    local = local_expansion(problem, kernel)
+    local = expand(problem, kernel)
     inverse_c, response, pull = local.inverse_c, local.response, local.pull
     # <X_ab X_cd>, <Y_ab X_cd> and <Y_ab Y_cd>.
-    xx = unpack(problem, np.moveaxis(unpack(problem, inverse), 0, -1))
+    xx = unpack(np.moveaxis(unpack(inverse), 0, -1))
     yx = np.moveaxis(problem.w * carry(problem, xx), (2, 3), (0, 1))
     yy = problem.w * carry(problem, yx)
 
@@ -121,9 +110,10 @@ class OrderParameterLaw:
 def order_parameter_law(problem: LinearProblem, width: int, points: int = 121) -> OrderParameterLaw:
     """Mean and fluctuation of |m| at width N, from the Landau curve of an ``endpoint_problem``.
 
-    p(m) proportional to exp(-N F(m) - S_1(H_m) - 1/2 ln det S''_perp(H_m)): all entries of H but m
-    are integrated to Gaussian order, m by quadrature, so that the mean is right to order 1/N on both
-    sides of the transition and at it. The range of m is extended until the density has fallen by e^-20.
+    p(m) is proportional to exp(-N F(m) - S_1(H_m) - 1/2 ln det S''_perp(H_m)). All entries of H but
+    m are integrated to Gaussian order, and m by quadrature. The mean is thus right to order 1/N
+    below, at and above the transition. The range of m grows until the density has fallen by e^-20.
+    Raises SolverError if the curve does not converge.
     """
     largest = 0.25 * float(prior_kernel(problem)[-1, -1])
     while (

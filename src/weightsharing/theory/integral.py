@@ -1,22 +1,33 @@
-"""The integral over one neuron by randomised quasi-Monte Carlo: S(F, q) and its derivatives.
+"""The action S(F, q) of a nonlinear network by randomised quasi-Monte Carlo (THEORY 9).
 
-Scrambled Sobol points, a Gaussian proposal, importance weights. At fixed points and proposal S is a
-smooth function of (F, q) whose derivatives are moments over the same points (``theory.nonlinear``).
+    S(F, q) = 1/2 y^T R y + 1/2 tr(q F) - ln INT dg N(g; 0, C) exp(1/2 psi^T q psi),
+    R = (kappa + v E F E^T)^-1,   C(F) = w B^+ mask(A F A^T) B^+T + K,   A = shift V,
+
+with the notation of ``theory.problem``. S is maximal in q, in which it is concave, and stationary in F.
+The integral over one neuron, of dimension T P at most, is taken over scrambled Sobol points with a
+Gaussian proposal and importance weights. At fixed points and proposal, S is a smooth function of
+(F, q), and its derivatives are moments over the same points: Newton's method converges to rounding error.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import linalg, special
 from scipy.stats import qmc
 
 from weightsharing.model.axes import Array
-from weightsharing.theory.neuron import NonlinearProblem, covariance, full_kernel, triangular_root
-from weightsharing.theory.packed import pack, packed_size, sandwich, unpack
+from weightsharing.theory.problem import (
+    NonlinearProblem,
+    full_matrix,
+    noisy_readout,
+    untrained,
+)
+from weightsharing.theory.symmetric import pack, packed_size, sandwich, unpack, whiten
 
-# Points that are turned into features at a time: bounds the memory of the covariances.
+# Points whose features are computed at a time: it bounds the memory of the covariances.
 CHUNK = 4096
 
 
@@ -34,12 +45,13 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Local:
+class Expansion:
     """S and its derivatives at one (F, q), for fixed points.
 
-    action: S. gradient, gradient_q: dS/dF and dS/dq, symmetric. fraction: effective fraction of the
-    points, <weight>^2 / <weight^2>. moment: <psi psi^T>. second_moment: <g g^T>. hessian: of S in
-    the packed coordinates (F, q), or None. hessian_q: its block of q.
+    kernel F, conjugate q: (m, m). action: S. gradient, gradient_q: dS/dF and dS/dq, symmetric (m, m).
+    fraction: effective fraction of the points, <weight>^2 / <weight^2>. moment: <psi psi^T>.
+    second_moment: <g g^T>, (d, d). hessian: of S in the coordinates of (F, q), or None.
+    hessian_q: its block of q.
     """
 
     kernel: Array
@@ -54,28 +66,30 @@ class Local:
     hessian_q: Array
 
     @property
-    def residuals(self) -> tuple[float, float]:
-        """Frobenius norms of dS/dF and dS/dq, each whitened by F."""
+    def residual(self) -> float:
+        """The larger of the Frobenius norms of dS/dF and dS/dq, each whitened by F."""
         frame = np.linalg.cholesky(self.kernel)
-        half = linalg.solve_triangular(frame, self.gradient_q, lower=True)
-        return (
-            float(np.linalg.norm(frame.T @ self.gradient @ frame)),
-            float(np.linalg.norm(linalg.solve_triangular(frame, half.T, lower=True))),
-        )
+        norm = np.linalg.norm(frame.T @ self.gradient @ frame)
+        return max(float(norm), float(np.linalg.norm(whiten(frame, self.gradient_q))))
 
 
 def deviates(dimension: int, points: int, generator: np.random.Generator) -> Array:
     """Scrambled Sobol points of N(0, 1), (points, dimension), with exact mean and covariance.
 
-    Matching the first two moments removes the error of everything quadratic in h: linear networks
-    become exact.
+    Exact first two moments remove the error of everything quadratic in h: linear networks become
+    exact.
     """
     sobol = qmc.Sobol(dimension, scramble=True, seed=generator)
-    # Centres of the cells of the 30-bit lattice, so that 0 cannot occur.
+    # Take the centres of the cells of the 30-bit lattice, so that 0 cannot occur.
     normal = special.ndtri(sobol.random(points) + 2.0**-31)
     normal -= normal.mean(axis=0)
     frame = np.linalg.cholesky(normal.T @ normal / points)
     return np.asarray(linalg.solve_triangular(frame, normal.T, lower=True).T)
+
+
+def covariance(problem: NonlinearProblem, kernel: Array) -> Array:
+    """C(F), the prior covariance of g given the kernel, (d, d)."""
+    return problem.input_kernel + unpack(problem.jacobian @ pack(kernel))
 
 
 def sample(problem: NonlinearProblem, normal: Array, proposal: Array) -> Sample:
@@ -86,34 +100,30 @@ def sample(problem: NonlinearProblem, normal: Array, proposal: Array) -> Sample:
     values, vectors = np.linalg.eigh(proposal)
     if values[0] <= 0.0:
         raise np.linalg.LinAlgError("proposal covariance: not positive definite")
-    # Widest directions first: the leading Sobol coordinates are the most uniform.
+    # The widest directions come first: the leading Sobol coordinates are the most uniform.
     frame = (vectors * np.sqrt(values))[:, ::-1]
     activity = normal @ frame.T
-    psi = problem.activation(activity @ problem.lift.T) @ problem.lower_phi.T
     log_proposal = -0.5 * (normal**2).sum(axis=1) - 0.5 * np.log(values).sum()
-    return Sample(activity, np.ascontiguousarray(psi), log_proposal)
-
-
-def prior_kernel(problem: NonlinearProblem, points: int = 2**16, seed: int = 0) -> Array:
-    """Phi without data, (T P, T P): the recursion Phi^t -> C^(t+1) -> Phi^(t+1) (THEORY 3)."""
-    normal = deviates(problem.dimension, points, np.random.default_rng(seed))
-    return full_kernel(problem, prior_moments(problem, normal))
+    return Sample(activity, np.ascontiguousarray(_psi(problem, activity)), log_proposal)
 
 
 def prior_moments(problem: NonlinearProblem, normal: Array) -> Array:
-    """F without data, (m, m), over the given points of ``deviates``, (points, d) (THEORY 3)."""
-    kernel = np.zeros((problem.lower_phi.shape[0],) * 2)
-    for _ in range(problem.steps):
-        activity = normal @ triangular_root(covariance(problem, kernel)).T
-        psi = problem.activation(activity @ problem.lift.T) @ problem.lower_phi.T
-        kernel = psi.T @ psi / len(psi)
-    return kernel
+    """F without data, (m, m), over given points (points, d): the recursion F -> C(F) -> F."""
+    start = np.zeros((problem.basis.shape[1],) * 2)
+    features, step = partial(_psi, problem), partial(covariance, problem)
+    return untrained(features, step, normal, start, problem.steps)[1]
+
+
+def prior_kernel(problem: NonlinearProblem, points: int = 2**16, seed: int = 0) -> Array:
+    """Phi without data, (T P, T P), over ``points`` Sobol points."""
+    normal = deviates(problem.dimension, points, np.random.default_rng(seed))
+    return full_matrix(problem, prior_moments(problem, normal))
 
 
 def expand(
     problem: NonlinearProblem, points: Sample, kernel: Array, conjugate: Array, full: bool = True
-) -> Local:
-    """S(F, q), its gradients and its Hessian for fixed points (THEORY 3).
+) -> Expansion:
+    """S(F, q), its gradients and its Hessian for fixed points.
 
     With weights W proportional to N(g; 0, C) exp(1/2 psi^T q psi) / proposal and moments under them,
 
@@ -124,22 +134,13 @@ def expand(
     conjugate q: (m, m). full: whether the whole Hessian is formed or only its block of q. Raises
     LinAlgError if C is not positive definite.
     """
-    c = covariance(problem, kernel)
-    frame = np.linalg.cholesky(c)
-    whitened = linalg.solve_triangular(frame, points.activity.T, lower=True)
-    log_weight = -0.5 * (whitened**2).sum(axis=0) - np.log(np.diag(frame)).sum()
-    log_weight += 0.5 * ((points.psi @ conjugate) * points.psi).sum(axis=1) - points.log_proposal
-    largest = float(log_weight.max())
-    weight = np.exp(log_weight - largest)
-    log_integral = largest + float(np.log(weight.mean()))
-    weight /= weight.sum()
-
-    count = packed_size(problem.lower_phi.shape[0])
+    frame = np.linalg.cholesky(covariance(problem, kernel))
+    weight, log_integral = _weights(points, frame, conjugate)
+    count = packed_size(len(kernel))
     mean, spread = _moments(points, weight, full)
     moment, h = unpack(mean[:count]), unpack(mean[count:])
 
-    supervised = problem.readout @ kernel @ problem.readout.T
-    resolvent = np.linalg.inv(problem.kappa * np.eye(problem.labels.size) + problem.v * supervised)
+    resolvent = np.linalg.inv(noisy_readout(problem, kernel))
     pull = problem.readout.T @ (resolvent @ problem.labels)
     loss = 0.5 * float(problem.labels @ resolvent @ problem.labels)
     inverse = linalg.cho_solve((frame, True), np.eye(len(frame)))
@@ -150,22 +151,18 @@ def expand(
 
     hessian = None
     if full:
-        identity = np.eye(count)
         response = problem.readout.T @ resolvent @ problem.readout
         inner = sandwich(inverse, inverse)
         score = 0.5 * inner @ problem.jacobian
         bent = sandwich(inverse, inverse @ h @ inverse) - 0.5 * inner
-        mixed = 0.5 * identity - 0.5 * score.T @ spread[count:, :count]
-        hessian = np.block([
-            [
-                problem.v**2 * sandwich(np.outer(pull, pull), response)
-                + problem.jacobian.T @ bent @ problem.jacobian
-                - score.T @ spread[count:, count:] @ score,
-                mixed,
-            ],
-            [mixed.T, hessian_q],
-        ])  # fmt: skip
-    return Local(
+        mixed = 0.5 * np.eye(count) - 0.5 * score.T @ spread[count:, :count]
+        hessian_f = (
+            problem.v**2 * sandwich(np.outer(pull, pull), response)
+            + problem.jacobian.T @ bent @ problem.jacobian
+            - score.T @ spread[count:, count:] @ score
+        )
+        hessian = np.block([[hessian_f, mixed], [mixed.T, hessian_q]])
+    return Expansion(
         kernel=kernel,
         conjugate=conjugate,
         action=loss + 0.5 * float((conjugate * kernel).sum()) - log_integral,
@@ -179,10 +176,25 @@ def expand(
     )
 
 
+def _psi(problem: NonlinearProblem, activity: Array) -> Array:
+    """psi = V^+ phi(B g) of every point, (points, m)."""
+    return np.asarray(problem.activation(activity @ problem.lift.T) @ problem.inverse.T)
+
+
+def _weights(points: Sample, frame: Array, conjugate: Array) -> tuple[Array, float]:
+    """Normalised weights of the points, (points,), and ln of the integral; C = L L^T, frame L."""
+    whitened = linalg.solve_triangular(frame, points.activity.T, lower=True)
+    log_weight = -0.5 * (whitened**2).sum(axis=0) - np.log(np.diag(frame)).sum()
+    log_weight += 0.5 * ((points.psi @ conjugate) * points.psi).sum(axis=1) - points.log_proposal
+    largest = float(log_weight.max())
+    weight = np.exp(log_weight - largest)
+    log_integral = largest + float(np.log(weight.mean()))
+    return weight / weight.sum(), log_integral
+
+
 def _moments(points: Sample, weight: Array, full: bool) -> tuple[Array, Array]:
-    """Means of packed psi psi^T and g g^T, and the covariance (of psi psi^T alone unless full)."""
-    size, dimension = points.psi.shape[1], points.activity.shape[1]
-    count = packed_size(size)
+    """Means of psi psi^T and g g^T in coordinates, and their covariance (of psi psi^T unless full)."""
+    count, dimension = packed_size(points.psi.shape[1]), points.activity.shape[1]
     width = count + packed_size(dimension) if full else count
     mean = np.zeros(width)
     square = np.zeros((width, width))
@@ -197,16 +209,15 @@ def _moments(points: Sample, weight: Array, full: bool) -> tuple[Array, Array]:
         rows *= root
         mean += root[:, 0] @ rows
         square += rows.T @ rows
+    spread = square - np.outer(mean, mean)
     if not full:
         h = (points.activity * weight[:, None]).T @ points.activity
-        mean_full = np.concatenate([mean, pack(h)])
-    else:
-        mean_full = mean
-    return mean_full, square - np.outer(mean, mean)
+        mean = np.concatenate([mean, pack(h)])
+    return mean, spread
 
 
 def _products(values: Array, out: Array) -> None:
-    """Packed outer products of the rows of values, written to out."""
+    """Outer products of the rows of ``values`` in coordinates, written to ``out``."""
     size, first = values.shape[1], 0
     scaled = np.sqrt(2.0) * values
     for row in range(size):

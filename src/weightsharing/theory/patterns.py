@@ -1,9 +1,9 @@
 """Fewer patterns: the rotations that leave the linear theory invariant (THEORY 5).
 
 With orthonormal inputs and all patterns supervised at the same times, S depends on the labels y^t_p
-only through their scalar products: a rotation O of the patterns maps solutions to solutions, and
-patterns orthogonal to all labels keep the kernel of untrained networks. With V an orthonormal basis of
-the span of the labels, k directions of P,
+only through their scalar products. A rotation O of the patterns then maps solutions to solutions, and
+patterns orthogonal to all labels keep the kernel of untrained networks. Let V be an orthonormal basis
+of the span of the labels, k directions of P. Then
 
     H = V A V^T + B (1 - V V^T)
 
@@ -11,8 +11,8 @@ where A, with (time, direction) indices, is stationary for the k labels V^T y, a
 of one pattern. The action of H is that of A.
 
 The Hessian at H commutes with the rotations of the P - k patterns without labels. Each of its invariant
-subspaces contains perturbations of the labelled directions, of these and one more pattern, or of
-two more, so its lowest eigenvalue is that of the problem with k + 2 patterns.
+subspaces contains perturbations of the labelled directions, of these and one more pattern, or of two
+more patterns. Its lowest eigenvalue is therefore that of the problem with k + 2 patterns.
 """
 
 from __future__ import annotations
@@ -22,14 +22,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from weightsharing.model.axes import Array
-from weightsharing.theory.linear import (
-    LinearProblem,
-    StationaryPoint,
-    action,
-    lowest_curvature,
-    prior_kernel,
-    whitened_norm,
-)
+from weightsharing.theory.action import lowest_curvature, prior_kernel, stationary_point
+from weightsharing.theory.point import StationaryPoint
+from weightsharing.theory.problem import LinearProblem
 
 # Singular values of the labels below this, relative to the largest, are zero.
 INDEPENDENT = 1e-10
@@ -37,10 +32,10 @@ INDEPENDENT = 1e-10
 
 @dataclass(frozen=True)
 class Reduction:
-    """A problem with the k patterns that labels need, and what leads back to all P.
+    """A problem with the k patterns that labels need, and the way back to all P.
 
-    whole: with P patterns. few: with k. probe: with min(P, k + 2), whose Hessian has the lowest
-    eigenvalue of the whole one. directions: orthonormal, (P, P), the first k span the labels.
+    whole: with P patterns. few: with k. probe: with min(P, k + 2); its Hessian has the lowest
+    eigenvalue of the whole one. directions: orthonormal, (P, P); the first k span the labels.
     """
 
     whole: LinearProblem
@@ -52,20 +47,17 @@ class Reduction:
 def reduction(problem: LinearProblem) -> Reduction | None:
     """The problem with as many patterns as there are independent labels.
 
-    None where nothing is gained or the rotations are no symmetry: inputs that are not orthonormal,
-    patterns supervised at different times.
+    None if it would have as many patterns, or if the rotations are no symmetry: inputs that are not
+    orthonormal, or patterns supervised at different times.
     """
-    patterns, size = problem.patterns, problem.steps * problem.patterns
-    if problem.dimension < size:
+    patterns, steps = problem.patterns, problem.steps
+    if problem.dimension < steps * patterns:
         return None
-    inputs = problem.input_kernel.reshape(problem.steps, patterns, problem.steps, patterns)
+    inputs = problem.input_kernel.reshape(steps, patterns, steps, patterns)
     if not np.allclose(inputs, np.einsum("ts,pq->tpsq", inputs[:, 0, :, 0], np.eye(patterns))):
         return None
-    # Without unreachable directions the readout has one entry 1 in each row, at t P + p.
-    times, order = np.divmod(problem.readout.argmax(axis=1), patterns)
-    if problem.labels.size % patterns or np.any(
-        order != np.resize(np.arange(patterns), order.size)
-    ):
+    times, order = np.divmod(problem.supervised, patterns)
+    if order.size % patterns or np.any(order != np.resize(np.arange(patterns), order.size)):
         return None
     labels = problem.labels.reshape(-1, patterns)
     directions, values, _ = np.linalg.svd(np.column_stack([labels.T, 0.0 * problem.direction]))
@@ -74,15 +66,15 @@ def reduction(problem: LinearProblem) -> Reduction | None:
         return None
 
     def with_patterns(number: int) -> LinearProblem:
-        identity = np.eye(problem.steps * number)
-        supervised = (times[::patterns, None] * number + np.arange(number)).reshape(-1)
+        identity = np.eye(steps * number)
         return replace(
             problem,
             basis=identity,
-            shifted=np.eye(problem.steps * number, k=-number),
+            inverse=identity,
+            shifted=np.eye(steps * number, k=-number),
             mask=np.kron(problem.mask[::patterns, ::patterns], np.ones((number, number))),
             input_kernel=np.kron(inputs[:, 0, :, 0], np.eye(number)),
-            readout=identity[supervised],
+            supervised=(times[::patterns, None] * number + np.arange(number)).reshape(-1),
             labels=(labels @ directions[:, :number]).reshape(-1),
             patterns=number,
             direction=directions[:, :number].T @ problem.direction,
@@ -97,9 +89,9 @@ def reduction(problem: LinearProblem) -> Reduction | None:
 
 
 def extend(reduced: Reduction, kernel: Array, to: LinearProblem, directions: Array) -> Array:
-    """V A V^T + B (1 - V V^T) in the problem ``to``, whose patterns ``directions`` V are given in.
+    """V A V^T + B (1 - V V^T) in the problem ``to``, (T patterns, T patterns).
 
-    kernel A: (T k, T k). directions: (patterns of ``to``, k).
+    kernel A: (T k, T k). directions V: (patterns of ``to``, k).
     """
     steps, count, patterns = to.steps, reduced.few.patterns, to.patterns
     labelled = np.einsum(
@@ -115,9 +107,4 @@ def whole_point(reduced: Reduction, point: StationaryPoint) -> StationaryPoint:
     count = reduced.few.patterns
     kernel = extend(reduced, point.kernel, reduced.whole, reduced.directions[:, :count])
     probe = extend(reduced, point.kernel, reduced.probe, np.eye(reduced.probe.patterns, count))
-    return StationaryPoint(
-        kernel=kernel,
-        action=action(reduced.whole, kernel),
-        gradient_norm=whitened_norm(reduced.whole, kernel),
-        lowest_curvature=lowest_curvature(reduced.probe, probe)[0],
-    )
+    return stationary_point(reduced.whole, kernel, lowest_curvature(reduced.probe, probe)[0])

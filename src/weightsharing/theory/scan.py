@@ -1,4 +1,8 @@
-"""A theory scan over the signal strength at one depth (THEORY 5, figure 4)."""
+"""The settings of a theory scan over the signal strength at one depth (THEORY 5, figure 4).
+
+``theory.curves`` computes it. The record has a module of its own, so that a change of the theory does
+not resolve all runs again.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,8 @@ class Transition(Record):
     """A theory scan over lambda for one depth of the linear RNN (THEORY 5, figure 4).
 
     largest_signal: the branches are followed up to this lambda, on ``points`` values.
-    landau_ratios: lambda / lambda_c of the curves F(m). width: where given, the mean of |m| in
-    networks of this width is predicted as well.
+    landau_ratios: lambda / lambda_c of the curves F(m). width: where given, the scan also predicts
+    the mean of |m| in networks of this width.
     """
 
     kind: Literal["transition"] = "transition"

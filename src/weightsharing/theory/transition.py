@@ -1,9 +1,9 @@
 """The phase transition of the linear RNN: closed forms, ordered branch, Landau curve (THEORY 5).
 
-One input at t = 0 and one target at t = T; lambda = sum_p y_p^2. The disordered branch, without
-temporal coherence, is known in closed form and is the DNN's solution at every lambda. The ordered
-branch of the RNN is traced with its own order parameter m = H^(T-1,T-2) as the parameter, so that
-it is followed through folds: at fixed m, dS/dH = 0 is solved for the other entries of H and lambda.
+There is one input at t = 0 and one target at t = T; lambda = sum_p y_p^2. The disordered branch, without
+temporal coherence, has a closed form and is the DNN's solution at every lambda. The ordered branch of
+the RNN is traced with its order parameter m = H^(T-1,T-2) as the parameter, through folds as well: at
+fixed m, dS/dH = 0 is solved for the other entries of H and for lambda.
 """
 
 from __future__ import annotations
@@ -19,21 +19,15 @@ from weightsharing.errors import SolverError
 from weightsharing.model.architecture import Architecture, Prior
 from weightsharing.model.axes import Array
 from weightsharing.model.tasks import EndpointTask, make_task
-from weightsharing.theory.linear import (
-    LinearProblem,
-    action,
-    coordinates,
-    gradient,
-    hessian_matrix,
-    linear_problem,
-    lowest_curvature,
-    pack,
-    unpack,
-)
+from weightsharing.theory.action import action, gradient, hessian, lowest_curvature
+from weightsharing.theory.problem import LinearProblem, linear_problem
+from weightsharing.theory.symmetric import pack, unpack
 
+# The coordinate of m = H^(T-1,T-2) among the packed entries of H: the second to last.
+ORDER_PARAMETER = -2
 # Newton's method for a minimum stops when a step would lower S by less than half of this.
 NEWTON_DECREMENT = 1e-20
-# Newton's method at fixed m stops below this change, relative to the kernel.
+# Newton's method at fixed m stops when the kernel changes by less than this, relative to its norm.
 NEWTON_TOLERANCE = 1e-12
 
 
@@ -47,27 +41,21 @@ def diagonal_growth(signal: float, steps: int, prior: Prior, kappa: float) -> fl
     """The growth r >= 1 of the disordered branch at lambda = ``signal``.
 
     Solves ``endpoint_signal`` = lambda. Where kappa exceeds v c, lambda(r) need not be monotonic;
-    the smallest root is returned, the one that continues r = 1 at lambda = 0.
-    Raises ValueError if lambda < 0.
+    the result is the smallest root, which continues r = 1 at lambda = 0. Raises ValueError if
+    lambda < 0.
     """
     if signal < 0:
         raise ValueError(f"lambda: got {signal}, must be >= 0")
     if signal == 0:
         return 1.0
-    upper = 1.0
-    excess = -signal
-    while excess < 0:
+
+    def excess(growth: float) -> float:
+        return endpoint_signal(growth, steps, prior, kappa) - signal
+
+    lower, upper = 1.0, 1.0 + 1e-4
+    while excess(upper) < 0:
         lower, upper = upper, 1.0 + 1.05 * (upper - 1.0) + 1e-4
-        excess = endpoint_signal(upper, steps, prior, kappa) - signal
-    return float(
-        optimize.brentq(
-            lambda growth: endpoint_signal(growth, steps, prior, kappa) - signal,
-            lower,
-            upper,
-            xtol=1e-15,
-            rtol=8.9e-16,
-        )
-    )
+    return float(optimize.brentq(excess, lower, upper, xtol=1e-15, rtol=8.9e-16))
 
 
 def diagonal_kernel(growth: float, steps: int, prior: Prior) -> Array:
@@ -99,10 +87,9 @@ def endpoint_problem(signal: float, architecture: Architecture, kappa: float) ->
 
 @dataclass(frozen=True)
 class Branch:
-    """The ordered branch, parametrised by m. All arrays have the shape (point,) but the kernel.
+    """The ordered branch, parametrised by m; arrays (point,), kernel (point, time, time_).
 
-    order_parameter: m > 0. signal: lambda. action: S. curvature: lowest curvature of S. kernel:
-    (point, time, time_). stable: a minimum, i.e. positive curvature, equivalently d lambda/dm > 0.
+    order_parameter: m > 0. signal: lambda. action: S. curvature: lowest curvature of S.
     """
 
     order_parameter: Array
@@ -113,7 +100,7 @@ class Branch:
 
     @property
     def stable(self) -> NDArray[np.bool_]:
-        """Where the branch is a minimum of S."""
+        """Where the branch is a minimum of S: positive curvature, or equivalently d lambda/dm > 0."""
         return self.curvature > 0
 
 
@@ -128,7 +115,7 @@ def ordered_branch(
     critical = critical_signal(steps, prior, kappa)
     diagonal = np.diag(diagonal_kernel(critical_growth(steps), steps, prior))
     scale = float(diagonal[-1, -1])
-    # At lambda_c the branch leaves along the direction of vanishing curvature.
+    # At lambda_c the branch departs along the direction of vanishing curvature.
     _, soft = lowest_curvature(endpoint_problem(critical, architecture, kappa), diagonal)
     soft /= soft[-1, -2]
 
@@ -139,24 +126,17 @@ def ordered_branch(
         (m_before, signal_before, before), (m, signal, kernel) = points[-2:]
         m_next = min(1.03 * m, m + 0.02 * scale)
         ahead = (m_next - m) / (m - m_before)
-        kernel, signal = _stationary_at(
-            architecture,
-            kappa,
-            m_next,
-            kernel + ahead * (kernel - before),
-            signal + ahead * (signal - signal_before),
-        )
+        guess = kernel + ahead * (kernel - before), signal + ahead * (signal - signal_before)
+        kernel, signal = _stationary_at(architecture, kappa, m_next, *guess)
         points.append((m_next, signal, kernel))
-    points = points[1:]
-    kernels = np.stack([point[2] for point in points])
-    problems = [endpoint_problem(point[1], architecture, kappa) for point in points]
-    pairs = list(zip(problems, kernels, strict=True))
+    order_parameters, signals, kernels = zip(*points[1:], strict=True)
+    problems = [endpoint_problem(signal, architecture, kappa) for signal in signals]
     return Branch(
-        order_parameter=np.array([point[0] for point in points]),
-        signal=np.array([point[1] for point in points]),
-        action=np.array([action(problem, kernel) for problem, kernel in pairs]),
-        curvature=np.array([lowest_curvature(problem, kernel)[0] for problem, kernel in pairs]),
-        kernel=kernels,
+        order_parameter=np.array(order_parameters),
+        signal=np.array(signals),
+        action=np.array(list(map(action, problems, kernels))),
+        curvature=np.array([c for c, _ in map(lowest_curvature, problems, kernels)]),
+        kernel=np.stack(kernels),
     )
 
 
@@ -168,7 +148,7 @@ def critical_exponent(branch: Branch, critical: float, largest: float = 0.02) ->
     where the branch starts below lambda_c.
     """
     distance = branch.signal / critical - 1.0
-    # Closer than 1e-6 to the transition, lambda - lambda_c has lost its digits.
+    # Closer than 1e-6 to the transition, rounding errors dominate lambda - lambda_c.
     chosen = (distance > 1e-6) & (distance < largest)
     if distance[0] < 0 or np.count_nonzero(chosen) < 5:
         raise ValueError("critical exponent: the branch does not leave lambda_c upwards")
@@ -179,7 +159,7 @@ def critical_exponent(branch: Branch, critical: float, largest: float = 0.02) ->
 
 
 def coexistence_signal(branch: Branch, architecture: Architecture, kappa: float) -> float | None:
-    """Lambda at which the stable ordered branch and the disordered one have equal action.
+    """The lambda at which the stable ordered branch and the disordered one have equal action.
 
     None for a second-order transition, where the two meet at lambda_c.
     """
@@ -207,8 +187,8 @@ class LandauCurve:
     """F(m) = min S at fixed H^(T-1,T-2) = m, for m >= 0; F(-m) = F(m).
 
     order_parameter: m, (point,), starting at 0. action: F, (point,). kernel: the minimiser,
-    (point, time, time_). log_determinant: ln det of the Hessian of S in the entries of H other than
-    m, (point,), the Gaussian width of the fluctuations around the minimiser.
+    (point, time, time_). log_determinant: ln det of the Hessian of S at fixed m,
+    (point,): the Gaussian width of the fluctuations around the minimiser.
     """
 
     order_parameter: Array
@@ -220,13 +200,12 @@ class LandauCurve:
 def landau_curve(problem: LinearProblem, order_parameters: Sequence[float] | Array) -> LandauCurve:
     """F(m) on increasing m >= 0, the first of them 0, by Newton's method continued in m, both ways.
 
-    ``problem`` must be an ``endpoint_problem``. Raises SolverError if Newton's method fails and
+    problem: an ``endpoint_problem``. Raises SolverError if Newton's method fails and
     ValueError if the grid does not start at 0.
     """
     grid = np.asarray(order_parameters, dtype=np.float64)
     if grid[0] != 0.0 or np.any(np.diff(grid) <= 0):
         raise ValueError("order parameters: must start at 0 and increase")
-    others = _others(problem)
     signal = float(problem.labels @ problem.labels)
     prior = Prior(w=problem.w, u=float(problem.input_kernel[0, 0]), v=problem.v)
     growth = diagonal_growth(signal, problem.steps, prior, problem.kappa)
@@ -235,30 +214,28 @@ def landau_curve(problem: LinearProblem, order_parameters: Sequence[float] | Arr
     def sweep(start: Array, values: Array) -> list[Array]:
         kernels = [start]
         for m in values:
-            kernels.append(_constrained_minimum(problem, _rescaled(kernels[-1], float(m)), others))
+            kernels.append(_constrained_minimum(problem, _rescaled(kernels[-1], float(m))))
         return kernels[1:]
 
-    # Up and down again: where two minima compete at fixed m, each sweep keeps its own for a while.
+    # Sweep up and down: where two minima compete at fixed m, each sweep stays in one for a while.
     upwards = sweep(kernel, grid)
     downwards = sweep(upwards[-1], grid[::-1])[::-1]
     pairs = zip(upwards, downwards, strict=True)
     kernels = [min(pair, key=lambda kernel: action(problem, kernel)) for pair in pairs]
-    widths = [_log_determinant(problem, kernel, others) for kernel in kernels]
+    widths = [_log_determinant(problem, kernel) for kernel in kernels]
     values = [action(problem, kernel) for kernel in kernels]
     return LandauCurve(grid, np.array(values), np.stack(kernels), np.array(widths))
 
 
-def _log_determinant(problem: LinearProblem, kernel: Array, others: NDArray[np.intp]) -> float:
-    """ln det of the Hessian in the entries ``others``, positive definite at their minimum."""
-    hessian = hessian_matrix(problem, kernel)[np.ix_(others, others)]
-    return float(2.0 * np.log(np.diag(np.linalg.cholesky(hessian))).sum())
+def _hessian_at_fixed_m(problem: LinearProblem, kernel: Array) -> Array:
+    """The Hessian of S in all coordinates except m."""
+    return np.delete(np.delete(hessian(problem, kernel), ORDER_PARAMETER, 0), ORDER_PARAMETER, 1)
 
 
-def _others(problem: LinearProblem) -> NDArray[np.intp]:
-    """Coordinates of H other than the order parameter's."""
-    rows, columns = coordinates(problem)
-    last = problem.steps - 1
-    return np.flatnonzero(~((rows == last - 1) & (columns == last)))
+def _log_determinant(problem: LinearProblem, kernel: Array) -> float:
+    """ln det of the Hessian at fixed m, positive definite at a minimum."""
+    factor = np.linalg.cholesky(_hessian_at_fixed_m(problem, kernel))
+    return float(2.0 * np.log(np.diag(factor)).sum())
 
 
 def _rescaled(kernel: Array, m: float) -> Array:
@@ -268,33 +245,30 @@ def _rescaled(kernel: Array, m: float) -> Array:
         parity = (-1.0) ** np.arange(len(kernel))
         return np.asarray(0.5 * (kernel + kernel * np.outer(parity, parity)))
     old = float(kernel[-1, -2])
-    # Enlarging the last two steps keeps the kernel positive definite; setting one entry does only
-    # while their correlation stays below 1.
-    room = 0.7 * float(np.sqrt(kernel[-1, -1] * kernel[-2, -2]))
+    # To scale the last two steps keeps the kernel positive definite. To set one entry does so only
+    # while the correlation of these steps stays below 1.
+    largest = 0.7 * float(np.sqrt(kernel[-1, -1] * kernel[-2, -2]))
     scale = np.ones(len(kernel))
-    scale[-2:] = np.sqrt(m / old if old > 0 else max(1.0, m / room))
+    scale[-2:] = np.sqrt(m / old if old > 0 else max(1.0, m / largest))
     moved = kernel * np.outer(scale, scale)
     moved[-1, -2] = moved[-2, -1] = m
     return np.asarray(moved)
 
 
-def _constrained_minimum(
-    problem: LinearProblem, start: Array, others: NDArray[np.intp], max_iterations: int = 100
-) -> Array:
-    """Minimum of S over the entries ``others`` by Newton's method with a halving line search."""
+def _constrained_minimum(problem: LinearProblem, start: Array, max_iterations: int = 100) -> Array:
+    """Minimum of S at fixed m by Newton's method with a halving line search."""
     kernel, value = start, action(problem, start)
     for _ in range(max_iterations):
-        slope = pack(problem, gradient(problem, kernel))[others]
-        hessian = hessian_matrix(problem, kernel)[np.ix_(others, others)]
-        values, vectors = linalg.eigh(hessian)
-        # Saddle-free Newton: the modulus of a negative curvature still points downhill.
+        slope = np.delete(pack(gradient(problem, kernel)), ORDER_PARAMETER)
+        values, vectors = linalg.eigh(_hessian_at_fixed_m(problem, kernel))
+        # With the modulus of a negative curvature, Newton's step points downhill.
         move = -vectors @ ((vectors.T @ slope) / np.maximum(np.abs(values), 1e-8))
-        change = _embedded(problem, move, others)
+        change = _at_fixed_m(move)
         if -float(move @ slope) < NEWTON_DECREMENT:
             if values[0] > 0:
                 return kernel
-            # A saddle: leave it along its lowest direction, to the side of positive correlations.
-            change = _embedded(problem, vectors[:, 0], others)
+            # Leave the saddle along its lowest direction, to the side of positive correlations.
+            change = _at_fixed_m(vectors[:, 0])
             change *= np.copysign(0.1 * np.linalg.norm(kernel), change.sum())
         fraction = 1.0
         while (trial := action(problem, kernel + fraction * change)) > value + 1e-13 * abs(value):
@@ -305,35 +279,29 @@ def _constrained_minimum(
     raise SolverError("Landau curve: Newton's method did not converge; use a finer grid")
 
 
-def _embedded(problem: LinearProblem, move: Array, others: NDArray[np.intp]) -> Array:
-    """The change of H for a change of its entries other than the order parameter."""
-    step = np.zeros(coordinates(problem)[0].size)
-    step[others] = move
-    return unpack(problem, step)
+def _at_fixed_m(move: Array) -> Array:
+    """The change of H, (T, T), for a change of all its coordinates except m."""
+    return unpack(np.insert(move, ORDER_PARAMETER + 1, 0.0))
 
 
 def _stationary_at(
     architecture: Architecture, kappa: float, m: float, kernel: Array, signal: float
 ) -> tuple[Array, float]:
-    """Solve dS/dH = 0 at fixed m for the other entries of H and for lambda."""
+    """H and lambda that solve dS/dH = 0 at fixed m, by Newton's method from a guess of both."""
     for _ in range(50):
         problem = endpoint_problem(signal, architecture, kappa)
-        others = _others(problem)
-        slope = pack(problem, gradient(problem, kernel))
+        slope = pack(gradient(problem, kernel))
         # The labels enter as 1/2 lambda e^T R e, so d(slope)/d(lambda) = -v/2 E^T R e (E^T R e)^T.
         endpoint = problem.v * kernel[-1, -1]
         by_signal = np.zeros_like(kernel)
         by_signal[-1, -1] = -0.5 * problem.v / (kappa + endpoint) ** 2
-        system = np.concatenate(
-            [hessian_matrix(problem, kernel)[:, others], pack(problem, by_signal)[:, None]], axis=1
-        )
+        by_kernel = np.delete(hessian(problem, kernel), ORDER_PARAMETER, 1)
+        system = np.concatenate([by_kernel, pack(by_signal)[:, None]], axis=1)
         step = np.linalg.solve(system, -slope)
-        change = np.zeros_like(slope)
-        change[others] = step[:-1]
-        kernel = kernel + unpack(problem, change)
+        kernel = kernel + _at_fixed_m(step[:-1])
         signal = signal + float(step[-1])
         if signal <= 0 or np.linalg.eigvalsh(kernel)[0] <= 0:
             break
-        if np.linalg.norm(change) < NEWTON_TOLERANCE * np.linalg.norm(kernel):
+        if np.linalg.norm(step[:-1]) < NEWTON_TOLERANCE * np.linalg.norm(kernel):
             return kernel, signal
     raise SolverError(f"ordered branch: Newton's method failed at m = {m:.4g}")

@@ -1,0 +1,104 @@
+"""The kernel theory of a network on a task, linear or nonlinear, as a dataset."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from weightsharing.errors import ConfigError
+from weightsharing.model.architecture import Architecture
+from weightsharing.model.axes import KERNEL_AXES, OUTPUT_AXES, Array, kernel_axes
+from weightsharing.model.symmetry import order_parameter
+from weightsharing.model.tasks import Task
+from weightsharing.theory.finite_width import kernel_correction, prediction_correction
+from weightsharing.theory.outliers import weight_eigenvalues
+from weightsharing.theory.point import StationaryPoint
+from weightsharing.theory.problem import (
+    LinearProblem,
+    NonlinearProblem,
+    Problem,
+    full_kernel,
+    linear_problem,
+    nonlinear_problem,
+    predict,
+)
+from weightsharing.theory.search import stationary_points
+
+POINT_KERNEL_AXES = ("point", *KERNEL_AXES)
+
+
+def solve(task: Task, architecture: Architecture, kappa: float) -> xr.Dataset:
+    """The stationary points of S by increasing action; the first is the theory (THEORY 3, 9).
+
+    Axis ``point`` runs over the points. Variables: kernel H, prediction, action per neuron,
+    gradient_norm, lowest_curvature, order_parameter. The linear theory adds the coefficients of 1/N
+    at the first point, kernel_correction and prediction_correction (THEORY 6, 10), and, with input
+    at t = 0 only, the eigenvalues that the activities give to W (THEORY 7). The nonlinear theory adds
+    activation_kernel Phi, the standard errors of its quadrature, and effective_fraction. Attribute
+    converged: "yes", or "no: " and the faults of the first point.
+
+    kappa: temperature, N times the variance of the noise of the labels. Raises ConfigError if there
+    is no theory of this task and network.
+    """
+    problem: LinearProblem | NonlinearProblem
+    try:
+        if architecture.activation == "linear":
+            problem = linear_problem(task, architecture, kappa)
+        else:
+            problem = nonlinear_problem(task, architecture, kappa)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    points = stationary_points(problem)
+    dataset = _points_dataset(problem, points)
+    if isinstance(problem, NonlinearProblem):
+        return dataset.assign(_quadrature_variables(problem, points))
+    lowest = points[0].kernel
+    correction = kernel_correction(problem, lowest)
+    dataset["kernel_correction"] = (KERNEL_AXES, full_kernel(problem, correction))
+    dataset["prediction_correction"] = (OUTPUT_AXES, prediction_correction(problem, lowest))
+    if not task.inputs[:, 1:].any():
+        kernels = dataset["kernel"].to_numpy()
+        spectra = np.stack([weight_eigenvalues(kernel, architecture.kind) for kernel in kernels])
+        parts = np.stack([spectra.real, spectra.imag], axis=-1)
+        dataset["eigenvalue"] = (("point", "index", "part"), parts)
+    return dataset
+
+
+def _kernels(problem: Problem, matrices: list[Array]) -> Array:
+    """Matrices (T P, T P) stacked along the axis ``point``, with the axes of a kernel."""
+    return np.stack([kernel_axes(matrix, problem.patterns, problem.steps) for matrix in matrices])
+
+
+def _points_dataset(problem: Problem, points: list[StationaryPoint]) -> xr.Dataset:
+    """The variables that linear and nonlinear theory share."""
+    kernels = _kernels(problem, [point.h for point in points])
+    outputs = np.stack([predict(problem, point.phi) for point in points])
+    faults = points[0].faults
+    time = np.arange(problem.steps)
+    return xr.Dataset(
+        {
+            "kernel": (POINT_KERNEL_AXES, kernels),
+            "prediction": (("point", *OUTPUT_AXES), outputs),
+            "action": ("point", [point.action for point in points]),
+            "gradient_norm": ("point", [point.gradient_norm for point in points]),
+            "lowest_curvature": ("point", [point.lowest_curvature for point in points]),
+            "order_parameter": ("point", order_parameter(kernels, problem.direction)),
+        },
+        coords={"time": time, "time_": time, "output_time": time + 1},
+        attrs={"converged": "no: " + "; ".join(faults) if faults else "yes"},
+    )
+
+
+def _quadrature_variables(
+    problem: Problem, points: list[StationaryPoint]
+) -> dict[str, tuple[tuple[str, ...], Array]]:
+    """Phi, the standard errors and the effective fraction of the nonlinear theory."""
+    kernels = {
+        "kernel_error": [point.h_error for point in points],
+        "activation_kernel": [point.phi for point in points],
+        "activation_kernel_error": [point.phi_error for point in points],
+    }
+    return {name: (POINT_KERNEL_AXES, _kernels(problem, kernels[name])) for name in kernels} | {
+        "action_error": (("point",), np.array([point.action_error for point in points])),
+        "effective_fraction": (("point",), np.array([point.fraction for point in points])),
+    }
