@@ -11,6 +11,7 @@ from conftest import (
     KAPPA,
     PRIOR,
     assert_z,
+    draw,
     endpoint_run,
     exact_run,
     prior_network_kernels,
@@ -22,14 +23,13 @@ from torch import Tensor
 from weightsharing.measures.compare import Estimate, alignment, branch_signs, estimate
 from weightsharing.model import network as networks
 from weightsharing.model.architecture import Activation, Architecture, Kind, Prior
-from weightsharing.model.axes import kernel_axes
+from weightsharing.model.axes import Array, kernel_axes
 from weightsharing.model.network import Weights
 from weightsharing.model.symmetry import reflect_kernel
 from weightsharing.model.tasks import EndpointTask, SinusoidTask, Task, make_task
-from weightsharing.sampling import collective, initial, marginal, posterior
-from weightsharing.sampling.chain import Samples, sample
+from weightsharing.sampling import initial, posterior
+from weightsharing.sampling.exact import ExactSettings, adaptation, collective, marginal, units
 from weightsharing.sampling.run import Run
-from weightsharing.sampling.settings import ExactSettings
 from weightsharing.theory import finite_width, linear, nonlinear, search
 from weightsharing.theory.neuron import nonlinear_problem
 from weightsharing.theory.transition import critical_signal
@@ -63,8 +63,8 @@ def untrained(target: marginal.Marginal, chains: int, seed: int = 0) -> Tensor:
 def whitened(target: marginal.Marginal, position: Tensor) -> tuple[Tensor, Tensor]:
     """The factor L of the units' own kernel, and z of g = z L^T."""
     kernel = position.mT @ position / target.width
-    factor = marginal.whitening(target, position, kernel, states=1)
-    return factor, torch.linalg.solve_triangular(factor, position.mT, upper=False).mT
+    factor = adaptation.whitening(target, position, kernel, states=1)
+    return factor, adaptation.whitened(position, factor)
 
 
 TASKS = {
@@ -248,9 +248,9 @@ def test_trajectories_are_reversible(kind: Kind, activation: Activation) -> None
     position = untrained(target, 3)
     factor, z = whitened(target, position)
     momentum, step = normal(*z.shape, seed=1), torch.tensor([0.05, 0.1, 0.2], dtype=torch.float64)
-    there, arriving = marginal.leapfrog(target, z, momentum, factor, step, 10)
+    there, arriving = units.leapfrog(target, z, momentum, factor, step, 10)
     assert (there - z).norm() > 0.1
-    back, leaving = marginal.leapfrog(target, there, -arriving, factor, step, 10)
+    back, leaving = units.leapfrog(target, there, -arriving, factor, step, 10)
     torch.testing.assert_close(back, z, rtol=0, atol=1e-9)
     torch.testing.assert_close(-leaving, momentum, rtol=0, atol=1e-9)
 
@@ -262,13 +262,13 @@ def test_energy_error_is_of_second_order(activation: Activation) -> None:
     position = untrained(target, 8)
     factor, z = whitened(target, position)
     momentum = normal(*z.shape, seed=1)
-    before = marginal.hamiltonian(target, z, momentum, factor)
+    before = units.hamiltonian(target, z, momentum, factor)
     errors = []
     counts = (40, 80, 160, 320)
     for count in counts:
         step = torch.full((8,), 0.8 / count, dtype=torch.float64)
-        after = marginal.leapfrog(target, z, momentum, factor, step, count)
-        errors.append(float((marginal.hamiltonian(target, *after, factor) - before).abs().mean()))
+        after = units.leapfrog(target, z, momentum, factor, step, count)
+        errors.append(float((units.hamiltonian(target, *after, factor) - before).abs().mean()))
     order = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
     assert order == pytest.approx(2.0, abs=0.1)
 
@@ -284,7 +284,7 @@ def test_trajectories_preserve_volume() -> None:
     def flow(state: Tensor) -> Tensor:
         z, momentum = state.view(2, 1, 3, 2)
         return torch.cat(
-            [x.flatten() for x in marginal.leapfrog(target, z, momentum, factor, step, 3)]
+            [x.flatten() for x in units.leapfrog(target, z, momentum, factor, step, 3)]
         )
 
     point, h = normal(12, seed=9), 1e-5
@@ -317,22 +317,24 @@ def test_joint_law_of_activities_and_labels_is_left_alone(
     directions = collective.count(target.dimension)
     inverse_root = torch.eye(directions).double().expand(networks_, -1, -1) / (2 * width) ** 0.5
     target = replace(target, labels=labels)
-    z = torch.linalg.solve_triangular(factor, position.mT, upper=False).mT
+    z = adaptation.whitened(position, factor)
     step = torch.full((networks_,), 0.35, dtype=torch.float64)
     accepted = 0.0
     for sweep in range(6):
         if move == "units":
             momentum = normal(*z.shape, seed=30 + sweep)
-            log_ratio = marginal.hamiltonian(target, z, momentum, factor)
-            proposal, arriving = marginal.leapfrog(target, z, momentum, factor, step, 3)
-            log_ratio = log_ratio - marginal.hamiltonian(target, proposal, arriving, factor)
+            log_ratio = units.hamiltonian(target, z, momentum, factor)
+            proposal, arriving = units.leapfrog(target, z, momentum, factor, step, 3)
+            log_ratio = log_ratio - units.hamiltonian(target, proposal, arriving, factor)
         else:
             velocity = normal(networks_, directions, seed=30 + sweep)
-            log_ratio = collective.energy(target, z, velocity, factor)
+            log_ratio = collective.hamiltonian(target, z, velocity, factor)
             proposal, arriving, grown = collective.leapfrog(
                 target, z, velocity, factor, inverse_root, step, 3
             )
-            log_ratio = grown + log_ratio - collective.energy(target, proposal, arriving, factor)
+            log_ratio = (
+                grown + log_ratio - collective.hamiltonian(target, proposal, arriving, factor)
+            )
         uniform = torch.rand(
             networks_, generator=torch.Generator().manual_seed(sweep), dtype=torch.float64
         )
@@ -390,9 +392,9 @@ def moved_together(
     root = collective.preconditioner(target, z, factor)
     velocity = normal(len(z), root.shape[-1], seed=6)
     size = torch.full((len(z),), step, dtype=torch.float64)
-    before = collective.energy(target, z, velocity, factor)
+    before = collective.hamiltonian(target, z, velocity, factor)
     there, arriving, grown = collective.leapfrog(target, z, velocity, factor, root, size, count)
-    error = collective.energy(target, there, arriving, factor) - before - grown
+    error = collective.hamiltonian(target, there, arriving, factor) - before - grown
     back, leaving, shrunk = collective.leapfrog(target, there, -arriving, factor, root, size, count)
     torch.testing.assert_close(back, z, rtol=0, atol=1e-6)
     torch.testing.assert_close(-leaving, velocity, rtol=0, atol=1e-6)
@@ -486,10 +488,9 @@ def test_mass_is_the_curvature_of_the_energy(activation: Activation) -> None:
 
 
 def drawn_kernel(run: Run) -> Estimate:
-    task = make_task(run.task, run.architecture.steps)
-    samples = sample(run, task)
-    signs = branch_signs(samples.kernel, task, run.architecture)
-    return estimate(reflect_kernel(samples.kernel, signs)[:, :, 0, 0])
+    task, kernels = make_task(run.task, run.architecture.steps), draw(run)["kernel"].to_numpy()
+    signs = branch_signs(kernels, task, run.architecture)
+    return estimate(reflect_kernel(kernels, signs)[:, :, 0, 0])
 
 
 @pytest.mark.parametrize("ratio", [0.5, 4.0])
@@ -542,16 +543,15 @@ def test_exact_sampler_agrees_with_sgld(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 def test_weights_given_the_activities_produce_them(kind: Kind) -> None:
     run = exact_run(3.0, kind=kind, draws=8, spectra=4, keep_weights=True)
-    task = make_task(run.task, 4)
-    samples = sample(run, task)
-    assert samples.weights is not None
-    weights = Weights(*(torch.as_tensor(block)[None] for block in samples.weights))
+    task, samples = make_task(run.task, 4), draw(run)
+    names = ("recurrent", "input_weights", "readout")
+    weights = Weights(*(torch.as_tensor(samples[name].to_numpy())[None] for name in names))
     target = posterior.build([task], run.architecture, run.kappa, CPU, torch.float64)
     activities = networks.forward(weights, target.inputs, run.architecture)
     kernel = networks.kernel(activities.pre)[0].numpy()
-    np.testing.assert_allclose(kernel, samples.kernel[0, -1], atol=1e-9)
-    assert samples.eigenvalues.shape == (4, 4, run.architecture.weight_matrices, 32, 2)
-    assert np.abs(samples.eigenvalues).max() > 0.5
+    np.testing.assert_allclose(kernel, samples["kernel"][0, -1], atol=1e-9)
+    assert samples["eigenvalue"].shape == (4, 4, run.architecture.weight_matrices, 32, 2)
+    assert np.abs(samples["eigenvalue"]).max() > 0.5
 
 
 def test_step_size_adapts_to_the_acceptance_aimed_at() -> None:
@@ -560,15 +560,14 @@ def test_step_size_adapts_to_the_acceptance_aimed_at() -> None:
         run = exact_run(
             3.0, steps=6, width=16, warm_up=300, draws=200, acceptance=aimed, leapfrog_steps=3, chains=16
         )  # fmt: skip
-        samples = sample(run, make_task(run.task, 6))
-        assert samples.acceptance == pytest.approx(aimed, abs=0.12)
+        assert draw(run).attrs["acceptance"] == pytest.approx(aimed, abs=0.12)
 
 
 # --- nonlinear networks -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def figure_2() -> tuple[nonlinear.Solution, dict[int, Samples]]:
+def figure_2() -> tuple[nonlinear.Solution, dict[int, Array]]:
     """Theory and exact sampler for the erf network of figure 2 at three widths."""
     architecture = Architecture(kind="rnn", activation="erf", steps=10)
     task = make_task(SinusoidTask(), 10)
@@ -584,19 +583,19 @@ def figure_2() -> tuple[nonlinear.Solution, dict[int, Samples]]:
             id="test/fig2", seed=5, device="cpu", architecture=architecture, kappa=0.5,
             task=SinusoidTask(), sampler=settings,
         )  # fmt: skip
-        drawn[width] = sample(run, task, start_kernel=solution.h)
+        drawn[width] = draw(run, solution.h)["activation_kernel"].to_numpy()
     return solution, drawn
 
 
 def test_kernel_of_activations_tends_to_the_nonlinear_theory(
-    figure_2: tuple[nonlinear.Solution, dict[int, Samples]],
+    figure_2: tuple[nonlinear.Solution, dict[int, Array]],
 ) -> None:
     """Phi at N = 1024 against the saddle point: two codes that share neither method nor formula.
 
     The 1/N term is taken from N = 64, an estimate of it whose own error counts.
     """
     solution, drawn = figure_2
-    coarse, fine = (estimate(drawn[width].activation_kernel[:, :, 0, 0]) for width in (64, 1024))
+    coarse, fine = (estimate(drawn[width][:, :, 0, 0]) for width in (64, 1024))
     upper = np.triu_indices(10)
     correction = (coarse.mean - solution.phi) * 64 / 1024
     error = np.hypot(fine.standard_error, coarse.standard_error * 64 / 1024)
@@ -605,11 +604,11 @@ def test_kernel_of_activations_tends_to_the_nonlinear_theory(
 
 
 def test_alignment_with_the_theory_tends_to_one_as_one_over_n(
-    figure_2: tuple[nonlinear.Solution, dict[int, Samples]],
+    figure_2: tuple[nonlinear.Solution, dict[int, Array]],
 ) -> None:
     solution, drawn = figure_2
     reference = kernel_axes(solution.phi, 1, 10)
-    found = [estimate(alignment(drawn[n].activation_kernel, reference)) for n in drawn]
+    found = [estimate(alignment(drawn[n], reference)) for n in drawn]
     missing = [1.0 - float(one.mean) for one in found]
     exponent = np.polyfit(np.log(list(drawn)), np.log(missing), 1)[0]
     assert exponent == pytest.approx(-1.0, abs=0.1)

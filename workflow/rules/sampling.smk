@@ -15,7 +15,7 @@ rule sample:
     params:
         code=code("sample"),
         # Not an output: Snakemake deletes outputs before a rerun, and a rerun is to resume from it.
-        checkpoint=f"{RESULTS}/checkpoints/{{run}}.safetensors",
+        checkpoint=f"{RESULTS}/checkpoints/{{run}}.npz",
         theory=lambda wildcards, input: option("--theory", input.theory),
     shell:
         # tee -i outlives Ctrl-C, to pass on at which step the chain was interrupted.

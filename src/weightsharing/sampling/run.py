@@ -9,7 +9,9 @@ from pydantic import Field, model_validator
 from weightsharing.model.architecture import LARGEST_INTEGRAL, Architecture, prior_curvature
 from weightsharing.model.record import Positive, Record, derived_seed
 from weightsharing.model.tasks import AnyTask, EndpointTask, SequenceTask, SinusoidTask
-from weightsharing.sampling.settings import ExactSettings, LangevinSettings, SamplerSettings
+from weightsharing.sampling import SamplerSettings
+from weightsharing.sampling.exact import ExactSettings
+from weightsharing.sampling.sgld import LangevinSettings
 
 Device = Literal["auto", "cpu", "cuda"]
 

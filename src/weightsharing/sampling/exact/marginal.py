@@ -13,7 +13,6 @@ density. Its gradient costs O(N (T P)^2):
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -237,73 +236,3 @@ def draw_outputs(marginal: Marginal, phi: Tensor, deviates: Tensor) -> Tensor:
     covariance = (v * phi - seen @ torch.linalg.solve(noisy, seen.mT)) / marginal.width
     drawn = symmetric_root(covariance) @ deviates[..., None]
     return by_time((mean + drawn)[..., 0], marginal.posterior.inputs.shape[0])
-
-
-def leapfrog(
-    marginal: Marginal, position: Tensor, momentum: Tensor, factor: Tensor, step: Tensor, count: int
-) -> tuple[Tensor, Tensor]:
-    """``count`` steps of Hamiltonian dynamics in z, g = z L^T, with unit mass for z.
-
-    The part |z|^2 / 2 of the energy, which is all of it for independent units of covariance L L^T, is
-    solved exactly by a rotation in phase space; the rest acts in kicks (Strang splitting): second
-    order, reversible, volume preserving. The step is limited by how far the posterior is from
-    Gaussian, not by its width.
-
-    position z and momentum: (chain, unit, d). factor L: (chain, d, d). step: (chain,).
-    """
-    step = step[:, None, None]
-    turn, sideways = torch.cos(step), torch.sin(step)
-
-    def kick(z: Tensor) -> Tensor:
-        return gradient(marginal, z @ factor.mT) @ factor - z
-
-    momentum = momentum - 0.5 * step * kick(position)
-    for index in range(count):
-        position, momentum = (
-            turn * position + sideways * momentum,
-            turn * momentum - sideways * position,
-        )
-        last = 0.5 if index == count - 1 else 1.0
-        momentum = momentum - last * step * kick(position)
-    return position, momentum
-
-
-def hamiltonian(marginal: Marginal, position: Tensor, momentum: Tensor, factor: Tensor) -> Tensor:
-    """Energy of g = z L^T plus kinetic energy, (chain,)."""
-    kinetic = 0.5 * momentum.square().sum((1, 2))
-    return energy(marginal, position @ factor.mT) + kinetic
-
-
-def whitening(marginal: Marginal, position: Tensor, kernel: Tensor, states: int) -> Tensor:
-    """A factor L of an estimate of each unit's covariance, (chain, d, d), for the mass.
-
-    kernel: mean of g^T g / N over ``states`` states, shrunk towards C at ``position`` by d of
-    N x states + d units so that it is never singular.
-    """
-    _, post = activations(marginal, position)
-    covariance = moments(marginal, position, post).covariance
-    units, d = marginal.width * states, marginal.dimension
-    factor: Tensor = torch.linalg.cholesky((units * kernel + d * covariance) / (units + d))
-    return factor
-
-
-def adapted_log_step(
-    log_step: Tensor,
-    averaged: Tensor,
-    drift: Tensor,
-    error: Tensor,
-    iteration: int,
-    largest: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Dual averaging of the step size (Hoffman & Gelman 2014, section 3.2), per chain.
-
-    error: aimed at minus found acceptance. largest: logarithm of the longest step. Returns log_step, its
-    running average, and the drift.
-    """
-    shrink, delay, memory = 0.05, 10.0, 0.75
-    count = iteration + 1.0
-    drift = drift + (error - drift) / (count + delay)
-    log_step = largest - math.sqrt(count) / shrink * drift
-    log_step = log_step.clamp(max=largest)
-    weight = count**-memory
-    return log_step, weight * log_step + (1.0 - weight) * averaged, drift

@@ -28,8 +28,8 @@ import math
 import torch
 from torch import Tensor
 
-from weightsharing.sampling import marginal
-from weightsharing.sampling.marginal import Marginal
+from weightsharing.sampling.exact import marginal
+from weightsharing.sampling.exact.marginal import Marginal
 
 # Curvatures below this share of those of independent units count as this: beside a transition they
 # vanish, and would make the velocities infinite.
@@ -128,6 +128,6 @@ def leapfrog(
     return z, velocity, grown
 
 
-def energy(target: Marginal, z: Tensor, velocity: Tensor, factor: Tensor) -> Tensor:
+def hamiltonian(target: Marginal, z: Tensor, velocity: Tensor, factor: Tensor) -> Tensor:
     """U(g) + |velocity|^2 / 2, (chain,)."""
     return marginal.energy(target, z @ factor.mT) + 0.5 * velocity.square().sum(1)
