@@ -169,7 +169,7 @@ def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Pat
         ("theory/outliers.py", {"theory", "sample", "measure", *PRODUCTS}),
         ("measures.py", {"measure", *PRODUCTS}),
         ("sampling/langevin.py", {"sample", "measure", *PRODUCTS}),
-        ("sampling/marginal.py", {"sample", "measure", *PRODUCTS}),
+        ("sampling/exact/marginal.py", {"sample", "measure", *PRODUCTS}),
         ("config.py", set()),
         ("cli.py", set()),
     ],
