@@ -17,6 +17,7 @@ import torch
 import xarray as xr
 from conftest import KAPPA, PRIOR, ROOT, assert_z, draw, endpoint_run, exact_run
 
+from weightsharing.code import modules_behind
 from weightsharing.commands.sample import read_starts
 from weightsharing.commands.theory import points_dataset
 from weightsharing.errors import DeviceError, DivergenceError, FileError, StepSizeError
@@ -27,7 +28,7 @@ from weightsharing.model.axes import Array
 from weightsharing.model.network import Weights
 from weightsharing.model.symmetry import order_parameter, reflect_kernel
 from weightsharing.model.tasks import Task, make_task
-from weightsharing.sampling import chain, checkpoint, dynamics, posterior, random
+from weightsharing.sampling import SAMPLERS, chain, checkpoint, dynamics, posterior, random
 from weightsharing.sampling.batches import single
 from weightsharing.sampling.checkpoint import save_checkpoint
 from weightsharing.sampling.run import Device, Run
@@ -202,6 +203,36 @@ def test_fingerprint_covers_parameters_task_and_start() -> None:
     keys = {chain.fingerprint(each, cpu) for each in batches}
     assert len(keys | {chain.fingerprint(batch, torch.device("cuda"))}) == 6
     assert chain.fingerprint(replace(batch, name="other", checkpoint=Path("c")), cpu) in keys
+
+
+@pytest.mark.parametrize("method", SAMPLERS)
+def test_fingerprint_covers_the_code_of_its_sampler_alone(method: str) -> None:
+    """The modules whose code is part of it; the source of the GPU's kernels is one of them."""
+    module = f"weightsharing.sampling.{method}.sampler"
+    assert SAMPLERS[method].__module__ == f"weightsharing.sampling.{method}"
+    behind = {
+        name.removeprefix("weightsharing.") for name in modules_behind(chain.__name__, module)
+    }
+    weights = {"langevin", "dynamics", "sgld.step", "kinetic.step", "compiled", "fused", "kernels"}
+    activities = {"exact.marginal", "exact.units", "exact.collective", "exact.adaptation"}
+    covered, other = (activities, weights) if method == "exact" else (weights, activities)
+    shared = {"chain", "posterior", "initial", "random", "batches", "run", f"{method}.sampler"}
+    assert {f"sampling.{name}" for name in covered | shared} <= behind
+    assert not behind & {f"sampling.{name}" for name in other}
+    assert {"model.network", "model.architecture"} <= behind
+    assert not [name for name in behind if name.split(".")[0] in ("theory", "figures", "commands")]
+
+
+def test_settings_load_without_pytorch() -> None:
+    """Configuration and figures import them, with the name and symbol of each sampler."""
+    code = "import sys; from weightsharing.sampling import SAMPLERS; print('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "False\n"
+    for name in ("label", "marker"):
+        assert len({getattr(kind, name) for kind in SAMPLERS.values()}) == len(SAMPLERS)
 
 
 def test_step_size_too_large_is_refused_with_advice() -> None:

@@ -10,20 +10,18 @@ import pytest
 import torch
 from conftest import KAPPA, PRIOR, assert_z, draw, endpoint_run, exact_run, kinetic_run
 from scipy import linalg
+from test_exact import drawn_kernel
 from test_langevin import PRIOR as OTHER_PRIOR
 from test_langevin import WIDTH, posterior, weights_of, zeros_like
 from torch import Tensor
 
 from weightsharing.errors import StepSizeError
-from weightsharing.measures.compare import Estimate, branch_signs, estimate
+from weightsharing.measures.compare import Estimate, estimate
 from weightsharing.model.architecture import Activation, Kind
 from weightsharing.model.network import Weights
-from weightsharing.model.symmetry import reflect_kernel
-from weightsharing.model.tasks import make_task
 from weightsharing.sampling import langevin
 from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.run import Run
 from weightsharing.theory.transition import critical_signal
 
 VARIANCES = (OTHER_PRIOR.w / WIDTH, OTHER_PRIOR.u, OTHER_PRIOR.v)
@@ -117,17 +115,10 @@ def test_variance_along_a_quadratic_direction_is_exact_at_any_step(
     np.testing.assert_allclose(covariance, np.linalg.inv(hessian), rtol=1e-8, atol=1e-9)
 
 
-def drawn(run: Run) -> Estimate:
-    task = make_task(run.task, run.architecture.steps)
-    kernels = draw(run)["kernel"].to_numpy()
-    kernels = reflect_kernel(kernels, branch_signs(kernels, task, run.architecture))
-    return estimate(kernels[:, :, 0, 0])
-
-
 @functools.cache
 def exact_kernels(signal: float, kind: Kind) -> Estimate:
     """The same from the exact sampler at N = 64; drawn once for each kind."""
-    return drawn(exact_run(signal, kind=kind, width=64, draws=1000))
+    return drawn_kernel(exact_run(signal, kind=kind, width=64, draws=1000))
 
 
 @pytest.mark.parametrize(("kind", "refresh"), [("rnn", 1), ("rnn", 8), ("dnn", 8)])
@@ -138,7 +129,7 @@ def test_kinetic_agrees_with_the_exact_sampler(kind: Kind, refresh: int) -> None
         signal, kind=kind, width=64, burn_in=20.0, duration=400.0, draws=400, chains=4,
         refresh=refresh,
     )  # fmt: skip
-    found = drawn(run)
+    found = drawn_kernel(run)
     exact = exact_kernels(signal, kind)
     assert (np.diag(found.rhat) < 1.05).all()
     upper = np.triu_indices(4)

@@ -171,7 +171,7 @@ def test_curvature_is_that_of_the_gauss_newton_matrix(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_chains_of_other_sets_have_weights_and_curvatures_of_their_own(kind: Kind) -> None:
+def test_weights_and_curvatures_of_chains_of_different_sets(kind: Kind) -> None:
     """Curvature, energy, and weights given activities and labels: together as each set alone."""
     generator = np.random.default_rng(0)
     inputs, targets = generator.normal(size=(2, STEPS, FEATURES)), generator.normal(size=(2, STEPS))

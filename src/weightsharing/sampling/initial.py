@@ -61,9 +61,14 @@ def activities_from_kernel(kernel: Array, deviates: Tensor, posterior: Posterior
     kernel: H, a matrix (T P, T P) of index t P + p, or one for each chain, (chain, T P, T P). deviates:
     standard normal, (chain, unit, T P); they are multiplied by the symmetric root of H.
     """
-    roots = symmetric_root(torch.as_tensor(kernel)).to(deviates).expand(len(deviates), -1, -1)
+    kernels = np.broadcast_to(kernel, (len(deviates), *kernel.shape[-2:]))
     # One product for each chain: a batched product rounds small matrices differently.
-    pre = torch.stack([rows @ root for rows, root in zip(deviates, roots, strict=True)]).mT
+    pre = torch.stack(
+        [
+            rows @ symmetric_root(torch.tensor(matrix)).to(rows)
+            for rows, matrix in zip(deviates, kernels, strict=True)
+        ]
+    ).mT
     return by_time(pre, posterior.inputs.shape[0])
 
 
