@@ -20,7 +20,7 @@ from weightsharing import __version__
 from weightsharing.figures.style import save
 from weightsharing.files import git_commit, replacing
 from weightsharing.model.architecture import KINDS
-from weightsharing.sampling.chain import find_device
+from weightsharing.sampling.device import find_device
 
 log = logging.getLogger(__name__)
 

@@ -16,15 +16,15 @@ from bench.clock import seconds
 from weightsharing.measures.compare import Estimate, estimate
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.tasks import EndpointTask, make_task
-from weightsharing.sampling.chain import Member, find_device, find_dynamics, sample
-from weightsharing.sampling.dynamics import new_streams
+from weightsharing.sampling import SamplerSettings
+from weightsharing.sampling.batches import single
+from weightsharing.sampling.chain import build_sampler, sample
+from weightsharing.sampling.device import find_device
+from weightsharing.sampling.exact import ExactSettings
+from weightsharing.sampling.kinetic import KineticSettings
+from weightsharing.sampling.random import new_streams
 from weightsharing.sampling.run import Run
-from weightsharing.sampling.settings import (
-    ExactSettings,
-    KineticSettings,
-    LangevinSettings,
-    SamplerSettings,
-)
+from weightsharing.sampling.sgld import LangevinSettings
 from weightsharing.theory.finite_width import order_parameter_law
 from weightsharing.theory.problem import linear_problem
 
@@ -75,17 +75,17 @@ def measure(name: str, width: int) -> Efficiency:
     steps = run.sampler.draw_every * run.sampler.draws
     wide = _run(run.sampler.model_copy(update={"width": width}))
     device = find_device(run.device)
-    dynamics = find_dynamics([Member(wide, task)], device)
+    _, sampler = build_sampler(single(wide, task), device)
     streams = new_streams(wide.seed, CHAINS, device)
-    memory = torch.empty(CHAINS, dynamics.size, device=device, dtype=dynamics.dtype)
-    count = [0]
+    count = 0
     with torch.inference_mode():
-        dynamics.begin(memory, streams)
+        state = sampler.init(streams)
 
     def step() -> None:
+        nonlocal state, count
         with torch.inference_mode():
-            dynamics.advance(memory, streams, count[0])
-        count[0] += 1
+            state = sampler.step(state, streams, count)
+        count += 1
 
     if isinstance(run.sampler, ExactSettings):
         # Time it as it is after the warm-up.
@@ -99,7 +99,8 @@ def measure(name: str, width: int) -> Efficiency:
 
 
 def _order_parameter(run: Run) -> Estimate:
-    kernel = sample(run, make_task(run.task, STEPS)).kernel
+    (samples,) = sample(run, [make_task(run.task, STEPS)])
+    kernel = samples["kernel"].to_numpy()
     return estimate(np.abs(kernel[:, :, 0, 0, -1, -2]))
 
 

@@ -13,7 +13,7 @@ import torch
 
 from bench.clock import seconds
 from weightsharing.model.architecture import Architecture
-from weightsharing.sampling.dynamics import fill_normal, new_streams
+from weightsharing.sampling.random import fill_normal, new_streams
 
 _BYTES = 4  # of a weight in float32
 

@@ -15,11 +15,15 @@ from torch import Tensor
 
 from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.tasks import EndpointTask, make_task
-from weightsharing.sampling import compiled, gpu, initial, kinetic, posterior, weights
-from weightsharing.sampling.chain import Member, find_dynamics
-from weightsharing.sampling.dynamics import new_streams
+from weightsharing.sampling import compiled, gpu, posterior
+from weightsharing.sampling.batches import single
+from weightsharing.sampling.chain import build_sampler
+from weightsharing.sampling.dynamics import DynamicsSampler
+from weightsharing.sampling.kinetic import KineticSettings
+from weightsharing.sampling.kinetic import step as kinetic
+from weightsharing.sampling.random import new_streams
 from weightsharing.sampling.run import Run
-from weightsharing.sampling.settings import KineticSettings, LangevinSettings
+from weightsharing.sampling.sgld import LangevinSettings
 
 Step = Callable[[], object]
 
@@ -54,14 +58,13 @@ def own(kind: Kind, width: int, device: torch.device, chains: int = 1) -> Step:
     """The step of this package, for a batch of chains."""
     run = benchmark_run(kind, width)
     task = make_task(run.task, STEPS)
-    dynamics = find_dynamics([Member(run, task)], device)
+    _, sampler = build_sampler(single(run, task), device)
     streams = new_streams(run.seed, chains, device)
-    memory = torch.empty(chains, dynamics.size, device=device, dtype=dynamics.dtype)
-    dynamics.begin(memory, streams)
+    state = sampler.init(streams)
 
     def step() -> None:
         with torch.inference_mode():
-            dynamics.advance(memory, streams, 0)
+            sampler.step(state, streams, 0)
 
     return step
 
@@ -161,14 +164,13 @@ def on_gpu(
     target = posterior.build(
         [make_task(run.task, STEPS)], run.architecture, run.kappa, device, torch.float32
     )
-    dynamics = weights.dynamics(target, run.sampler, None)
+    sampler = DynamicsSampler(target, run.sampler, None, with_velocities=False)
     streams = new_streams(run.seed, 1, device)
-    memory = torch.empty(1, dynamics.size, device=device)
-    dynamics.begin(memory, streams)
+    memory = sampler.init(streams).memory
     advance = gpu.advance(
         target,
         run.sampler,
-        lambda memory: (dynamics.weights(memory, streams), None),
+        sampler.blocks,
         lambda step: target,
         use_kernels,
         use_graphs,
@@ -190,14 +192,10 @@ def underdamped(kind: Kind, width: int, in_pytorch: bool) -> Step:
     architecture = Architecture(kind=kind, steps=STEPS)
     task, device = make_task(benchmark_run(kind, width).task, STEPS), torch.device("cpu")
     target = posterior.build([task], architecture, KAPPA, device, torch.float32)
-    dynamics = weights.dynamics(target, settings, None)
-    streams = new_streams(1, BATCH, device)
-    memory = torch.empty(BATCH, dynamics.size)
-    dynamics.begin(memory, streams)
-    moved, moving = (
-        initial.weights_in(part, architecture, width, PATTERNS)
-        for part in memory.split(dynamics.size // 2, dim=1)
-    )
+    sampler = DynamicsSampler(target, settings, None, with_velocities=True)
+    memory = sampler.init(new_streams(1, BATCH, device)).memory
+    moved, moving = sampler.blocks(memory)
+    assert moving is not None
     move = compiled.stepper(target, settings)
 
     def step() -> None:

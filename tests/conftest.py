@@ -14,19 +14,18 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from scipy import stats
 
 from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array
 from weightsharing.model.task import Task
 from weightsharing.model.tasks import EndpointTask, make_task, sinusoid_task
+from weightsharing.sampling import SamplerSettings, chain
+from weightsharing.sampling.exact import ExactSettings
+from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.run import Device, Run
-from weightsharing.sampling.settings import (
-    ExactSettings,
-    KineticSettings,
-    LangevinSettings,
-    SamplerSettings,
-)
+from weightsharing.sampling.sgld import LangevinSettings
 from weightsharing.theory.point import StationaryPoint
 from weightsharing.theory.problem import LinearProblem, linear_problem
 from weightsharing.theory.search import stationary_points
@@ -102,6 +101,14 @@ def _run(
         task=EndpointTask(labels=(signal**0.5,)),
         sampler=sampler,
     )
+
+
+def draw(run: Run, start: Array | None = None, **options: Any) -> xr.Dataset:
+    """The draws of a run of a single task; ``start`` is H of the first activities."""
+    (samples,) = chain.sample(
+        run, [make_task(run.task, run.architecture.steps)], [start], **options
+    )
+    return samples
 
 
 def assert_z(

@@ -7,16 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import KAPPA, PRIOR, ROOT, assert_z, endpoint_run, exact_run
+from conftest import KAPPA, PRIOR, ROOT, assert_z, draw, endpoint_run, exact_run
 
-from weightsharing.commands.sample import samples_dataset, start_kernels
+from weightsharing.code import modules_behind
+from weightsharing.commands.sample import read_starts
 from weightsharing.errors import DeviceError, DivergenceError, FileError, StepSizeError
 from weightsharing.files import task_dataset, write_dataset, write_record
 from weightsharing.measures.compare import Estimate, branch_signs, estimate
@@ -25,10 +27,12 @@ from weightsharing.model.axes import Array
 from weightsharing.model.network import Weights
 from weightsharing.model.symmetry import order_parameter, reflect_kernel
 from weightsharing.model.tasks import Task, make_task
-from weightsharing.sampling import chain, dynamics, langevin, posterior, weights
-from weightsharing.sampling.chain import Member, Samples, sample
+from weightsharing.sampling import SAMPLERS, chain, checkpoint, dynamics, posterior, random
+from weightsharing.sampling.batches import single
+from weightsharing.sampling.checkpoint import save_checkpoint
 from weightsharing.sampling.run import Device, Run
-from weightsharing.sampling.settings import LangevinSettings
+from weightsharing.sampling.sgld import LangevinSettings
+from weightsharing.sampling.sgld import step as sgld
 from weightsharing.theory import finite_width, search
 from weightsharing.theory.problem import linear_problem
 from weightsharing.theory.solve import solve
@@ -39,25 +43,24 @@ def task_of(run: Run) -> Task:
     return make_task(run.task, run.architecture.steps)
 
 
-def assert_equal(first: Samples, second: Samples) -> None:
-    for name in ("kernel", "output", "loss", "eigenvalues"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(second, name), strict=True)
+def assert_equal(first: xr.Dataset, second: xr.Dataset) -> None:
+    xr.testing.assert_identical(first.drop_attrs(), second.drop_attrs())
 
 
 def test_same_seed_same_draws_and_chains_do_not_depend_on_their_number() -> None:
     run = endpoint_run(3.0, burn_in=0.5, duration=1.0, draws=10, chains=3)
-    samples = sample(run, task_of(run))
-    assert_equal(samples, sample(run, task_of(run)))
+    samples = draw(run)
+    assert_equal(samples, draw(run))
     fewer = run.model_copy(update={"sampler": run.sampler.model_copy(update={"chains": 2})})
-    np.testing.assert_array_equal(sample(fewer, task_of(fewer)).kernel, samples.kernel[:2])
-    other = sample(run.model_copy(update={"seed": 12}), task_of(run))
-    assert not np.any(other.loss == samples.loss)
-    assert not np.any(samples.loss[0] == samples.loss[1])
+    np.testing.assert_array_equal(draw(fewer)["kernel"], samples["kernel"][:2])
+    other = draw(run.model_copy(update={"seed": 12}))
+    assert not np.any(other["loss"] == samples["loss"])
+    assert not np.any(samples["loss"][0] == samples["loss"][1])
 
 
 def test_random_streams_of_chains_are_independent() -> None:
-    streams = dynamics.new_streams(11, 2, torch.device("cpu"))
-    first, second = dynamics.normal(torch.empty(0), (4096,), streams)
+    streams = random.new_streams(11, 2, torch.device("cpu"))
+    first, second = random.normal(torch.empty(0), (4096,), streams)
     correlation = torch.corrcoef(torch.stack([first, second]))[0, 1] * len(first) ** 0.5
     assert_z(correlation.numpy(), 0.0, np.array(1.0))
 
@@ -74,27 +77,28 @@ def test_interrupted_and_resumed_is_bitwise_equal(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped by an exception at a checkpoint, in the burn-in and among the draws, then finished."""
-    task, checkpoint = task_of(run), tmp_path / "c.safetensors"
-    whole = sample(run, task)
+    path = tmp_path / "c.npz"
+    whole = draw(run)
 
     class Stopped(Exception):
         pass
 
-    save = chain.save_checkpoint
     for stop in (100, 520):
 
-        def save_and_stop(state: chain.ChainState, path: Path, key: str, stop: int = stop) -> None:
-            if state.step == stop:
-                save(state, path, key)
+        def save_and_stop(path: Path, key: str, step: int, arrays: Any, stop: int = stop) -> None:
+            if step == stop:
+                save_checkpoint(path, key, step, arrays)
                 raise Stopped
 
-        monkeypatch.setattr(chain, "save_checkpoint", save_and_stop)
+        monkeypatch.setattr(checkpoint, "save_checkpoint", save_and_stop)
         with pytest.raises(Stopped):
-            sample(run, task, checkpoint, checkpoint_seconds=0.0)
-    monkeypatch.setattr(chain, "save_checkpoint", save)
+            draw(run, checkpoint=path, checkpoint_seconds=0.0)
+    monkeypatch.setattr(checkpoint, "save_checkpoint", save_checkpoint)
     monkeypatch.setattr(chain, "PROGRESS_SECONDS", 0.0)
     reported: list[int] = []
-    resumed = sample(run, task, checkpoint, progress=lambda done, total: reported.append(done))
+    resumed = draw(
+        run, checkpoint=path, progress=lambda name: lambda done, total: reported.append(done)
+    )
     assert reported[0] == 521
     assert_equal(resumed, whole)
 
@@ -104,19 +108,19 @@ def test_chain_killed_by_sigkill_and_rerun_is_bitwise_equal(tmp_path: Path) -> N
     run = endpoint_run(3.0, width=64, burn_in=0.0, duration=8.0, draws=400)
     write_record(run, tmp_path / "run.yaml")
     write_dataset(task_dataset(task_of(run)), tmp_path / "task.nc", "task", run)
-    checkpoint = tmp_path / "c.safetensors"
+    path = tmp_path / "c.npz"
 
     def command(output: str) -> list[str]:
         return [
             sys.executable, "-m", "weightsharing", "sample", str(tmp_path / "run.yaml"),
             str(tmp_path / "task.nc"), str(tmp_path / output),
-            "--checkpoint", str(checkpoint), "--checkpoint-seconds", "0.2",
+            "--checkpoint", str(path), "--checkpoint-seconds", "0.2",
         ]  # fmt: skip
 
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     process = subprocess.Popen(command("killed.nc"), env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not checkpoint.exists():
+    while not path.exists():
         assert process.poll() is None, "the chain ended before its first checkpoint"
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -143,20 +147,20 @@ def test_eigenvalues_are_those_of_the_weights(kind: Kind) -> None:
         3.0, kind=kind, burn_in=0.0, duration=0.4, draws=8, spectra=4, keep_weights=True,
         precision="float64",
     )  # fmt: skip
-    samples = sample(run, task_of(run))
-    assert samples.weights is not None
-    recurrent, input_, readout = samples.weights
-    found = samples.eigenvalues[0, -1, ..., 0] + 1j * samples.eigenvalues[0, -1, ..., 1]
+    samples = draw(run)
+    assert samples["recurrent"].shape == (run.architecture.weight_matrices, 32, 32)
+    recurrent, input_, readout = (
+        samples[name].to_numpy() for name in ("recurrent", "input_weights", "readout")
+    )
+    found = samples["eigenvalue"].to_numpy()[0, -1] @ [1, 1j]
     for matrix, values in zip(recurrent, found, strict=True):
         expected = np.linalg.eigvals(matrix)
         np.testing.assert_allclose(np.sort_complex(values), np.sort_complex(expected), atol=1e-9)
     activities = input_ @ task_of(run).inputs[0, 0]
     for time_ in range(1, 4):
         activities = recurrent[0 if kind == "rnn" else time_ - 1] @ activities
-    assert readout @ activities / 32 == pytest.approx(samples.output[0, -1, -1, 0])
-    dataset = samples_dataset(samples, run.sampler)
-    np.testing.assert_array_equal(dataset["spectrum_draw"], [1, 3, 5, 7])
-    assert dataset["recurrent"].shape == (run.architecture.weight_matrices, 32, 32)
+    assert readout @ activities / 32 == pytest.approx(float(samples["output"][0, -1, 0, -1]))
+    np.testing.assert_array_equal(samples["spectrum_draw"], [1, 3, 5, 7])
 
 
 def test_labels_grow_over_the_ramp() -> None:
@@ -164,7 +168,7 @@ def test_labels_grow_over_the_ramp() -> None:
     assert isinstance(run.sampler, LangevinSettings)
     cpu = torch.device("cpu")
     target = posterior.build([task_of(run)], run.architecture, KAPPA, cpu, torch.float64)
-    sizes = [float(weights.ramped(target, n, run.sampler).targets[0, -1, 0]) for n in range(400)]
+    sizes = [float(dynamics.ramped(target, n, run.sampler).targets[0, -1, 0]) for n in range(400)]
     np.testing.assert_allclose(sizes[:300], 2.0 * np.arange(1, 301) / 300)
     assert set(sizes[300:]) == {2.0}
 
@@ -173,59 +177,91 @@ def test_checkpoint_of_another_run_or_damaged_is_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = endpoint_run(3.0, burn_in=0.5, duration=0.5, draws=5)
-    checkpoint = tmp_path / "c.safetensors"
-    cpu = torch.device("cpu")
-    method = chain.find_dynamics([Member(run, task_of(run))], cpu)
-    state = chain._begin([Member(run, task_of(run))], method, cpu)
-    chain.save_checkpoint(state, checkpoint, "another key")
-    whole = sample(run, task_of(run))
-    assert_equal(sample(run, task_of(run), checkpoint), whole)
+    path = tmp_path / "c.npz"
+    save_checkpoint(path, "another key", 3, {})
+    whole = draw(run)
+    assert_equal(draw(run, checkpoint=path), whole)
     assert "belongs to other parameters" in caplog.text
-    checkpoint.write_bytes(b"\x00" * 100)
-    assert_equal(sample(run, task_of(run), checkpoint), whole)
-    assert "damaged" in caplog.text
+    for damaged in (b"\x00" * 100, b""):
+        caplog.clear()
+        path.write_bytes(damaged)
+        assert_equal(draw(run, checkpoint=path), whole)
+        assert "damaged" in caplog.text
 
 
 def test_fingerprint_covers_parameters_task_and_start() -> None:
     run = endpoint_run(3.0)
     task, cpu = task_of(run), torch.device("cpu")
-    keys = {
-        chain.fingerprint([Member(run, task)], cpu),
-        chain.fingerprint([Member(run, task)] * 2, cpu),
-        chain.fingerprint([Member(run.model_copy(update={"kappa": 0.2}), task)], cpu),
-        chain.fingerprint([Member(run, Task(task.inputs * 2, task.targets, task.supervised))], cpu),
-        chain.fingerprint([Member(run, task, np.eye(4))], cpu),
-        chain.fingerprint([Member(run, task)], torch.device("cuda")),
+    batch = single(run, task)
+    twice = Task(task.inputs * 2, task.targets, task.supervised)
+    others: list[dict[str, Any]] = [
+        {"members": (run, run), "tasks": (task, task)},
+        {"members": (run.model_copy(update={"kappa": 0.2}),)},
+        {"tasks": (twice,)},
+        {"starts": np.eye(4)[None]},
+    ]
+    batches = [batch, *(replace(batch, **changes) for changes in others)]
+    keys = {chain.fingerprint(each, cpu) for each in batches}
+    assert len(keys | {chain.fingerprint(batch, torch.device("cuda"))}) == 6
+    assert chain.fingerprint(replace(batch, name="other", checkpoint=Path("c")), cpu) in keys
+
+
+@pytest.mark.parametrize("method", SAMPLERS)
+def test_fingerprint_covers_the_code_of_its_sampler_alone(method: str) -> None:
+    """The modules whose code is part of it; the source of the GPU's kernels is one of them."""
+    module = f"weightsharing.sampling.{method}.sampler"
+    assert SAMPLERS[method].__module__ == f"weightsharing.sampling.{method}"
+    behind = {
+        name.removeprefix("weightsharing.") for name in modules_behind(chain.__name__, module)
     }
-    assert len(keys) == 6
+    weights = {"langevin", "dynamics", "sgld.step", "kinetic.step", "compiled", "fused", "kernels"}
+    activities = {"exact.marginal", "exact.units", "exact.collective", "exact.adaptation"}
+    covered, other = (activities, weights) if method == "exact" else (weights, activities)
+    shared = {"chain", "posterior", "initial", "random", "batches", "run", f"{method}.sampler"}
+    assert {f"sampling.{name}" for name in covered | shared} <= behind
+    assert not behind & {f"sampling.{name}" for name in other}
+    assert {"model.network", "model.architecture"} <= behind
+    assert not [name for name in behind if name.split(".")[0] in ("theory", "figures", "commands")]
+
+
+def test_settings_load_without_pytorch() -> None:
+    """Configuration and figures import them, with the name and symbol of each sampler."""
+    code = "import sys; from weightsharing.sampling import SAMPLERS; print('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "False\n"
+    for name in ("label", "marker"):
+        assert len({getattr(kind, name) for kind in SAMPLERS.values()}) == len(SAMPLERS)
 
 
 def test_step_size_too_large_is_refused_with_advice() -> None:
     run = endpoint_run(8.0, step_size=0.02, burn_in=2.0)
     with pytest.raises(StepSizeError, match=r"step_size: 0\.02 .* use at most 0"):
-        sample(run, task_of(run))
+        draw(run)
 
 
 def test_diverged_chain_is_stopped_with_the_step_and_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = endpoint_run(3.0)
-    step = langevin.step
+    step = sgld.step
 
     def broken(weights: Weights, *rest: object) -> None:
         step(weights, *rest)  # type: ignore[arg-type]
         weights.readout[1, 0] = float("nan")
 
-    monkeypatch.setattr(langevin, "step", broken)
+    monkeypatch.setattr(sgld, "step", broken)
     with pytest.raises(DivergenceError, match=r"chain 1 .* step 1: .* lower step_size"):
-        sample(run, task_of(run))
+        draw(run)
 
 
 def test_cuda_without_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     run = endpoint_run(3.0, device="cuda")
     with pytest.raises(DeviceError, match="no GPU"):
-        sample(run, task_of(run))
+        draw(run)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -238,7 +274,7 @@ def test_gpu_agrees_with_cpu_in_distribution(method: str) -> None:
             run = endpoint_run(1.0, width=64, duration=30.0, draws=300, device=device)
         else:
             run = exact_run(1.0, width=64, device=device)
-        losses.append(estimate(sample(run, task_of(run)).loss))
+        losses.append(estimate(draw(run)["loss"].to_numpy()))
     error = np.hypot(losses[0].standard_error, losses[1].standard_error)
     assert_z(losses[0].mean, losses[1].mean, error)
 
@@ -257,7 +293,7 @@ def test_without_labels_sgld_samples_the_prior_kernel(kind: Kind) -> None:
     kernel = search.stationary_points(problem)[0].kernel
     np.testing.assert_allclose(kernel, np.eye(4), atol=1e-9)
     expected = kernel + finite_width.kernel_correction(problem, kernel) / 64
-    draws = estimate(sample(run, task).kernel[:, :, 0, 0])
+    draws = estimate(draw(run)["kernel"].to_numpy()[:, :, 0, 0])
     diagonal = range(4)
     # The step-size bias of a free weight is eta / 2 of its variance, t + 1 of which enter H^(tt).
     bias = 0.5 * 4e-3 * (1.0 + np.arange(4))
@@ -295,11 +331,11 @@ def trained(request: pytest.FixtureRequest) -> Trained:
             step_size=step_size, burn_in=10.0, duration=duration, draws=800, chains=4,
         )  # fmt: skip
         task = task_of(run)
-        samples = sample(run, task)
-        signs = branch_signs(samples.kernel, task, run.architecture)
+        kernels = draw(run)["kernel"].to_numpy()
+        signs = branch_signs(kernels, task, run.architecture)
         # Below the transition there is one branch, m = 0: nothing to align.
         assert bool((signs == 1.0).all()) != ordered
-        kernels = reflect_kernel(samples.kernel, signs)
+        kernels = reflect_kernel(kernels, signs)
         m = np.abs(order_parameter(kernels, np.ones(1)))
         found.append((estimate(kernels[:, :, 0, 0]), estimate(m)))
     problem = linear_problem(task, run.architecture, run.kappa)
@@ -343,7 +379,7 @@ def test_a_chain_starts_on_the_branch_it_is_given() -> None:
         point = (
             points[0] if start == "ordered" else min(points, key=lambda p: abs(p.kernel[-1, -2]))
         )
-        kernels = sample(run, task, start_kernel=point.kernel).kernel
+        kernels = draw(run, point.kernel)["kernel"].to_numpy()
         first = order_parameter(kernels, np.ones(1))[:, :5]
         means[start] = np.abs(first).mean()
         spread = 3.0 * point.kernel[-1, -1] / np.sqrt(width)
@@ -360,14 +396,14 @@ def test_start_is_read_from_the_stationary_points(tmp_path: Path) -> None:
     solved, theory = solve(task_of(run), run.architecture, run.kappa), tmp_path / "theory.nc"
     write_dataset(solved, theory, "theory", run)
     with pytest.raises(FileError, match="--theory: missing"):
-        start_kernels(run, None)
-    (disordered,) = start_kernels(run, theory)
-    (lowest,) = start_kernels(starting(run, "lowest"), theory)
+        read_starts(run, None)
+    (disordered,) = read_starts(run, theory)
+    (lowest,) = read_starts(starting(run, "lowest"), theory)
     assert disordered is not None
     assert lowest is not None
     assert disordered[-1, -2] == pytest.approx(0.0, abs=1e-8)
     np.testing.assert_allclose(lowest, solved["kernel"][0, 0, 0], atol=1e-12)
-    assert start_kernels(starting(run, "prior"), theory) == [None]
+    assert read_starts(starting(run, "prior"), theory) == [None]
 
 
 def test_threads_do_not_change_what_is_drawn() -> None:
@@ -378,8 +414,8 @@ def test_threads_do_not_change_what_is_drawn() -> None:
         try:
             for inference in (True, False):
                 with torch.inference_mode(inference):
-                    memory = torch.empty(3, dynamics.WORTH_A_THREAD)
-                    dynamics.fill_normal(memory, dynamics.new_streams(4, 3, torch.device("cpu")))
+                    memory = torch.empty(3, random.LEAST_PER_THREAD)
+                    random.fill_normal(memory, random.new_streams(4, 3, torch.device("cpu")))
                     drawn.append(memory.numpy().copy())
         finally:
             torch.set_num_threads(1)

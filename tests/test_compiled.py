@@ -15,9 +15,10 @@ from torch import Tensor
 from weightsharing.model.architecture import Activation, Architecture, Kind, Prior
 from weightsharing.model.network import Weights
 from weightsharing.model.tasks import Task
-from weightsharing.sampling import compiled, dynamics, initial, kinetic, posterior
+from weightsharing.sampling import compiled, initial, posterior, random
+from weightsharing.sampling.kinetic import KineticSettings
+from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.settings import KineticSettings
 
 WIDTH, CHAINS, FEATURES = 13, 3, 2
 CPU = torch.device("cpu")
@@ -46,9 +47,9 @@ def settings(**changes: object) -> KineticSettings:
 def states(target: Posterior, width: int, seed: int) -> tuple[Tensor, Tensor]:
     """Weights and velocities of the prior's size, (chain, 2 x weights), and deviates (chain, weights)."""
     size = initial.weight_count(target.architecture, width, FEATURES)
-    streams = dynamics.new_streams(seed, CHAINS, CPU)
-    memory = dynamics.normal(target.inputs, (2 * size,), streams) / width**0.5
-    return memory, dynamics.normal(target.inputs, (size,), streams)
+    streams = random.new_streams(seed, CHAINS, CPU)
+    memory = random.normal(target.inputs, (2 * size,), streams) / width**0.5
+    return memory, random.normal(target.inputs, (size,), streams)
 
 
 def pytorch_step(
@@ -136,7 +137,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     alone, deviates = states(target, WIDTH, 4)
     shared = alone.clone()
     compiled.stepper(target, sampler)(alone, deviates, target)
-    monkeypatch.setattr(dynamics, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(random, "LEAST_PER_THREAD", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     compiled.stepper(target, sampler)(shared, deviates, target)
     assert torch.equal(alone, shared)

@@ -11,6 +11,7 @@ from conftest import (
     KAPPA,
     PRIOR,
     assert_z,
+    draw,
     endpoint_run,
     exact_run,
     prior_network_kernels,
@@ -22,20 +23,24 @@ from torch import Tensor
 from weightsharing.measures.compare import Estimate, alignment, branch_signs, estimate
 from weightsharing.model import network as networks
 from weightsharing.model.architecture import Activation, Architecture, Kind, Prior
-from weightsharing.model.axes import kernel_axes
+from weightsharing.model.axes import Array, kernel_axes
 from weightsharing.model.network import Weights
 from weightsharing.model.symmetry import reflect_kernel
 from weightsharing.model.tasks import EndpointTask, SinusoidTask, Task, make_task
-from weightsharing.sampling import collective, initial, marginal, posterior
-from weightsharing.sampling.chain import Samples, sample
+from weightsharing.sampling import initial, posterior
+from weightsharing.sampling.exact import ExactSettings, adaptation, collective, marginal, units
 from weightsharing.sampling.run import Run
-from weightsharing.sampling.settings import ExactSettings
 from weightsharing.theory import finite_width, search
 from weightsharing.theory.point import StationaryPoint
 from weightsharing.theory.problem import linear_problem, nonlinear_problem
 from weightsharing.theory.transition import critical_signal
 
 CPU = torch.device("cpu")
+KINDS = pytest.mark.parametrize("kind", ["rnn", "dnn"])
+ACTIVATIONS = pytest.mark.parametrize("activation", ["linear", "erf"])
+NETWORKS = pytest.mark.parametrize(
+    ("kind", "activation"), [(k, a) for k in ("rnn", "dnn") for a in ("linear", "erf")]
+)
 OTHER_PRIOR = Prior(w=0.7, u=1.3, v=0.8)
 
 
@@ -64,8 +69,17 @@ def untrained(target: marginal.Marginal, chains: int, seed: int = 0) -> Tensor:
 def whitened(target: marginal.Marginal, position: Tensor) -> tuple[Tensor, Tensor]:
     """The factor L of the units' own kernel, and z of g = z L^T."""
     kernel = position.mT @ position / target.width
-    factor = marginal.whitening(target, position, kernel, states=1)
-    return factor, torch.linalg.solve_triangular(factor, position.mT, upper=False).mT
+    factor = adaptation.whitening(target, position, kernel, states=1)
+    return factor, adaptation.whitened(position, factor)
+
+
+def assert_gradient(target: marginal.Marginal, position: Tensor) -> None:
+    """Against central differences of the energy along a random direction."""
+    direction, step = normal(*position.shape, seed=1), 1e-5
+    change = marginal.energy(target, position + step * direction)
+    change = (change - marginal.energy(target, position - step * direction)) / (2 * step)
+    slope = (marginal.gradient(target, position) * direction).sum((1, 2))
+    torch.testing.assert_close(change, slope, rtol=1e-6, atol=1e-6)
 
 
 TASKS = {
@@ -82,22 +96,15 @@ TASKS = {
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
 @pytest.mark.parametrize("activation", ["linear", "erf", "tanh", "relu"])
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+@KINDS
 def test_gradient_matches_finite_differences(
     kind: Kind, activation: Activation, task: Task
 ) -> None:
     target = density(task, kind, activation, width=11)
-    position = untrained(target, 2)
-    direction = normal(*position.shape, seed=1)
-    step = 1e-5
-    change = marginal.energy(target, position + step * direction)
-    change = (change - marginal.energy(target, position - step * direction)) / (2 * step)
-    slope = (marginal.gradient(target, position) * direction).sum((1, 2))
-    torch.testing.assert_close(change, slope, rtol=1e-6, atol=1e-6)
+    assert_gradient(target, untrained(target, 2))
 
 
-@pytest.mark.parametrize("activation", ["linear", "erf"])
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+@NETWORKS
 def test_energy_is_that_of_one_layer_after_the_other(kind: Kind, activation: Activation) -> None:
     """Product of the conditional laws of h^t given what came before, and the evidence of y.
 
@@ -138,7 +145,7 @@ def test_unreachable_directions_are_left_out() -> None:
     assert density(TASKS["endpoint"], "rnn", "linear", 9).dimension == 6
 
 
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+@KINDS
 def test_activities_from_the_prior_are_those_of_untrained_networks(kind: Kind) -> None:
     """At N = 12, where finite width matters, against networks with weights; kernel and its square."""
     task, width, samples = rotation(4, set())[0], 12, 4000
@@ -153,7 +160,7 @@ def test_activities_from_the_prior_are_those_of_untrained_networks(kind: Kind) -
         assert_z(first.mean(axis=0), second.mean(axis=0), error)
 
 
-@pytest.mark.parametrize("activation", ["linear", "erf"])
+@ACTIVATIONS
 def test_outputs_have_the_law_of_readouts_given_the_activities(activation: Activation) -> None:
     """Mean and covariance of drawn f, against readouts drawn with the weights."""
     task, width, count = rotation(4, {2, 3})[0], 16, 4000
@@ -177,7 +184,7 @@ def test_outputs_have_the_law_of_readouts_given_the_activities(activation: Activ
     assert_z(np.cov(drawn.T), covariance, scale)
 
 
-# --- chains that are supervised at other outputs than each other ------------------------------
+# --- chains that are supervised at different outputs ------------------------------
 
 
 SETS = ({1, 2, 4}, {3}, {2, 3})
@@ -194,12 +201,11 @@ def densities(
     return marginal.build(together, 11), alone
 
 
-@pytest.mark.parametrize("activation", ["linear", "erf"])
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_chains_of_other_sets_have_energies_and_gradients_of_their_own(
+@NETWORKS
+def test_energies_and_gradients_of_chains_of_different_sets(
     kind: Kind, activation: Activation
 ) -> None:
-    """Against each set alone, whose formula has no mask, and against finite differences."""
+    """Against each set alone, without a mask, and against finite differences."""
     together, alone = densities(kind, activation)
     first, second = untrained(together, 3), untrained(together, 3, seed=1)
     change = marginal.energy(together, second) - marginal.energy(together, first)
@@ -214,13 +220,10 @@ def test_chains_of_other_sets_have_energies_and_gradients_of_their_own(
         torch.testing.assert_close(slope[own], marginal.gradient(target, first[own]))
         mean = marginal.draw_outputs(target, phi[own], torch.zeros(1, 4).double())
         torch.testing.assert_close(outputs[own], mean)
-    direction, step = normal(*first.shape, seed=2), 1e-5
-    change = marginal.energy(together, first + step * direction)
-    change = (change - marginal.energy(together, first - step * direction)) / (2 * step)
-    torch.testing.assert_close(change, (slope * direction).sum((1, 2)), rtol=1e-6, atol=1e-6)
+    assert_gradient(together, first)
 
 
-def test_random_numbers_of_labels_are_as_many_as_a_chain_has_of_them() -> None:
+def test_a_chain_draws_as_many_random_numbers_as_it_has_labels() -> None:
     together, alone = densities("rnn", "linear")
     streams = [torch.Generator().manual_seed(seed) for seed in range(3)]
     noise = initial.noise_of_labels(together.posterior, streams)
@@ -232,112 +235,121 @@ def test_random_numbers_of_labels_are_as_many_as_a_chain_has_of_them() -> None:
         assert torch.equal(stream.get_state(), streams[index].get_state())
 
 
-def test_tasks_of_other_inputs_are_not_moved_together() -> None:
+def test_tasks_of_different_inputs_cannot_share_a_batch() -> None:
     architecture = Architecture(kind="rnn", steps=3)
     tasks = [rotation(3, {1})[0], TASKS["late input"]]
     with pytest.raises(ValueError, match="inputs differ"):
         posterior.build(tasks, architecture, 0.3, CPU, torch.float64)
 
 
-# --- the dynamics -----------------------------------------------------------------------------
+# --- the moves --------------------------------------------------------------------------------
+
+MOVES = {"units": units, "collective": collective}
+BOTH = pytest.mark.parametrize("move", MOVES)
 
 
-@pytest.mark.parametrize("activation", ["linear", "erf"])
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_trajectories_are_reversible(kind: Kind, activation: Activation) -> None:
-    target = density(TASKS["sequence"], kind, activation, 12)
-    position = untrained(target, 3)
-    factor, z = whitened(target, position)
-    momentum, step = normal(*z.shape, seed=1), torch.tensor([0.05, 0.1, 0.2], dtype=torch.float64)
-    there, arriving = marginal.leapfrog(target, z, momentum, factor, step, 10)
-    assert (there - z).norm() > 0.1
-    back, leaving = marginal.leapfrog(target, there, -arriving, factor, step, 10)
-    torch.testing.assert_close(back, z, rtol=0, atol=1e-9)
-    torch.testing.assert_close(-leaving, momentum, rtol=0, atol=1e-9)
+def momenta(move: str, z: Tensor, seed: int) -> Tensor:
+    """Momenta of unit mass."""
+    if move == "units":
+        return normal(*z.shape, seed=seed)
+    return normal(len(z), collective.count(z.shape[-1]), seed=seed)
 
 
-@pytest.mark.parametrize("activation", ["linear", "erf"])
-def test_energy_error_is_of_second_order(activation: Activation) -> None:
-    """Fitted over steps that halve while the trajectory keeps its length."""
-    target = density(TASKS["sequence"], "rnn", activation, 20)
-    position = untrained(target, 8)
-    factor, z = whitened(target, position)
-    momentum = normal(*z.shape, seed=1)
-    before = marginal.hamiltonian(target, z, momentum, factor)
-    errors = []
-    counts = (40, 80, 160, 320)
+def trajectory(
+    move: str, target: marginal.Marginal, z: Tensor, momentum: Tensor, factor: Tensor, root: Tensor,
+    step: Tensor, count: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Where a trajectory ends, its momentum there, the growth of volume, and the error of the energy."""
+    before = MOVES[move].hamiltonian(target, z, momentum, factor)
+    growth = torch.zeros_like(before)
+    if move == "units":
+        z, momentum = units.leapfrog(target, z, momentum, factor, step, count)
+    else:
+        z, momentum, growth = collective.leapfrog(target, z, momentum, factor, root, step, count)
+    return (
+        z,
+        momentum,
+        growth,
+        MOVES[move].hamiltonian(target, z, momentum, factor) - before - growth,
+    )
+
+
+@NETWORKS
+@BOTH
+def test_trajectories_are_reversible_and_of_second_order(
+    move: str, kind: Kind, activation: Activation
+) -> None:
+    """Fitted over steps that halve while the trajectory keeps its length; each chain has its own step."""
+    target = density(TASKS["sequence"], kind, activation, 24)
+    factor, z = whitened(target, untrained(target, 8))
+    root, start = collective.preconditioner(target, z, factor), momenta(move, z, 6)
+    length, tolerance = (0.8, 1e-9) if move == "units" else (1.2, 1e-6)
+    lengths = length * torch.linspace(0.7, 1.3, 8, dtype=torch.float64)
+    counts, errors = (40, 80, 160, 320), []
     for count in counts:
-        step = torch.full((8,), 0.8 / count, dtype=torch.float64)
-        after = marginal.leapfrog(target, z, momentum, factor, step, count)
-        errors.append(float((marginal.hamiltonian(target, *after, factor) - before).abs().mean()))
-    order = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
-    assert order == pytest.approx(2.0, abs=0.1)
+        rest = (factor, root, lengths / count, count)
+        there, arriving, growth, error = trajectory(move, target, z, start, *rest)
+        back, leaving, shrinking, _ = trajectory(move, target, there, -arriving, *rest)
+        torch.testing.assert_close(back, z, rtol=0, atol=tolerance)
+        torch.testing.assert_close(-leaving, start, rtol=0, atol=tolerance)
+        torch.testing.assert_close(-shrinking, growth)
+        errors.append(float(error.abs().mean()))
+    assert (there - z).norm() > 0.1
+    assert (there.mT @ there - z.mT @ z).norm() > 1.0
+    assert -np.polyfit(np.log(counts), np.log(errors), 1)[0] == pytest.approx(2.0, abs=0.1)
 
 
-def test_trajectories_preserve_volume() -> None:
-    """The determinant of the map of (z, p), by central differences at the smallest possible size."""
+@BOTH
+def test_volume_grows_as_stated(move: str) -> None:
+    """The determinant of the map of (z, momentum), by central differences at the smallest size."""
     target = density(rotation(2, {1, 2})[0], "rnn", "erf", 3)
-    factor = torch.linalg.cholesky(torch.tensor([[1.5, 0.2], [0.2, 0.8]], dtype=torch.float64))[
-        None
-    ]
+    factor, z = whitened(target, untrained(target, 1))
+    root, momentum = collective.preconditioner(target, z, factor), momenta(move, z, 9)
     step = torch.tensor([0.3], dtype=torch.float64)
 
-    def flow(state: Tensor) -> Tensor:
-        z, momentum = state.view(2, 1, 3, 2)
-        return torch.cat(
-            [x.flatten() for x in marginal.leapfrog(target, z, momentum, factor, step, 3)]
-        )
+    def flow(state: Tensor) -> tuple[Tensor, float]:
+        parts = state[: z.numel()].view_as(z), state[z.numel() :].view_as(momentum)
+        *ends, growth, _ = trajectory(move, target, *parts, factor, root, step, 3)
+        return torch.cat([end.flatten() for end in ends]), float(growth)
 
-    point, h = normal(12, seed=9), 1e-5
-    columns = [
-        (flow(point + h * e) - flow(point - h * e)) / (2 * h) for e in torch.eye(12).double()
-    ]
-    assert float(torch.linalg.det(torch.stack(columns))) == pytest.approx(1.0, abs=1e-7)
+    point, h = torch.cat([z.flatten(), momentum.flatten()]), 1e-5
+    basis = torch.eye(len(point)).double()
+    columns = [(flow(point + h * e)[0] - flow(point - h * e)[0]) / (2 * h) for e in basis]
+    growth = float(torch.linalg.slogdet(torch.stack(columns)).logabsdet)
+    assert (abs(growth) > 0.01) == (move == "collective")
+    tolerance = 1e-7 if move == "units" else 1e-6
+    assert growth == pytest.approx(flow(point)[1], abs=tolerance)
 
 
-@pytest.mark.parametrize("activation", ["linear", "erf"])
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
-@pytest.mark.parametrize("move", ["units", "collective"])
+@NETWORKS
+@BOTH
 def test_joint_law_of_activities_and_labels_is_left_alone(
     move: str, kind: Kind, activation: Activation
 ) -> None:
     """Geweke's (2004) joint test: networks from the prior, labels drawn from them, then trajectories.
 
-    Given their labels the activities are a draw of the posterior, so after any number of accepted or
-    refused trajectories each network, its labels forgotten, is again one from the prior. 3000 networks at
-    N = 8; kernels and their squares, paired with where each network began.
+    Given their labels the activities are a draw of the posterior. After any number of accepted or
+    rejected trajectories each network, its labels forgotten, is again one from the prior. 3000 networks
+    at N = 8; kernels and their squares, paired with where each network began.
     """
     networks_, width, kappa = 3000, 8, 0.5
     target = density(rotation(4, {2, 4})[0], kind, activation, width, kappa, PRIOR)
     position = untrained(target, networks_)
-    # The mass must not depend on the state, or the proposals were not reversible.
+    # Proposals are reversible only if the mass does not depend on the state.
     factor = whitened(target, untrained(target, 1, seed=20))[0].expand(networks_, -1, -1)
     found = marginal.moments(target, position, marginal.activations(target, position)[1])
-    root = torch.linalg.cholesky(found.noisy / width)
-    labels = (root @ normal(networks_, 2, 1, seed=7))[..., 0]
-    directions = collective.count(target.dimension)
-    inverse_root = torch.eye(directions).double().expand(networks_, -1, -1) / (2 * width) ** 0.5
-    target = replace(target, labels=labels)
-    z = torch.linalg.solve_triangular(factor, position.mT, upper=False).mT
+    noise = torch.linalg.cholesky(found.noisy / width)
+    target = replace(target, labels=(noise @ normal(networks_, 2, 1, seed=7))[..., 0])
+    root = torch.eye(collective.count(target.dimension)).double() / (2 * width) ** 0.5
+    z = adaptation.whitened(position, factor)
     step = torch.full((networks_,), 0.35, dtype=torch.float64)
     accepted = 0.0
     for sweep in range(6):
-        if move == "units":
-            momentum = normal(*z.shape, seed=30 + sweep)
-            log_ratio = marginal.hamiltonian(target, z, momentum, factor)
-            proposal, arriving = marginal.leapfrog(target, z, momentum, factor, step, 3)
-            log_ratio = log_ratio - marginal.hamiltonian(target, proposal, arriving, factor)
-        else:
-            velocity = normal(networks_, directions, seed=30 + sweep)
-            log_ratio = collective.energy(target, z, velocity, factor)
-            proposal, arriving, grown = collective.leapfrog(
-                target, z, velocity, factor, inverse_root, step, 3
-            )
-            log_ratio = grown + log_ratio - collective.energy(target, proposal, arriving, factor)
-        uniform = torch.rand(
-            networks_, generator=torch.Generator().manual_seed(sweep), dtype=torch.float64
-        )
-        taken = uniform < log_ratio.exp()
+        proposal, _, _, error = trajectory(
+            move, target, z, momenta(move, z, 30 + sweep), factor, root.expand(networks_, -1, -1), step, 3
+        )  # fmt: skip
+        stream = torch.Generator().manual_seed(sweep)
+        taken = torch.rand(networks_, generator=stream, dtype=torch.float64) < (-error).exp()
         accepted += float(taken.double().mean()) / 6
         z = torch.where(taken[:, None, None], proposal, z)
     assert 0.3 < accepted < 0.97
@@ -365,7 +377,7 @@ def test_components_are_those_along_an_orthonormal_basis() -> None:
 
 
 @pytest.mark.parametrize("activation", ["linear", "erf", "relu"])
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+@KINDS
 def test_collective_force_is_the_slope_of_the_energy_and_the_volume(
     kind: Kind, activation: Activation
 ) -> None:
@@ -384,75 +396,25 @@ def test_collective_force_is_the_slope_of_the_energy_and_the_volume(
     torch.testing.assert_close(found, slope, rtol=1e-6, atol=1e-6)
 
 
-def moved_together(
-    target: marginal.Marginal, z: Tensor, factor: Tensor, step: float, count: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Where a trajectory ends, its velocity there, the growth of volume, and the error of the energy."""
-    root = collective.preconditioner(target, z, factor)
-    velocity = normal(len(z), root.shape[-1], seed=6)
-    size = torch.full((len(z),), step, dtype=torch.float64)
-    before = collective.energy(target, z, velocity, factor)
-    there, arriving, grown = collective.leapfrog(target, z, velocity, factor, root, size, count)
-    error = collective.energy(target, there, arriving, factor) - before - grown
-    back, leaving, shrunk = collective.leapfrog(target, there, -arriving, factor, root, size, count)
-    torch.testing.assert_close(back, z, rtol=0, atol=1e-6)
-    torch.testing.assert_close(-leaving, velocity, rtol=0, atol=1e-6)
-    torch.testing.assert_close(-shrunk, grown)
-    return there, arriving, grown, error
-
-
-@pytest.mark.parametrize("activation", ["linear", "erf"])
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_collective_trajectories_are_reversible_and_of_second_order(
-    kind: Kind, activation: Activation
-) -> None:
-    target = density(TASKS["sequence"], kind, activation, 24)
-    factor, z = whitened(target, untrained(target, 6))
-    counts, errors = (20, 40, 80, 160), []
-    for count in counts:
-        there, _, _, error = moved_together(target, z, factor, 1.2 / count, count)
-        errors.append(float(error.abs().mean()))
-    assert (there.mT @ there - z.mT @ z).norm() > 1.0
-    assert -np.polyfit(np.log(counts), np.log(errors), 1)[0] == pytest.approx(2.0, abs=0.1)
-
-
-def test_volume_grows_as_stated_in_collective_trajectories() -> None:
-    """The determinant of the map of (z, velocity), by central differences at the smallest size."""
-    target = density(rotation(2, {1, 2})[0], "rnn", "erf", 3)
-    factor, start = whitened(target, untrained(target, 1))
-    root = collective.preconditioner(target, start, factor)
-    step = torch.tensor([0.3], dtype=torch.float64)
-
-    def flow(state: Tensor) -> tuple[Tensor, Tensor]:
-        z, velocity = state[:6].view(1, 3, 2), state[6:].view(1, 3)
-        z, velocity, grown = collective.leapfrog(target, z, velocity, factor, root, step, 3)
-        return torch.cat([z.flatten(), velocity.flatten()]), grown
-
-    point, h = torch.cat([start.flatten(), normal(3, seed=9)]), 1e-5
-    columns = [
-        (flow(point + h * e)[0] - flow(point - h * e)[0]) / (2 * h) for e in torch.eye(9).double()
-    ]
-    grown = float(torch.linalg.slogdet(torch.stack(columns)).logabsdet)
-    assert abs(grown) > 0.01
-    assert grown == pytest.approx(float(flow(point)[1]), abs=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+@KINDS
 def test_few_rows_stand_for_all_units_of_a_linear_network(kind: Kind) -> None:
     """Force, energy and trajectory of z depend on z^T z only, and units drawn for it have that."""
     target = density(TASKS["sequence"], kind, "linear", 40)
     factor, z = whitened(target, untrained(target, 3))
     rows = torch.linalg.cholesky(z.mT @ z).mT
     assert rows.shape == (3, 4, 4)
-    there, arriving, grown, error = moved_together(target, z, factor, 0.1, 5)
-    there_, arriving_, grown_, error_ = moved_together(target, rows, factor, 0.1, 5)
+    ends = []
+    for each in (z, rows):
+        root, step = collective.preconditioner(target, each, factor), torch.full((3,), 0.1).double()
+        velocity = momenta("collective", z, 6)
+        ends.append(trajectory("collective", target, each, velocity, factor, root, step, 5))
+    (there, *first, error), (there_, *second, error_) = ends
     torch.testing.assert_close(there.mT @ there, there_.mT @ there_)
-    torch.testing.assert_close(arriving, arriving_)
-    torch.testing.assert_close(grown, grown_)
+    torch.testing.assert_close(first, second)
     torch.testing.assert_close(error, error_, rtol=0, atol=1e-8)
-    units = marginal.draw_units(there_, normal(3, 40, 4, seed=8))
-    assert units.shape == there.shape
-    torch.testing.assert_close(units.mT @ units, there.mT @ there)
+    drawn = marginal.draw_units(there_, normal(3, 40, 4, seed=8))
+    assert drawn.shape == there.shape
+    torch.testing.assert_close(drawn.mT @ drawn, there.mT @ there)
 
 
 def test_units_drawn_for_a_kernel_are_uniform() -> None:
@@ -464,7 +426,7 @@ def test_units_drawn_for_a_kernel_are_uniform() -> None:
         assert_z(values.mean(axis=0), expected, values.std(axis=0) / np.sqrt(count))
 
 
-@pytest.mark.parametrize("activation", ["linear", "erf"])
+@ACTIVATIONS
 def test_mass_is_the_curvature_of_the_energy(activation: Activation) -> None:
     """<X, A X> against second differences along z exp(s X), where all curvatures are positive."""
     target = density(TASKS["sequence"], "rnn", activation, 400, kappa=5.0)
@@ -487,14 +449,13 @@ def test_mass_is_the_curvature_of_the_energy(activation: Activation) -> None:
 
 
 def drawn_kernel(run: Run) -> Estimate:
-    task = make_task(run.task, run.architecture.steps)
-    samples = sample(run, task)
-    signs = branch_signs(samples.kernel, task, run.architecture)
-    return estimate(reflect_kernel(samples.kernel, signs)[:, :, 0, 0])
+    task, kernels = make_task(run.task, run.architecture.steps), draw(run)["kernel"].to_numpy()
+    signs = branch_signs(kernels, task, run.architecture)
+    return estimate(reflect_kernel(kernels, signs)[:, :, 0, 0])
 
 
 @pytest.mark.parametrize("ratio", [0.5, 4.0])
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+@KINDS
 def test_exact_sampler_agrees_with_the_theory_to_order_one_over_n(kind: Kind, ratio: float) -> None:
     """Both phases at N = 256: H within errors of theory + D/N, up to a remainder of 8 D/N^2."""
     width = 256
@@ -512,7 +473,7 @@ def test_exact_sampler_agrees_with_the_theory_to_order_one_over_n(kind: Kind, ra
     assert_z(found.mean[upper], (kernel + correction / width)[upper], error[upper])
 
 
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+@KINDS
 def test_exact_sampler_agrees_with_sgld(kind: Kind) -> None:
     """The same posterior at N = 64, kappa = 1, from two samplers that share no algorithm.
 
@@ -520,19 +481,11 @@ def test_exact_sampler_agrees_with_sgld(kind: Kind) -> None:
     """
     signal = 2.0 * critical_signal(4, PRIOR, 1.0)
     exact = drawn_kernel(exact_run(signal, kind=kind, kappa=1.0, width=64))
-    sgld = drawn_kernel(
-        endpoint_run(
-            signal,
-            kind=kind,
-            kappa=1.0,
-            width=64,
-            step_size=4e-3,
-            burn_in=10.0,
-            duration=80.0,
-            draws=200,
-            chains=4,
-        )
-    )
+    run = endpoint_run(
+        signal, kind=kind, kappa=1.0, width=64, step_size=4e-3, burn_in=10.0, duration=80.0, draws=200,
+        chains=4,
+    )  # fmt: skip
+    sgld = drawn_kernel(run)
     upper = np.triu_indices(4)
     # The step-size bias of a free weight is eta / 2 of its variance, t + 1 of which enter H^(tt).
     bias = 0.5 * 4e-3 * (1.0 + np.arange(4)) * np.diag(exact.mean)
@@ -540,19 +493,18 @@ def test_exact_sampler_agrees_with_sgld(kind: Kind) -> None:
     assert_z(sgld.mean[upper], exact.mean[upper], error[upper])
 
 
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+@KINDS
 def test_weights_given_the_activities_produce_them(kind: Kind) -> None:
     run = exact_run(3.0, kind=kind, draws=8, spectra=4, keep_weights=True)
-    task = make_task(run.task, 4)
-    samples = sample(run, task)
-    assert samples.weights is not None
-    weights = Weights(*(torch.as_tensor(block)[None] for block in samples.weights))
+    task, samples = make_task(run.task, 4), draw(run)
+    names = ("recurrent", "input_weights", "readout")
+    weights = Weights(*(torch.as_tensor(samples[name].to_numpy())[None] for name in names))
     target = posterior.build([task], run.architecture, run.kappa, CPU, torch.float64)
     activities = networks.forward(weights, target.inputs, run.architecture)
     kernel = networks.kernel(activities.pre)[0].numpy()
-    np.testing.assert_allclose(kernel, samples.kernel[0, -1], atol=1e-9)
-    assert samples.eigenvalues.shape == (4, 4, run.architecture.weight_matrices, 32, 2)
-    assert np.abs(samples.eigenvalues).max() > 0.5
+    np.testing.assert_allclose(kernel, samples["kernel"][0, -1], atol=1e-9)
+    assert samples["eigenvalue"].shape == (4, 4, run.architecture.weight_matrices, 32, 2)
+    assert np.abs(samples["eigenvalue"]).max() > 0.5
 
 
 def test_step_size_adapts_to_the_acceptance_aimed_at() -> None:
@@ -561,15 +513,14 @@ def test_step_size_adapts_to_the_acceptance_aimed_at() -> None:
         run = exact_run(
             3.0, steps=6, width=16, warm_up=300, draws=200, acceptance=aimed, leapfrog_steps=3, chains=16
         )  # fmt: skip
-        samples = sample(run, make_task(run.task, 6))
-        assert samples.acceptance == pytest.approx(aimed, abs=0.12)
+        assert draw(run).attrs["acceptance"] == pytest.approx(aimed, abs=0.12)
 
 
 # --- nonlinear networks -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def figure_2() -> tuple[StationaryPoint, dict[int, Samples]]:
+def figure_2() -> tuple[StationaryPoint, dict[int, Array]]:
     """Theory and exact sampler for the erf network of figure 2 at three widths."""
     architecture = Architecture(kind="rnn", activation="erf", steps=10)
     task = make_task(SinusoidTask(), 10)
@@ -585,19 +536,19 @@ def figure_2() -> tuple[StationaryPoint, dict[int, Samples]]:
             id="test/fig2", seed=5, device="cpu", architecture=architecture, kappa=0.5,
             task=SinusoidTask(), sampler=settings,
         )  # fmt: skip
-        drawn[width] = sample(run, task, start_kernel=solution.h)
+        drawn[width] = draw(run, solution.h)["activation_kernel"].to_numpy()
     return solution, drawn
 
 
 def test_kernel_of_activations_tends_to_the_nonlinear_theory(
-    figure_2: tuple[StationaryPoint, dict[int, Samples]],
+    figure_2: tuple[StationaryPoint, dict[int, Array]],
 ) -> None:
     """Phi at N = 1024 against the saddle point: two codes that share neither method nor formula.
 
     The 1/N term is taken from N = 64, an estimate of it whose own error counts.
     """
     solution, drawn = figure_2
-    coarse, fine = (estimate(drawn[width].activation_kernel[:, :, 0, 0]) for width in (64, 1024))
+    coarse, fine = (estimate(drawn[width][:, :, 0, 0]) for width in (64, 1024))
     upper = np.triu_indices(10)
     correction = (coarse.mean - solution.phi) * 64 / 1024
     error = np.hypot(fine.standard_error, coarse.standard_error * 64 / 1024)
@@ -606,11 +557,11 @@ def test_kernel_of_activations_tends_to_the_nonlinear_theory(
 
 
 def test_alignment_with_the_theory_tends_to_one_as_one_over_n(
-    figure_2: tuple[StationaryPoint, dict[int, Samples]],
+    figure_2: tuple[StationaryPoint, dict[int, Array]],
 ) -> None:
     solution, drawn = figure_2
     reference = kernel_axes(solution.phi, 1, 10)
-    found = [estimate(alignment(drawn[n].activation_kernel, reference)) for n in drawn]
+    found = [estimate(alignment(drawn[n], reference)) for n in drawn]
     missing = [1.0 - float(one.mean) for one in found]
     exponent = np.polyfit(np.log(list(drawn)), np.log(missing), 1)[0]
     assert exponent == pytest.approx(-1.0, abs=0.1)

@@ -21,8 +21,6 @@ import pytest
 import torch
 import xarray as xr
 from conftest import ROOT, endpoint_run, exact_run, kinetic_run
-from safetensors import safe_open
-from safetensors.torch import load_file
 from test_workflow import run_snakemake, smoke_repository
 from torch import Tensor
 
@@ -33,10 +31,13 @@ from weightsharing.figures.style import save
 from weightsharing.files import read_dataset, read_record, write_dataset, write_record
 from weightsharing.model.architecture import Activation
 from weightsharing.model.tasks import make_task
-from weightsharing.sampling import chain, compiled, langevin, marginal
-from weightsharing.sampling.dynamics import Dynamics, Streams
+from weightsharing.sampling import chain, compiled, langevin
+from weightsharing.sampling.batches import single
+from weightsharing.sampling.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from weightsharing.sampling.exact import ExactSettings, marginal
+from weightsharing.sampling.protocol import Sampler, tensors_of
+from weightsharing.sampling.random import Streams
 from weightsharing.sampling.run import Run
-from weightsharing.sampling.settings import ExactSettings
 
 SHORT = endpoint_run(3.0, burn_in=0.2, duration=0.4, draws=10)
 
@@ -55,7 +56,7 @@ class Folder:
         """The command that samples, with a checkpoint."""
         names = ("run.yaml", "task.nc", "samples.nc")
         files = [str(self / name) for name in names]
-        return ["sample", *files, "--checkpoint", str(self / "checkpoint.safetensors")]
+        return ["sample", *files, "--checkpoint", str(self / "checkpoint.npz")]
 
     def sample(self, *options: str) -> int:
         """Run it; the exit status."""
@@ -70,7 +71,7 @@ class Folder:
     @property
     def checkpoint(self) -> Path:
         """Where the chain's state is kept."""
-        return self / "checkpoint.safetensors"
+        return self / "checkpoint.npz"
 
 
 def new_folder(path: Path, run: Run = SHORT) -> Folder:
@@ -184,37 +185,37 @@ def test_a_command_given_a_damaged_file_names_it_and_writes_nothing(
     assert not (copy / "measures.nc").exists()
 
 
+def begun(run: Run, path: Path) -> tuple[chain.Chains, Sampler[Any], Checkpoint]:
+    """Chains at step 0, and their checkpoint."""
+    batch = single(run, make_task(run.task, run.architecture.steps))
+    target, sampler = chain.build_sampler(batch, torch.device("cpu"))
+    return chain.begin(batch, target, sampler), sampler, Checkpoint(path, "key", 0.0)
+
+
 def test_a_damaged_checkpoint_is_not_resumed_from(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A bit of each byte of its header, and others: left with a warning, or as it was saved."""
-    run, cpu, path = (
-        endpoint_run(3.0, width=4, draws=4),
-        torch.device("cpu"),
-        tmp_path / "c.safetensors",
-    )
-    members = [chain.Member(run, make_task(run.task, run.architecture.steps))]
-    method = chain.find_dynamics(members, cpu)
-    state = chain._begin(members, method, cpu)
-    chain.save_checkpoint(state, path, "key")
+    """A bit of each byte of its seal, and others: left with a warning. Whole, it is as it was saved."""
+    path = tmp_path / "c.npz"
+    chains, sampler, checkpoint = begun(endpoint_run(3.0, width=4, draws=4), path)
+    chain.keep(chains, checkpoint)
     content = path.read_bytes()
-    header = 8 + int.from_bytes(content[:8], "little")
-    same = 0
-    for damaged in damages(content, range(header)):
+    for damaged in damages(content, range(len(content) - 64, len(content))):
         path.write_bytes(damaged)
         caplog.clear()
-        found = chain._resume(path, "key", cpu, 10)
-        if found is None:
-            assert f"{path}: damaged; starting anew" in caplog.text
-            continue
-        same += 1
-        assert found.step == state.step
-        for name in ("memory", *chain.DRAWN):
-            assert torch.equal(getattr(found, name), getattr(state, name))
-        for stream, expected in zip(found.streams, state.streams, strict=True):
-            assert torch.equal(stream.get_state(), expected.get_state())
-    # Nothing but a space at the end of the header can change without changing what is read.
-    assert same <= 8 * 8
+        assert chain.resume(checkpoint, sampler, torch.device("cpu"), 10) is None
+        assert f"{path}: damaged; starting anew" in caplog.text
+    path.write_bytes(content)
+    found = chain.resume(checkpoint, sampler, torch.device("cpu"), 10)
+    assert found is not None
+    assert found.step == chains.step
+    for part in ("state", "draws"):
+        before, after = (tensors_of(getattr(each, part)) for each in (chains, found))
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+    assert torch.equal(found.stiffness, chains.stiffness)
+    for stream, expected in zip(found.streams, chains.streams, strict=True):
+        assert torch.equal(stream.get_state(), expected.get_state())
 
 
 # --- where files cannot be written ------------------------------------------------------------
@@ -241,10 +242,8 @@ def write_figure(path: Path) -> None:
 
 
 def write_checkpoint(path: Path) -> None:
-    members = [chain.Member(SHORT, make_task(SHORT.task, SHORT.architecture.steps))]
-    cpu = torch.device("cpu")
-    method = chain.find_dynamics(members, cpu)
-    chain.save_checkpoint(chain._begin(members, method, cpu), path, "key")
+    chains, _, checkpoint = begun(SHORT, path)
+    chain.keep(chains, checkpoint)
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {
@@ -252,7 +251,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "run.yaml": lambda path: write_record(SHORT, path),
     "figure.pdf": write_figure,
     "figure.png": write_figure,
-    "checkpoint.safetensors": write_checkpoint,
+    "checkpoint.npz": write_checkpoint,
 }  # fmt: skip
 
 
@@ -294,9 +293,9 @@ def test_full_disk(
 ) -> None:  # fmt: skip
     """One line; the old output and the checkpoint stay; with room again a rerun ends right."""
     folder = new_folder(small_disk.parent)
-    elsewhere = small_disk.parent / ("c.safetensors" if where == "output" else "s.nc")
+    elsewhere = small_disk.parent / ("c.npz" if where == "output" else "s.nc")
     output = small_disk / "s.nc" if where == "output" else elsewhere
-    checkpoint = elsewhere if where == "output" else small_disk / "c.safetensors"
+    checkpoint = elsewhere if where == "output" else small_disk / "c.npz"
     words = [*folder.words[:3], str(output), "--checkpoint", str(checkpoint)]
     full, fills = (output if where == "output" else checkpoint), small_disk / "other"
     output.write_text("old")
@@ -375,39 +374,37 @@ def test_leftovers_of_killed_writers_go_with_the_next_write(tmp_path: Path) -> N
 def test_a_checkpoint_in_writing_has_a_name_that_the_next_write_removes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A chain killed then must leave no file that nobody knows of; safetensors' own writer would."""
+    """A chain killed then must leave no file that no later write removes."""
     seen: set[str] = set()
-    contiguous = Tensor.contiguous
+    savez = np.savez
 
-    def look(tensor: Tensor) -> Tensor:
+    def look(*rest: Any, **arrays: Any) -> None:
+        savez(*rest, **arrays)
         seen.update(path.name for path in tmp_path.iterdir())
-        return contiguous(tensor)
 
-    path = tmp_path / "c.safetensors"
-    monkeypatch.setattr(Tensor, "contiguous", look)
-    write_checkpoint(path)
-    assert seen == {f".c.safetensors.{platform.node()}-{os.getpid()}.part.safetensors"}
-    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
+    monkeypatch.setattr(np, "savez", look)
+    write_checkpoint(tmp_path / "c.npz")
+    assert seen == {f".c.npz.{platform.node()}-{os.getpid()}.part.npz"}
+    assert [path.name for path in tmp_path.iterdir()] == ["c.npz"]
 
 
-def test_checkpoints_are_safetensors(tmp_path: Path) -> None:
-    """What is written without the library is read by it: each precision, no numbers at all, a scalar."""
-    tensors = {
-        "bytes": torch.arange(5, dtype=torch.uint8),
-        "single": torch.randn(3, 2, generator=torch.Generator().manual_seed(1)),
-        "double": torch.arange(4.0, dtype=torch.float64).reshape(2, 2).T,
-        "nothing": torch.empty(0),
-        "scalar": torch.tensor(2.5),
+def test_checkpoints_are_npz_files(tmp_path: Path) -> None:
+    """Each precision, no numbers at all, a scalar, an array that is not contiguous; NumPy reads them."""
+    arrays = {
+        "bytes": np.arange(5, dtype=np.uint8),
+        "single": np.random.default_rng(1).standard_normal((3, 2), dtype=np.float32),
+        "double": np.arange(4.0).reshape(2, 2).T,
+        "nothing": np.empty(0),
+        "scalar": np.array(2.5),
     }
-    path = tmp_path / "c.safetensors"
-    chain._write_safetensors(tensors, {"step": "3"}, path)
-    found = load_file(path)
-    assert found.keys() == tensors.keys()
-    for name, tensor in tensors.items():
-        assert found[name].dtype == tensor.dtype
-        assert torch.equal(found[name], tensor), name
-    with safe_open(path, framework="pt") as stored:
-        assert stored.metadata() == {"step": "3"}
+    path = tmp_path / "c.npz"
+    save_checkpoint(path, "key", 3, arrays)
+    found = load_checkpoint(path, "key")
+    assert found is not None
+    assert found[0] == 3
+    for read in (found[1], np.load(path)):
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(read[name], array, strict=True)
 
 
 # --- numbers that are none --------------------------------------------------------------------
@@ -415,21 +412,24 @@ def test_checkpoints_are_safetensors(tmp_path: Path) -> None:
 
 def with_step(
     monkeypatch: pytest.MonkeyPatch, before: Callable[[int], None]
-) -> Callable[[], Dynamics]:
-    """Have ``before`` called with the number of each step, before it; returns the dynamics in use."""
-    find, used = chain.find_dynamics, []
+) -> Callable[[], Sampler[Any]]:
+    """Have ``before`` called with the number of each step, before it; returns the sampler in use."""
+    build: Any = chain.build_sampler
+    used: list[Sampler[Any]] = []
 
-    def found(*rest: object) -> Dynamics:
-        method = find(*rest)  # type: ignore[arg-type]
+    def built(*rest: Any) -> Any:
+        target, sampler = build(*rest)
+        step = sampler.step
 
-        def advance(memory: Tensor, streams: Streams, step: int) -> None:
-            before(step)
-            method.advance(memory, streams, step)
+        def stepped(state: Any, streams: Streams, number: int) -> Any:
+            before(number)
+            return step(state, streams, number)
 
-        used.append(dataclasses.replace(method, advance=advance))
-        return used[-1]
+        monkeypatch.setattr(sampler, "step", stepped)
+        used.append(sampler)
+        return target, sampler
 
-    monkeypatch.setattr(chain, "find_dynamics", found)
+    monkeypatch.setattr(chain, "build_sampler", built)
     return lambda: used[-1]
 
 
@@ -500,14 +500,14 @@ def test_a_gradient_that_is_nan_ends_the_run_at_the_next_check(
     assert not (folder / "samples.nc").exists()
     if not exact:
         # A rerun resumes from before: the weights were not kept once they had diverged.
-        state = chain._resume(folder.checkpoint, key_of(run), torch.device("cpu"), 600)
-        assert state is not None
-        assert state.step == first
+        kept = load_checkpoint(folder.checkpoint, key_of(run))
+        assert kept is not None
+        assert kept[0] == first
 
 
 def key_of(run: Run) -> str:
     task = make_task(run.task, run.architecture.steps)
-    return chain.fingerprint([chain.Member(run, task)], torch.device("cpu"))
+    return chain.fingerprint(single(run, task), torch.device("cpu"))
 
 
 # --- devices ----------------------------------------------------------------------------------
@@ -578,7 +578,7 @@ def test_a_gpu_without_room_for_the_first_state_and_other_errors(
     def fail(*rest: object) -> None:
         raise RuntimeError(says)
 
-    monkeypatch.setattr(chain, "_begin", fail)
+    monkeypatch.setattr(chain, "begin", fail)
     says = "CUDA out of memory"
     assert folder.sample() == 1
     said = capsys.readouterr().err

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FALSE_ALARM, ROOT, assert_z, endpoint_run, kinetic_run
+from conftest import FALSE_ALARM, ROOT, assert_z, draw, endpoint_run, kinetic_run
 from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
@@ -25,12 +25,15 @@ from torch import Tensor
 from weightsharing.errors import InterruptedRunError
 from weightsharing.model.architecture import Activation, Architecture, Kind, Prior
 from weightsharing.model.network import Weights
-from weightsharing.model.tasks import Task, make_task
-from weightsharing.sampling import chain, fused, gpu, initial, kinetic, langevin, weights
+from weightsharing.model.tasks import Task
+from weightsharing.sampling import dynamics, fused, gpu, initial
 from weightsharing.sampling import posterior as posteriors
-from weightsharing.sampling.dynamics import Blocks, new_streams
+from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
+from weightsharing.sampling.protocol import Blocks
+from weightsharing.sampling.random import new_streams
 from weightsharing.sampling.run import Run
+from weightsharing.sampling.sgld import step as sgld
 
 ON_GPU = torch.cuda.is_available()
 if not ON_GPU:
@@ -185,7 +188,7 @@ def test_sgld_step_is_that_of_pytorch(
     own = blocks(ours)[0]
     noise = wanted_deviates(own, key, number)
     fused.langevin_step(own, fused.loss_factors(own, target), eta, key, clock(number))
-    langevin.step(blocks(theirs)[0], noise, target, eta)
+    sgld.step(blocks(theirs)[0], noise, target, eta)
     assert_same(own, blocks(theirs)[0])
 
 
@@ -322,9 +325,9 @@ def test_chain_of_fused_steps_resumes_bitwise(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The whole sampler, stopped during the ramp and between two refreshments, and finished."""
-    monkeypatch.setattr(weights, "on_gpu", lambda posterior: True)
-    task, path = make_task(run.task, run.architecture.steps), tmp_path / "c.safetensors"
-    whole = chain.sample(run, task)
+    monkeypatch.setattr(dynamics, "on_gpu", lambda posterior: True)
+    path = tmp_path / "c.npz"
+    whole = draw(run)
     assert not [r for r in caplog.records if "fused" in r.message]
     for stop in (2, 4):
         asked = [0]
@@ -334,15 +337,15 @@ def test_chain_of_fused_steps_resumes_bitwise(
             return asked[0] == stop
 
         with pytest.raises(InterruptedRunError):
-            chain.sample(run, task, path, stopping=stopping)
-    resumed = chain.sample(run, task, path)
+            draw(run, checkpoint=path, stopping=stopping)
+    resumed = draw(run, checkpoint=path)
     for name in ("kernel", "output", "loss"):
-        np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
+        np.testing.assert_array_equal(resumed[name], whole[name])
     # And they are not PyTorch's draws.
     monkeypatch.setattr(fused, "objection", lambda *arguments: "forbidden")
-    plain = chain.sample(run, task)
+    plain = draw(run)
     assert "fused kernels are not used: forbidden" in caplog.text
-    assert not np.any(plain.loss == whole.loss)
+    assert not np.any(plain["loss"] == whole["loss"])
 
 
 class Wrong:
@@ -435,7 +438,7 @@ def test_a_wrong_kernel_leaves_the_chain_to_pytorch(
     noise = torch.stack(
         [torch.randn(size, generator=s, device=DEVICE) for s in new_streams(1, 2, DEVICE)]
     )
-    langevin.step(blocks(theirs)[0], blocks(noise)[0], target, settings.step_size)
+    sgld.step(blocks(theirs)[0], blocks(noise)[0], target, settings.step_size)
     assert torch.equal(ours, theirs)
 
 

@@ -18,13 +18,13 @@ import torch
 from conftest import endpoint_run, kinetic_run
 from torch import Tensor
 
-from weightsharing.model.network import Weights
 from weightsharing.model.tasks import make_task
-from weightsharing.sampling import chain, fused, gpu, graphs, initial, weights
-from weightsharing.sampling import posterior as posteriors
-from weightsharing.sampling.dynamics import Advance, Streams, new_streams
+from weightsharing.sampling import chain, dynamics, fused, gpu, graphs
+from weightsharing.sampling.batches import single
+from weightsharing.sampling.exact import ExactSettings
+from weightsharing.sampling.protocol import Advance
+from weightsharing.sampling.random import Streams, new_streams
 from weightsharing.sampling.run import Run
-from weightsharing.sampling.settings import ExactSettings
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -41,28 +41,15 @@ def chains(
     """States at step 0, random streams, and the step as it is made on a GPU."""
     settings, where = run.sampler, torch.device(device)
     assert not isinstance(settings, ExactSettings)
-    task = make_task(run.task, run.architecture.steps)
-    dtype = torch.float64 if settings.precision == "float64" else torch.float32
-    target = posteriors.build([task], run.architecture, run.kappa, where, dtype)
-    dynamics = weights.dynamics(target, settings, None)
-    features = target.inputs.shape[2]
-    size = initial.weight_count(run.architecture, settings.width, features)
-
-    def blocks(memory: Tensor) -> tuple[Weights, Weights | None]:
-        parts = [
-            initial.weights_in(part, run.architecture, settings.width, features)
-            for part in memory.split(size, dim=1)
-        ]
-        return parts[0], parts[1] if len(parts) > 1 else None
-
+    batch = single(run, make_task(run.task, run.architecture.steps))
+    target, sampler = chain.build_sampler(batch, where)
     streams = new_streams(run.seed, settings.chains, where)
-    memory = torch.empty(settings.chains, dynamics.size, device=where, dtype=dtype)
-    dynamics.begin(memory, streams)
+    memory = sampler.init(streams).memory
     advance = gpu.advance(
         target,
         settings,
-        blocks,
-        lambda step: weights.ramped(target, step, settings),
+        sampler.blocks,  # type: ignore[attr-defined]
+        lambda step: dynamics.ramped(target, step, settings),
         kernels,
         graph,
     )
@@ -87,15 +74,13 @@ def test_without_triton_steps_are_those_of_a_cpu(
         "fused kernels are not used: ModuleNotFoundError: import of triton"
     )
     assert warnings[1].startswith("no CUDA graph (RuntimeError: no stream); steps are launched")
-    method = chain.find_dynamics(
-        [chain.Member(run, make_task(run.task, run.architecture.steps))], torch.device("cpu")
-    )
+    batch = single(run, make_task(run.task, run.architecture.steps))
+    _, sampler = chain.build_sampler(batch, torch.device("cpu"))
     streams = new_streams(run.seed, run.sampler.chains, torch.device("cpu"))
-    wanted = torch.empty_like(memory)
-    method.begin(wanted, streams)
+    wanted = sampler.init(streams)
     for step in range(9):
-        method.advance(wanted, streams, step)
-    torch.testing.assert_close(memory, wanted, rtol=1e-6, atol=1e-6)
+        wanted = sampler.step(wanted, streams, step)
+    torch.testing.assert_close(memory, wanted.memory, rtol=1e-6, atol=1e-6)
 
 
 def forbidden(*arguments: object) -> None:

@@ -8,22 +8,20 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import KAPPA, PRIOR, assert_z, endpoint_run, exact_run, kinetic_run
+from conftest import KAPPA, PRIOR, assert_z, draw, endpoint_run, exact_run, kinetic_run
 from scipy import linalg
+from test_exact import drawn_kernel
 from test_langevin import PRIOR as OTHER_PRIOR
 from test_langevin import WIDTH, posterior, weights_of, zeros_like
 from torch import Tensor
 
 from weightsharing.errors import StepSizeError
-from weightsharing.measures.compare import Estimate, branch_signs, estimate
+from weightsharing.measures.compare import Estimate, estimate
 from weightsharing.model.architecture import Activation, Kind
 from weightsharing.model.network import Weights
-from weightsharing.model.symmetry import reflect_kernel
-from weightsharing.model.tasks import make_task
-from weightsharing.sampling import kinetic, langevin
-from weightsharing.sampling.chain import sample
+from weightsharing.sampling import langevin
+from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.run import Run
 from weightsharing.theory.transition import critical_signal
 
 VARIANCES = (OTHER_PRIOR.w / WIDTH, OTHER_PRIOR.u, OTHER_PRIOR.v)
@@ -117,17 +115,10 @@ def test_variance_along_a_quadratic_direction_is_exact_at_any_step(
     np.testing.assert_allclose(covariance, np.linalg.inv(hessian), rtol=1e-8, atol=1e-9)
 
 
-def drawn(run: Run) -> Estimate:
-    task = make_task(run.task, run.architecture.steps)
-    samples = sample(run, task)
-    kernels = reflect_kernel(samples.kernel, branch_signs(samples.kernel, task, run.architecture))
-    return estimate(kernels[:, :, 0, 0])
-
-
 @functools.cache
 def exact_kernels(signal: float, kind: Kind) -> Estimate:
     """The same from the exact sampler at N = 64; drawn once for each kind."""
-    return drawn(exact_run(signal, kind=kind, width=64, draws=1000))
+    return drawn_kernel(exact_run(signal, kind=kind, width=64, draws=1000))
 
 
 @pytest.mark.parametrize(("kind", "refresh"), [("rnn", 1), ("rnn", 8), ("dnn", 8)])
@@ -138,7 +129,7 @@ def test_kinetic_agrees_with_the_exact_sampler(kind: Kind, refresh: int) -> None
         signal, kind=kind, width=64, burn_in=20.0, duration=400.0, draws=400, chains=4,
         refresh=refresh,
     )  # fmt: skip
-    found = drawn(run)
+    found = drawn_kernel(run)
     exact = exact_kernels(signal, kind)
     assert (np.diag(found.rhat) < 1.05).all()
     upper = np.triu_indices(4)
@@ -149,7 +140,7 @@ def test_kinetic_agrees_with_the_exact_sampler(kind: Kind, refresh: int) -> None
 def test_step_beyond_half_the_stability_limit_is_refused_with_advice() -> None:
     run = kinetic_run(40.0, step_size=0.1, burn_in=20.0)
     with pytest.raises(StepSizeError, match=r"step_size: 0\.1 .* use at most 0\.0"):
-        sample(run, make_task(run.task, 4))
+        draw(run)
 
 
 def test_kinetic_needs_fewer_gradients_than_sgld_for_the_same_precision() -> None:
@@ -159,7 +150,7 @@ def test_kinetic_needs_fewer_gradients_than_sgld_for_the_same_precision() -> Non
         ("sgld", endpoint_run(2.0, burn_in=5.0, duration=50.0, draws=250, chains=4)),
         ("kinetic", kinetic_run(2.0, burn_in=5.0, duration=100.0, draws=500, chains=4)),
     ):
-        size = estimate(sample(run, make_task(run.task, 4)).kernel[:, :, 0, 0, -1, -1])
+        size = estimate(draw(run)["kernel"].to_numpy()[:, :, 0, 0, -1, -1])
         steps = run.sampler.draw_every * run.sampler.draws * run.sampler.chains
         cost[name] = steps / float(size.effective_size)
     assert cost["sgld"] > 10 * cost["kinetic"]

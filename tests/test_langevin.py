@@ -16,6 +16,7 @@ from weightsharing.model.tasks import Task
 from weightsharing.sampling import initial, langevin
 from weightsharing.sampling import posterior as posteriors
 from weightsharing.sampling.posterior import Posterior
+from weightsharing.sampling.sgld import step as sgld
 
 WIDTH, STEPS, FEATURES, CHAINS = 7, 4, 2, 3
 PRIOR = Prior(w=0.8, u=1.2, v=0.6)
@@ -67,7 +68,7 @@ def test_step_without_noise_is_a_step_down_the_energy(kind: Kind, activation: Ac
         block - eta * variance * gradient
         for block, variance, gradient in zip(weights, variances, gradients, strict=True)
     ]
-    langevin.step(weights, zeros_like(weights), target, eta)
+    sgld.step(weights, zeros_like(weights), target, eta)
     for block, wanted in zip(weights, expected, strict=True):
         torch.testing.assert_close(block, wanted, rtol=1e-11, atol=1e-12)
 
@@ -79,7 +80,7 @@ def test_energy_gradient_matches_finite_differences(kind: Kind) -> None:
     weights = weights_of(target.architecture)
     direction = weights_of(target.architecture, seed=2)
     start = Weights(*(block.clone() for block in weights))
-    langevin.step(weights, zeros_like(weights), target, 1.0)
+    sgld.step(weights, zeros_like(weights), target, 1.0)
     variances = (PRIOR.w / WIDTH, PRIOR.u, PRIOR.v)
     slope = sum(
         ((before - after) / variance * move).flatten(1).sum(1)
@@ -102,8 +103,8 @@ def test_noise_enters_with_the_variance_of_the_prior() -> None:
     target = posterior("rnn")
     weights, still = weights_of(target.architecture), weights_of(target.architecture)
     ones = Weights(*(torch.ones_like(block) for block in weights))
-    langevin.step(weights, ones, target, 0.02)
-    langevin.step(still, zeros_like(still), target, 0.02)
+    sgld.step(weights, ones, target, 0.02)
+    sgld.step(still, zeros_like(still), target, 0.02)
     for moved, unmoved, variance in zip(
         weights, still, (PRIOR.w / WIDTH, PRIOR.u, PRIOR.v), strict=True
     ):
@@ -127,7 +128,7 @@ def test_without_data_sgld_is_an_ornstein_uhlenbeck_chain(kind: Kind) -> None:
     kept: list[list[Array]] = [[], [], []]
     for index in range(steps + 40):
         noise = Weights(*(torch.randn(b.shape, generator=stream, dtype=b.dtype) for b in weights))
-        langevin.step(weights, noise, target, eta)
+        sgld.step(weights, noise, target, eta)
         if index >= 40:
             for store, block in zip(kept, weights, strict=True):
                 store.append(block.flatten().numpy().copy())
@@ -170,7 +171,7 @@ def test_curvature_is_that_of_the_gauss_newton_matrix(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_chains_of_other_sets_have_weights_and_curvatures_of_their_own(kind: Kind) -> None:
+def test_weights_and_curvatures_of_chains_of_different_sets(kind: Kind) -> None:
     """Curvature, energy, and weights given activities and labels: together as each set alone."""
     generator = np.random.default_rng(0)
     inputs, targets = generator.normal(size=(2, STEPS, FEATURES)), generator.normal(size=(2, STEPS))
@@ -212,7 +213,7 @@ def test_stability_limit_is_at_step_size_times_curvature_two() -> None:
     trained = weights_of(target.architecture)
     for _ in range(5_000):
         eta = 0.5 / float(langevin.curvature(trained, target).max())
-        langevin.step(trained, zeros_like(trained), target, eta)
+        sgld.step(trained, zeros_like(trained), target, eta)
     stiffest = float(langevin.curvature(trained, target)[0])
     growth = {}
     for factor in (1.8, 2.2):
@@ -221,7 +222,7 @@ def test_stability_limit_is_at_step_size_times_curvature_two() -> None:
         gaps = []
         for _ in range(60):
             for weights in pair:
-                langevin.step(weights, zeros_like(weights), target, factor / stiffest)
+                sgld.step(weights, zeros_like(weights), target, factor / stiffest)
             gaps.append(float((pair[0].readout - pair[1].readout).norm()))
         growth[factor] = gaps[-1] / gaps[0]
     assert growth[1.8] < 1

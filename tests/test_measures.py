@@ -8,7 +8,6 @@ import xarray as xr
 from conftest import assert_z, endpoint_run
 from scipy import signal, stats
 
-from weightsharing.commands.sample import samples_dataset
 from weightsharing.measures import compare as measures
 from weightsharing.model import symmetry
 from weightsharing.model.architecture import Activation, Architecture, Kind
@@ -230,7 +229,7 @@ def compared(run: Run, with_theory: bool = True) -> xr.Dataset:
     theory = None
     if with_theory:
         theory = solve(task, run.architecture, run.kappa)
-    return measures.compare(run, task, theory, samples_dataset(sample(run, task), run.sampler))
+    return measures.compare(run, task, theory, sample(run, [task])[0])
 
 
 def test_comparison_states_what_did_not_converge() -> None:
@@ -265,7 +264,7 @@ def test_eigenvalues_follow_their_kernel_to_the_positive_branch() -> None:
         30.0, burn_in=12.0, ramp=8.0, duration=8.0, draws=40, spectra=4, chains=4, step_size=4e-4
     )
     task = make_task(run.task, 4)
-    dataset = samples_dataset(sample(run, task), run.sampler)
+    dataset = sample(run, [task])[0]
     found = measures.compare(run, task, None, dataset)
     m = symmetry.order_parameter(dataset["kernel"].to_numpy(), np.ones(1))
     assert found.attrs["binder_cumulant"] > measures.BROKEN_BINDER

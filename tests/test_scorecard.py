@@ -33,8 +33,10 @@ from weightsharing.figures.scorecard import scorecard
 from weightsharing.measures.compare import compare as measure
 from weightsharing.model.architecture import KINDS, Architecture, Kind
 from weightsharing.model.tasks import EndpointTask, SequenceTask, SinusoidTask, make_task
+from weightsharing.sampling import SamplerSettings
+from weightsharing.sampling.exact import ExactSettings
+from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.run import Run
-from weightsharing.sampling.settings import ExactSettings, KineticSettings, SamplerSettings
 from weightsharing.theory.outliers import weight_eigenvalues
 from weightsharing.theory.scan import Transition
 from weightsharing.theory.solve import solve

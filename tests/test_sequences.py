@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import functools
+import contextlib
 import itertools
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,20 @@ from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array
 from weightsharing.model.tasks import (
     SequenceTask,
+    Task,
     even_sets,
     make_task,
     random_sets,
     rotation_teacher,
     sinusoid_task,
 )
-from weightsharing.sampling import marginal
-from weightsharing.sampling.chain import Member, Samples, group_size, sample, sample_together
+from weightsharing.sampling import batches, chain
+from weightsharing.sampling.batches import batch_size
+from weightsharing.sampling.chain import sample
+from weightsharing.sampling.exact import ExactSettings, marginal
+from weightsharing.sampling.initial import start_kernel
+from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.run import Run
-from weightsharing.sampling.settings import ExactSettings, KineticSettings
 from weightsharing.theory import action, finite_width, search
 from weightsharing.theory.problem import linear_problem, predict
 from weightsharing.theory.solve import solve
@@ -162,14 +167,15 @@ def written(run: Run, folder: Path) -> None:
 def options(folder: Path, **changes: Any) -> argparse.Namespace:
     values = {
         "run": folder / "run.yaml", "task": folder / "task.nc", "output": folder / "samples.nc",
-        "theory": None, "checkpoint": folder / "chains.safetensors", "checkpoint_seconds": 1e9,
+        "theory": None, "checkpoint": folder / "chains.npz", "checkpoint_seconds": 1e9,
         "threads": 1,
     }  # fmt: skip
     return argparse.Namespace(**values | changes)
 
 
 def moved_in_groups_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample_verb, "group_size", lambda run, device: size)
+    for module in (batches, chain):
+        monkeypatch.setattr(module, "batch_size", lambda run, device: size)
 
 
 def test_killed_family_resumes_and_finished_groups_are_not_drawn_again(
@@ -184,32 +190,34 @@ def test_killed_family_resumes_and_finished_groups_are_not_drawn_again(
     done: list[list[str]] = []
     steps: list[int] = []
 
-    def killed_at_the_second(members: list[Member], *rest: Any, **named: Any) -> list[Samples]:
+    def killed_at_the_second(batch: batches.Batch, *rest: Any) -> list[xr.Dataset]:
         if len(done) == 1:
             raise KeyboardInterrupt
-        done.append([member.run.id for member in members])
-        return sample_together(members, *rest, **named)
+        done.append([member.id for member in batch.members])
+        return sample_batch(batch, *rest)
 
-    monkeypatch.setattr(sample_verb, "sample_together", killed_at_the_second)
+    sample_batch = chain.sample_batch
+    monkeypatch.setattr(chain, "sample_batch", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         sample_verb.execute(options(tmp_path))
     assert done == [["test/family 1", "test/family 1-3"]]
     assert not (tmp_path / "samples.nc").exists()
-    found = [path.name for path in tmp_path.glob("*.safetensors")]
-    assert found == ["chains-group-1-of-2.safetensors"]
+    found = [path.name for path in tmp_path.glob("*.npz")]
+    assert found == ["chains-group-1-of-2.npz"]
 
-    def counted(members: list[Member], *rest: Any, **named: Any) -> list[Samples]:
+    def counted(batch: batches.Batch, device: Any, seconds: float, _: Any, stopping: Any) -> Any:
         started: list[int] = []
-        report = {"progress": lambda step, total: started.append(step)}
-        result = sample_together(members, *rest, **named | report)
+        result = sample_batch(
+            batch, device, seconds, lambda step, total: started.append(step), stopping
+        )
         steps.append(len(started))
         return result
 
-    monkeypatch.setattr(sample_verb, "sample_together", counted)
+    monkeypatch.setattr(chain, "sample_batch", counted)
     sample_verb.execute(options(tmp_path))
     assert steps[0] == 0
     assert steps[1] > 0
-    assert not list(tmp_path.glob("*.safetensors"))
+    assert not list(tmp_path.glob("*.npz"))
     sample_verb.execute(options(tmp_path, output=tmp_path / "again.nc", checkpoint=None))
     resumed, alone = (read_dataset(tmp_path / f"{n}.nc", "samples") for n in ("samples", "again"))
     xr.testing.assert_equal(resumed.drop_vars("wall_seconds"), alone.drop_vars("wall_seconds"))
@@ -224,15 +232,16 @@ def test_interrupted_group_resumes_in_its_middle_and_is_bitwise_equal(
     )  # fmt: skip
     written(run, tmp_path)
 
-    def stopped_at(step: int, members: list[Member], *rest: Any, **named: Any) -> list[Samples]:
+    @contextlib.contextmanager
+    def stopped_at_30() -> Iterator[Callable[[], bool]]:
         asked = itertools.count(1)
-        return sample_together(members, *rest, **named | {"stopping": lambda: next(asked) == step})
+        yield lambda: next(asked) == 30
 
     with monkeypatch.context() as patch:
-        patch.setattr(sample_verb, "sample_together", functools.partial(stopped_at, 30))
+        patch.setattr(sample_verb, "stop_signals", stopped_at_30)
         with pytest.raises(InterruptedRunError, match="test/family: interrupted at step 30 of 40"):
             sample_verb.execute(options(tmp_path))
-    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["chains.safetensors"]
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["chains.npz"]
     sample_verb.execute(options(tmp_path))
     assert "resuming at step 30 of 40" in caplog.text
     sample_verb.execute(options(tmp_path, output=tmp_path / "again.nc", checkpoint=None))
@@ -243,23 +252,21 @@ def test_interrupted_group_resumes_in_its_middle_and_is_bitwise_equal(
 # --- members that move together ---------------------------------------------------------------
 
 
-def members_of(run: Run) -> list[Member]:
-    found = []
-    for member in run.members:
-        task = make_task(member.task, member.architecture.steps)
-        start = None
-        if run.sampler.start != "prior":
-            start = sample_verb.start_kernel(
-                run.sampler, solve(task, member.architecture, member.kappa)
-            )
-        found.append(Member(member, task, start))
-    return found
+def tasks_and_starts(run: Run) -> tuple[list[Task], list[Array | None]]:
+    """Of the members of a run."""
+    tasks = [make_task(member.task, member.architecture.steps) for member in run.members]
+    if run.sampler.start == "prior":
+        return tasks, [None] * len(tasks)
+    points = [solve(task, run.architecture, run.kappa) for task in tasks]
+    return tasks, [start_kernel(run.sampler.start, each) for each in points]
 
 
 @pytest.mark.parametrize("start", ["prior", "lowest"])
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 @pytest.mark.parametrize("method", ["exact", "kinetic"])
-def test_members_together_are_drawn_as_alone(method: str, kind: Kind, start: str) -> None:
+def test_members_together_are_drawn_as_alone(
+    method: str, kind: Kind, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same random numbers, so that a few steps are equal up to rounding."""
     few: dict[str, Any] = {"draws": 4, "chains": 2, "spectra": 2, "keep_weights": True}
     if method == "exact":
@@ -267,30 +274,36 @@ def test_members_together_are_drawn_as_alone(method: str, kind: Kind, start: str
     else:
         few |= {"step_size": 0.01, "burn_in": 0.2, "ramp": 0.1, "duration": 0.16}
     run = family(kind, ((2,), (1, 2, 4), (3, 4)), 4, start=start, **few)
-    members = members_of(run)
-    for member, together in zip(members, sample_together(members), strict=True):
-        alone = sample(member.run, member.task, start_kernel=member.start_kernel)
-        for name in ("kernel", "output", "loss", "stiffness", "acceptance"):
-            found, expected = getattr(together, name), getattr(alone, name)
-            if expected is not None:
-                np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
-        assert together.weights is not None
-        assert alone.weights is not None
-        for block, value in zip(together.weights, alone.weights, strict=True):
-            np.testing.assert_allclose(block, value, rtol=1e-5, atol=1e-6)
+    moved_in_groups_of(3, monkeypatch)
+    tasks, starts = tasks_and_starts(run)
+    drawn = sample(run, tasks, starts)
+    for member, task, start_, together in zip(run.members, tasks, starts, drawn, strict=True):
+        (alone,) = sample(member, [task], [start_])
+        for name in ("kernel", "output", "loss"):
+            np.testing.assert_allclose(together[name], alone[name], rtol=1e-6, atol=1e-6)
+        for name in ("stiffness", "acceptance"):
+            assert together.attrs.get(name) == pytest.approx(alone.attrs.get(name), rel=1e-6)
+        for name in ("recurrent", "input_weights", "readout"):
+            np.testing.assert_allclose(together[name], alone[name], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 def test_members_together_have_the_moments_of_members_alone(kind: Kind) -> None:
     """With other random numbers: means of kernel and outputs, over chains long enough for error bars."""
     run = family(kind, ((1, 2), (1, 2, 3)), 3, width=32, draws=250, start="prior")
-    found = sample_together(members_of(run))
-    for member, together in zip(members_of(run), found, strict=True):
-        alone = sample(member.run.model_copy(update={"seed": 77}), member.task)
+    tasks, _ = tasks_and_starts(run)
+    for member, task, together in zip(run.members, tasks, sample(run, tasks), strict=True):
+        (alone,) = sample(member.model_copy(update={"seed": 77}), [task])
         upper = np.triu_indices(3)
         for first, second in (
-            [measures.estimate(drawn.kernel[:, :, 0, 0, *upper]) for drawn in (together, alone)],
-            [measures.estimate(drawn.output[..., 0] ** 2) for drawn in (together, alone)],
+            [
+                measures.estimate(drawn["kernel"].to_numpy()[:, :, 0, 0, *upper])
+                for drawn in (together, alone)
+            ],
+            [
+                measures.estimate(drawn["output"].to_numpy()[:, :, 0] ** 2)
+                for drawn in (together, alone)
+            ],
         ):
             error = np.hypot(first.standard_error, second.standard_error)
             assert_z(first.mean, second.mean, error)
@@ -298,21 +311,19 @@ def test_members_together_have_the_moments_of_members_alone(kind: Kind) -> None:
 
 def test_groups_are_named_by_what_they_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     run = family("rnn", ((1,), (1, 3), (2, 3)), 3, start="prior")
-    tasks, starts = [member.task for member in members_of(run)], [None] * 3
+    tasks, starts = tasks_and_starts(run)
 
-    def names() -> list[str]:
-        return list(sample_verb.member_groups(run, tasks, starts))
+    def names(size: int) -> list[tuple[str, str]]:
+        moved_in_groups_of(size, monkeypatch)
+        made = batches.batches(run, tasks, starts, Path("a/c.npz"), torch.device("cpu"))
+        assert [member for batch in made for member in batch.members] == list(run.members)
+        return [(batch.name, str(batch.checkpoint)) for batch in made]
 
-    assert names() == ["test/family"]
-    moved_in_groups_of(1, monkeypatch)
-    assert names() == ["test/family 1", "test/family 1-3", "test/family 2-3"]
-    moved_in_groups_of(2, monkeypatch)
-    assert names() == ["test/family group 1 of 2", "test/family 2-3"]
-    paths = [sample_verb.checkpoint_of(Path("a/c.safetensors"), run, name) for name in names()]
-    assert paths == [Path("a/c-group-1-of-2.safetensors"), Path("a/c-2-3.safetensors")]
-    assert sample_verb.checkpoint_of(Path("a/c.safetensors"), run, run.id) == Path(
-        "a/c.safetensors"
-    )
+    assert names(3) == [("test/family", "a/c.npz")]
+    sets = ("1", "1-3", "2-3")
+    assert names(1) == [(f"test/family {each}", f"a/c-{each}.npz") for each in sets]
+    group = ("test/family group 1 of 2", "a/c-group-1-of-2.npz")
+    assert names(2) == [group, ("test/family 2-3", "a/c-2-3.npz")]
 
 
 def test_weights_on_a_cpu_move_member_by_member_and_small_states_together() -> None:
@@ -322,12 +333,12 @@ def test_weights_on_a_cpu_move_member_by_member_and_small_states_together() -> N
     trained = family(
         "rnn", sets, 10, width=128, chains=8, step_size=0.01, burn_in=1.0, duration=2.0
     )
-    assert group_size(exact, cpu) >= len(sets)
-    assert group_size(trained, cpu) == 1
-    assert group_size(trained, gpu) >= len(sets)
+    assert batch_size(exact, cpu) >= len(sets)
+    assert batch_size(trained, cpu) == 1
+    assert batch_size(trained, gpu) >= len(sets)
     # Weights drawn for the activities do not fit.
     spectra = exact.sampler.model_copy(update={"spectra": 1})
-    assert group_size(exact.model_copy(update={"sampler": spectra}), cpu) == 1
+    assert batch_size(exact.model_copy(update={"sampler": spectra}), cpu) == 1
 
 
 def test_a_chain_that_diverges_is_named_with_its_member(
@@ -452,8 +463,8 @@ def measured(run: Run) -> list[xr.Dataset]:
     for member in run.members:
         task = make_task(member.task, member.architecture.steps)
         theory = solve(task, member.architecture, member.kappa)
-        start = sample_verb.start_kernel(member.sampler, theory)
-        samples = sample_verb.samples_dataset(sample(member, task, start_kernel=start), run.sampler)
+        start = start_kernel(member.sampler.start, theory)
+        samples = sample(member, [task], [start])[0]
         found.append(measures.compare(member, task, theory, samples))
     return found
 
@@ -563,8 +574,8 @@ def test_chains_cross_to_a_minimum_that_is_a_phase_at_their_width() -> None:
         run = family("rnn", ((3, 7, 10),), 10, width=width, draws=200, thinning=5).members[0]
         task = make_task(run.task, 10)
         theory = solve(task, run.architecture, run.kappa)
-        start = sample_verb.start_kernel(run.sampler, theory)
-        samples = sample_verb.samples_dataset(sample(run, task, start_kernel=start), run.sampler)
+        start = start_kernel(run.sampler.start, theory)
+        samples = sample(run, [task], [start])[0]
         found = measures.compare(run, task, theory, samples)
         assert int(found["phases"]) == phases
         apart = np.linalg.norm(

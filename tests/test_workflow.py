@@ -120,7 +120,7 @@ def test_results_name_their_run_and_verdict(built: Path) -> None:
     with xr.open_dataset(built / "results/smoke/fig4/depth4-lambda5/measures.nc") as measures:
         assert measures.attrs["converged"].startswith("no: ")
         assert '"id":"fig4/depth4-lambda5"' in measures.attrs["run"]
-    assert not list((built / "results").rglob("*.safetensors"))
+    assert not list((built / "results").rglob("*.npz"))
     assert not list((built / "results").rglob("*.part*"))
     log = (built / "logs/smoke/fig4/depth4-lambda5/sample.log").read_text()
     assert "step 2500 of 2500" in log
@@ -169,7 +169,7 @@ def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Pat
         ("theory/outliers.py", {"theory", "sample", "measure", *PRODUCTS}),
         ("measures.py", {"measure", *PRODUCTS}),
         ("sampling/langevin.py", {"sample", "measure", *PRODUCTS}),
-        ("sampling/marginal.py", {"sample", "measure", *PRODUCTS}),
+        ("sampling/exact/marginal.py", {"sample", "measure", *PRODUCTS}),
         ("config.py", set()),
         ("cli.py", set()),
     ],

@@ -24,8 +24,9 @@ from weightsharing.model.tasks import (
     even_sets,
     random_sets,
 )
+from weightsharing.sampling import SamplerSettings, WeightSettings
+from weightsharing.sampling.exact import ExactSettings
 from weightsharing.sampling.run import Device, Run
-from weightsharing.sampling.settings import ExactSettings, SamplerSettings, WeightSettings
 from weightsharing.theory.scan import Transition
 from weightsharing.theory.transition import critical_signal
 

@@ -24,12 +24,12 @@ class SolverError(UserError):
 class ChainError(UserError):
     """One of the chains that move together cannot go on.
 
-    member: which of the runs moved together the chain belongs to.
+    chain: its number among them.
     """
 
-    def __init__(self, message: str, member: int = 0) -> None:
+    def __init__(self, message: str, chain: int = 0) -> None:
         super().__init__(message)
-        self.member = member
+        self.chain = chain
 
 
 class StepSizeError(ChainError):

@@ -178,7 +178,7 @@ def seconds_per_step(member: Run) -> float:
     used = []
     for _ in range(3):
         started = time.process_time()
-        sample(member, task)
+        sample(member, [task])
         used.append(time.process_time() - started)
     return min(used) / steps
 

@@ -26,6 +26,7 @@ from weightsharing.config import (
     validate,
 )
 from weightsharing.errors import UserError
+from weightsharing.sampling import algorithm
 from weightsharing.sampling.run import Run
 from weightsharing.theory.scan import Transition
 

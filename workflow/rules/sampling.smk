@@ -13,9 +13,11 @@ rule sample:
         "../../environment.yml"
     threads: 1
     params:
-        code=code("commands.sample"),
+        code=lambda wildcards: code_hash(
+            "weightsharing.commands.sample", algorithm(RUNS[wildcards.run].sampler)
+        ),
         # Not an output: Snakemake deletes outputs before a rerun, and a rerun is to resume from it.
-        checkpoint=f"{RESULTS}/checkpoints/{{run}}.safetensors",
+        checkpoint=f"{RESULTS}/checkpoints/{{run}}.npz",
         theory=lambda wildcards, input: option("--theory", input.theory),
     shell:
         # tee -i outlives Ctrl-C, to pass on at which step the chain was interrupted.

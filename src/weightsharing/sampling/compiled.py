@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weightsharing.model.architecture import Activation
-from weightsharing.sampling.dynamics import by_thread
+from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.settings import KineticSettings
+from weightsharing.sampling.random import by_thread
 
 # Moves a batch of chains by one step, in place: (states, deviates, posterior of this step), the deviates
 # standard normal, (chain, weights), or None for a step without noise.

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from weightsharing.sampling import compiled, langevin
-from weightsharing.sampling.dynamics import Advance, Blocks, Streams, fill_normal
+from weightsharing.sampling import WeightSettings, compiled
+from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.settings import KineticSettings, WeightSettings
+from weightsharing.sampling.protocol import Advance, Blocks
+from weightsharing.sampling.random import Streams, fill_normal
+from weightsharing.sampling.sgld import step as sgld
 
 
 def advance(
@@ -42,8 +44,8 @@ def advance(
 
         return underdamped
 
-    def sgld(memory: Tensor, streams: Streams, step: int) -> None:
+    def overdamped(memory: Tensor, streams: Streams, step: int) -> None:
         (weights, _), (noise, _) = blocks(memory), blocks(deviates(memory, streams))
-        langevin.step(weights, noise, target_at(step), settings.step_size)
+        sgld.step(weights, noise, target_at(step), settings.step_size)
 
-    return sgld
+    return overdamped

@@ -1,125 +1,171 @@
-"""What a chain needs of a sampler: an interface of plain functions, and the random streams."""
+"""Langevin dynamics of the weights: what SGLD and underdamped dynamics share (THEORY 2)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache
+import math
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from weightsharing.errors import DivergenceError, StepSizeError
+from weightsharing.model import network as networks
+from weightsharing.model.axes import Array
 from weightsharing.model.network import Weights
+from weightsharing.sampling import cpu, gpu, initial, langevin, protocol
+from weightsharing.sampling.kinetic import KineticSettings
+from weightsharing.sampling.posterior import Posterior
+from weightsharing.sampling.protocol import Observation
+from weightsharing.sampling.random import Streams, normal
+from weightsharing.sampling.sgld import LangevinSettings
 
-# Numbers of one chain from which on handing it to a thread is worth its while.
-WORTH_A_THREAD = 2**16
-
-# One random stream for each chain, so that its draws do not depend on how many run beside it.
-Streams = list[torch.Generator]
-
-# Makes a step of a batch of chains, (chain, size), in place, given its number.
-Advance = Callable[[Tensor, Streams, int], None]
-# Weights, and velocities if there are any, as views of the states (chain, size).
-Blocks = Callable[[Tensor], tuple[Weights, Weights | None]]
+# Largest step relative to the limit of stability in the stiffest direction. At this step SGLD doubles
+# the variance, and terms beyond the quadratic distort underdamped dynamics.
+LARGEST_STIFFNESS = 0.5
+# Step that the advice names, in the same units.
+ADVISED_STIFFNESS = 0.25
+# Time between two checks of finiteness and curvature.
+CHECK_EVERY = 1.0
 
 
-class Observation(NamedTuple):
-    """What is kept of a draw.
+class State(NamedTuple):
+    """Weights of each chain, and behind them any velocities: (chain, size).
 
-    kernel H and activation_kernel Phi: (chain, pattern, pattern_, time, time_). output:
-    (chain, output_time, pattern). loss: 1/2 sum_S (y - f)^2, (chain,).
+    All are one block of memory that steps change in place, as the compiled and the GPU steps need.
     """
 
-    kernel: Tensor
-    activation_kernel: Tensor
-    output: Tensor
-    loss: Tensor
+    memory: Tensor
 
 
-@dataclass(frozen=True)
-class Dynamics:
-    """A sampler on one posterior, as functions of the states of a batch of chains.
+class DynamicsSampler:
+    """SGLD or underdamped dynamics of the weights of one posterior: a ``protocol.Sampler``.
 
-    size: numbers in the state of one chain; all states are one tensor (chain, size). begin: fills it
-    at step 0. advance: makes one step in place, given its number. observe: kernels, outputs and loss.
-    weights: those of the present state. check: raises if the chains cannot go on, else returns
-    the step relative to its limit of stability, (chain,), 0 where that is not defined. check_every: steps
-    between checks. acceptance: share of accepted proposals so far, of all chains it is given, or None.
-
-    The chains may be those of several members of a family, one after the other, as many of each.
+    starts: H of the first activities of each chain, (chain, T P, T P); None draws weights from the prior.
     """
 
-    size: int
-    dtype: torch.dtype
-    begin: Callable[[Tensor, Streams], None]
-    advance: Advance
-    observe: Callable[[Tensor, Streams], Observation]
-    weights: Callable[[Tensor, Streams], Weights]
-    check: Callable[[Tensor, int], Tensor]
-    check_every: int
-    acceptance: Callable[[Tensor], float | None]
+    state_type = State
+
+    def __init__(
+        self,
+        posterior: Posterior,
+        settings: LangevinSettings | KineticSettings,
+        starts: Array | None,
+        *,
+        with_velocities: bool,
+    ) -> None:
+        self.posterior, self.settings, self.starts = posterior, settings, starts
+        self.with_velocities = with_velocities
+        self.count = initial.weight_count(
+            posterior.architecture, settings.width, posterior.inputs.shape[2]
+        )
+        self.check_every = max(1, round(CHECK_EVERY / settings.step_size))
+        backend = gpu if on_gpu(posterior) else cpu
+        target_at = partial(ramped, posterior, settings=settings)
+        self.advance = backend.advance(posterior, settings, self.blocks, target_at)
+
+    def blocks(self, memory: Tensor) -> tuple[Weights, Weights | None]:
+        """Weights and any velocities as views of ``memory``, (chain, size)."""
+        parts = [
+            initial.weights_in(
+                part,
+                self.posterior.architecture,
+                self.settings.width,
+                self.posterior.inputs.shape[2],
+            )
+            for part in memory.split(self.count, dim=1)
+        ]
+        return parts[0], parts[1] if len(parts) > 1 else None
+
+    def init(self, streams: Streams) -> State:
+        """Weights from the prior or given first activities; velocities with the prior's variances."""
+        architecture, (steps, patterns, _) = (
+            self.posterior.architecture,
+            self.posterior.inputs.shape,
+        )
+        size = self.count * (2 if self.with_velocities else 1)
+        memory = normal(self.posterior.inputs, (size,), streams)
+        weights, velocities = self.blocks(memory)
+        first = initial.from_prior(architecture, weights)
+        if self.starts is not None:
+            deviates = normal(memory, (self.settings.width, steps * patterns), streams)
+            pre = initial.activities_from_kernel(self.starts, deviates, self.posterior)
+            noise = initial.noise_of_labels(self.posterior, streams)
+            first = initial.given_activities(pre, self.posterior, first, noise)
+        for block, value in zip(weights, first, strict=True):
+            block.copy_(value)
+        if velocities is not None:
+            moving = initial.from_prior(architecture, velocities)
+            for block, value in zip(velocities, moving, strict=True):
+                block.copy_(value)
+        return State(memory)
+
+    def step(self, state: State, streams: Streams, number: int) -> State:
+        """Step ``number``, in place."""
+        self.advance(state.memory, streams, number)
+        return state
+
+    def observe(self, state: State, streams: Streams) -> Observation:
+        """Kernels, outputs and loss of the present weights; draws no random numbers."""
+        weights = self.weights(state, streams)
+        activities = networks.forward(weights, self.posterior.inputs, self.posterior.architecture)
+        output = networks.outputs(weights, activities)
+        error = self.posterior.supervised * (self.posterior.targets - output)
+        return Observation(
+            networks.kernel(activities.pre),
+            networks.kernel(activities.post),
+            output,
+            0.5 * error.square().sum((1, 2)),
+        )
+
+    def weights(self, state: State, streams: Streams) -> Weights:
+        """The present weights, as views of the state."""
+        return self.blocks(state.memory)[0]
+
+    def check(self, state: State, number: int) -> Tensor:
+        """The step relative to its limit of stability, (chain,).
+
+        That is eta k / 2 for SGLD and h^2 k / 4 for underdamped dynamics, with k the largest curvature
+        of the energy. Raises DivergenceError if a chain's weights are not finite, and StepSizeError,
+        with a step that works, beyond ``LARGEST_STIFFNESS``.
+        """
+        settings = self.settings
+        sound = protocol.finite(state)
+        if not bool(sound.all()):
+            chain = int(torch.nonzero(~sound)[0])
+            raise DivergenceError(
+                f"chain {chain % settings.chains} diverged before step {number}: its weights are not "
+                f"finite; lower step_size, now {settings.step_size:g}",
+                chain,
+            )
+        curvature = langevin.curvature(self.weights(state, []), self.posterior)
+        stiffness = settings.stiffness_per_curvature * curvature.double()
+        stiffest = int(stiffness.argmax())
+        largest = float(stiffness[stiffest])
+        if not largest <= LARGEST_STIFFNESS:
+            ratio = ADVISED_STIFFNESS / largest if largest < math.inf else 0.0
+            advised = settings.step_size * ratio ** (1.0 / settings.stiffness_order)
+            raise StepSizeError(
+                f"step_size: {settings.step_size:g} is too large at step {number}: the curvature of the "
+                f"energy is {float(curvature[stiffest]):.3g}; use at most {advised:.1g}",
+                stiffest,
+            )
+        return stiffness
+
+    def acceptance(self, state: State) -> None:
+        """None: there are no proposals."""
 
 
-def new_streams(seed: int, chains: int, device: torch.device) -> Streams:
-    """Independent streams of one root seed."""
-    seeds = np.random.SeedSequence(seed).spawn(chains)
-    return [
-        torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
-        for seed in seeds
-    ]
+def on_gpu(posterior: Posterior) -> bool:
+    """Whether steps are made on a GPU."""
+    return posterior.inputs.device.type == "cuda"
 
 
-def fill_normal(memory: Tensor, streams: Streams) -> None:
-    """Standard normal deviates, each chain's from its own stream.
-
-    PyTorch draws them on one core. Where there are many, chains are shared among threads, which changes
-    nothing in what is drawn.
-    """
-
-    def fill(chains: slice) -> None:
-        for row, stream in zip(memory[chains], streams[chains], strict=True):
-            row.normal_(generator=stream)
-
-    by_thread(fill, memory)
-
-
-def by_thread(work: Callable[[slice], None], memory: Tensor) -> None:
-    """Do ``work`` on all chains of a batch (chain, number), shared among PyTorch's number of threads.
-
-    One thread does all where there is little to do, or a GPU to do it.
-    """
-    chains = len(memory)
-    threads = min(torch.get_num_threads(), chains)
-    if memory.device.type != "cpu" or memory[0].numel() < WORTH_A_THREAD or threads < 2:
-        work(slice(0, chains))
-        return
-    inference = torch.is_inference_mode_enabled()  # it belongs to a thread
-
-    def share(number: int) -> None:
-        with torch.inference_mode(inference):
-            work(slice(number * chains // threads, (number + 1) * chains // threads))
-
-    list(_pool(threads).map(share, range(threads)))
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads)
-
-
-def finite(memory: Tensor) -> Tensor:
-    """Whether all numbers of each chain are finite, (chain,), for states (chain, size).
-
-    A sum is not finite if one of its terms is not, and costs one pass, a tenth of a look at each number.
-    """
-    return torch.isfinite(memory.sum(dim=1))
-
-
-def normal(like: Tensor, shape: tuple[int, ...], streams: Streams) -> Tensor:
-    """Standard normal deviates (chain, *shape) on the device and in the precision of ``like``."""
-    values = like.new_empty(len(streams), *shape)
-    fill_normal(values, streams)
-    return values
+def ramped(
+    posterior: Posterior, step: int, settings: LangevinSettings | KineticSettings
+) -> Posterior:
+    """The posterior of a step of the ramp, over which the labels grow to their size."""
+    if step >= settings.ramp_steps:
+        return posterior
+    return replace(posterior, targets=posterior.targets * ((step + 1) / settings.ramp_steps))

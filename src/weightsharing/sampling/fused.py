@@ -7,7 +7,7 @@ matrix of a DNN, T P in U and in v. With it in factors, a step is
     underdamped   V <- V - h W + pull sum_r left_r right_r^T, then drift, and friction and noise where due
 
 which ``kernels`` does in one pass over W, or over W and V, with xi drawn where it is used. It is the
-law of ``langevin.step`` and ``kinetic.step``, and their numbers but for rounding and for xi.
+law of ``sgld.step`` and ``kinetic.step``, and their numbers but for rounding and for xi.
 
 Random numbers (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011):
 Philox 4x32-10 maps (key, counter) to four deviates and has no state. The key is that of the chain; the
@@ -29,9 +29,12 @@ import torch
 from torch import Tensor
 
 from weightsharing.model.network import Weights
-from weightsharing.sampling import kinetic, langevin
-from weightsharing.sampling.dynamics import Blocks, Streams
+from weightsharing.sampling import langevin
+from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
+from weightsharing.sampling.protocol import Blocks
+from weightsharing.sampling.random import Streams
+from weightsharing.sampling.sgld import step as sgld
 
 # The kernels' source, which decides what is drawn, readable where Triton is not installed.
 KERNELS = Path(__file__).with_name("kernels.py")
@@ -174,7 +177,7 @@ def _wrong_step(memory: Tensor, blocks: Blocks, posterior: Posterior, keys: Tens
         silence = Weights(*(block.new_zeros(()).expand_as(block) for block in weights))
         if velocities is None or moving is None:
             langevin_step(weights, gradient, TRIAL_STEP, keys, clock, noise=0.0)
-            langevin.step(plain, silence, posterior, TRIAL_STEP)
+            sgld.step(plain, silence, posterior, TRIAL_STEP)
             pairs = list(zip(weights, plain, strict=True))
         else:
             kinetic_step(weights, velocities, gradient, TRIAL_STEP, damping, keys, clock, noise=0.0)

@@ -16,11 +16,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from weightsharing.sampling import fused, kinetic, langevin
-from weightsharing.sampling.dynamics import Advance, Blocks, Streams, fill_normal
+from weightsharing.sampling import WeightSettings, fused
 from weightsharing.sampling.graphs import captured
+from weightsharing.sampling.kinetic import KineticSettings
+from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.settings import KineticSettings, WeightSettings
+from weightsharing.sampling.protocol import Advance, Blocks
+from weightsharing.sampling.random import Streams, fill_normal
+from weightsharing.sampling.sgld import step as sgld
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ def advance(
             assert deviates is not None
             noise = blocks(deviates)[0]
             if velocities is None:
-                langevin.step(weights, noise, target, step_size)
+                sgld.step(weights, noise, target, step_size)
             else:
                 drawn = noise if noisy else None
                 kinetic.step(weights, velocities, drawn, target, step_size, damping)

@@ -1,17 +1,22 @@
-"""Weights and activities of the prior, with a given kernel, and given each other (THEORY 2 and 8)."""
+"""How chains start: weights and activities of the prior, with a kernel, and given each other.
+
+THEORY 2 and 8. The exact sampler also draws the weights of its draws here.
+"""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from weightsharing.model.architecture import Architecture
-from weightsharing.model.axes import Array
+from weightsharing.model.axes import Array, kernel_matrix
 from weightsharing.model.network import Weights, activate, by_time, matrix_index
-from weightsharing.sampling.dynamics import Streams
 from weightsharing.sampling.posterior import Posterior, masked, shift, supervised_outputs
+from weightsharing.sampling.random import Streams
 
 
 def weight_count(architecture: Architecture, width: int, features: int) -> int:
@@ -40,10 +45,10 @@ def from_prior(architecture: Architecture, normal: Weights) -> Weights:
 
 
 def symmetric_root(covariance: Tensor) -> Tensor:
-    """The symmetric R with R R = covariance, (..., d, d), which may be singular.
+    """The symmetric R with R R = covariance, (..., d, d); the covariance may be singular.
 
-    Unlike eigenvectors, whose signs and order are those of the processor's rounding, it is a continuous
-    function of the covariance: the same deviates give the same draw, up to rounding, on every machine.
+    It is a continuous function of the covariance: the same deviates give the same draw on every machine,
+    up to rounding. Signs and order of eigenvectors depend on the processor.
     """
     values, vectors = torch.linalg.eigh(0.5 * (covariance + covariance.mT))
     root: Tensor = (vectors * values.clamp(min=0).sqrt()[..., None, :]) @ vectors.mT
@@ -53,23 +58,31 @@ def symmetric_root(covariance: Tensor) -> Tensor:
 def activities_from_kernel(kernel: Array, deviates: Tensor, posterior: Posterior) -> Tensor:
     """Pre-activations with the law N(0, H) for each unit, (chain, time, pattern, unit).
 
-    kernel: H as a (T P, T P) matrix of index t P + p. deviates: standard normal, (chain, unit, T P).
-    They are multiplied by the symmetric root of H.
+    kernel: H, a matrix (T P, T P) of index t P + p, or one for each chain, (chain, T P, T P). deviates:
+    standard normal, (chain, unit, T P); they are multiplied by the symmetric root of H.
     """
-    root = symmetric_root(torch.as_tensor(kernel)).to(deviates)
-    pre: Tensor = (deviates @ root).mT
+    kernels = np.broadcast_to(kernel, (len(deviates), *kernel.shape[-2:]))
+    # One product for each chain: a batched product rounds small matrices differently.
+    pre = torch.stack(
+        [
+            rows @ symmetric_root(torch.tensor(matrix)).to(rows)
+            for rows, matrix in zip(deviates, kernels, strict=True)
+        ]
+    ).mT
     return by_time(pre, posterior.inputs.shape[0])
 
 
 def noise_of_labels(posterior: Posterior, streams: Streams) -> Tensor:
     """Standard normal deviates at the supervised outputs of each chain, 0 elsewhere, (chain, chosen).
 
-    A chain's random numbers are as many as it has such outputs, whatever the others have.
+    A chain draws as many random numbers as it has such outputs, whatever the other chains have.
     """
     _, mask = supervised_outputs(posterior)
     noise = mask.new_zeros(len(streams), mask.shape[1])
-    for row, own, stream in zip(noise, mask.bool().expand_as(noise), streams, strict=True):
-        row[own] = torch.randn(int(own.sum()), generator=stream, dtype=row.dtype, device=row.device)
+    for row, chosen, stream in zip(noise, mask.bool().expand_as(noise), streams, strict=True):
+        row[chosen] = torch.randn(
+            int(chosen.sum()), generator=stream, dtype=row.dtype, device=row.device
+        )
     return noise
 
 
@@ -78,19 +91,29 @@ def given_activities(
 ) -> Weights:
     """A draw of the weights given the pre-activations, and of the readout given y as well (THEORY 8).
 
-    Both laws are Gaussian: the prior draw plus the correction that makes it produce h exactly
-    (Matheron's rule), with the covariance C of each unit; the readout likewise, but for the noise of
-    variance kappa / N of the labels.
+    Both laws are Gaussian: a draw of the prior plus the correction that makes it produce h exactly
+    (Matheron's rule), with the covariance C of each unit. The labels of the readout have noise of
+    variance kappa / N. If no weights produce h, it is fitted by least squares.
 
     pre: h, (chain, time, pattern, unit). prior_weights: a draw of the prior. label_noise: that of
-    ``noise_of_labels``, (chain, chosen). If h cannot be produced, it is fitted by least squares.
+    ``noise_of_labels``, (chain, chosen).
     """
-    architecture, width = posterior.architecture, prior_weights.readout.shape[-1]
+    post = activate(posterior.architecture.activation, pre).double()
+    recurrent, input_ = _given_transitions(pre.double(), post, posterior, prior_weights)
+    readout = _given_labels(post, posterior, prior_weights.readout.double(), label_noise.double())
+    dtype = prior_weights.readout.dtype
+    return Weights(recurrent.to(dtype), input_.to(dtype), readout.to(dtype))
+
+
+def _given_transitions(
+    pre: Tensor, post: Tensor, posterior: Posterior, prior_weights: Weights
+) -> tuple[Tensor, Tensor]:
+    """W and U given h and phi(h), each (chain, time, pattern, unit)."""
+    architecture, width = posterior.architecture, pre.shape[-1]
     prior = architecture.prior
     steps, patterns, _ = posterior.inputs.shape
-    post = activate(architecture.activation, pre).double()
-    pre, inputs = pre.double(), posterior.inputs.double()
-    recurrent, input_, readout = (block.double().clone() for block in prior_weights)
+    inputs = posterior.inputs.double()
+    recurrent, input_ = (block.double().clone() for block in prior_weights[:2])
 
     # Row t P + p of the constraints says h_p^t = W^(t) phi(h_p^(t-1)) + U x_p^t.
     leaving = torch.cat([torch.zeros_like(post[:, :1]), post[:, :-1]], dim=1).flatten(1, 2)
@@ -109,20 +132,23 @@ def given_activities(
         change = coefficients[:, rows].mT @ leaving[:, rows]
         recurrent[:, index] += prior.w / width * change
     input_ += prior.u * coefficients.mT @ driven
+    return recurrent, input_
 
+
+def _given_labels(post: Tensor, posterior: Posterior, readout: Tensor, noise: Tensor) -> Tensor:
+    """v given phi(h), (chain, time, pattern, unit), and y with its noise; ``readout`` is of the prior."""
+    prior, width = posterior.architecture.prior, post.shape[-1]
     chosen, mask = supervised_outputs(posterior)
     mask = mask.double()
     phi = post.flatten(1, 2)[:, chosen]  # (c, s, i)
     targets = posterior.targets.flatten(1)[:, chosen].double()
     output = torch.einsum("csi,ci->cs", phi, readout) / width
-    output = output + math.sqrt(posterior.kappa / width) * label_noise.double()
-    # Off a chain's own supervised outputs its answer is 0.
+    output = output + math.sqrt(posterior.kappa / width) * noise
+    # The answer of a chain is 0 at outputs that it is not supervised at.
     gram = mask[:, :, None] * mask[:, None, :] * (prior.v * phi @ phi.mT / width)
     gram = gram + posterior.kappa * torch.eye(len(chosen), dtype=gram.dtype, device=gram.device)
     answer = torch.linalg.solve(gram, (mask * (targets - output))[..., None])[..., 0]
-    readout += prior.v * torch.einsum("cs,csi->ci", answer, phi)
-    dtype = prior_weights.readout.dtype
-    return Weights(recurrent.to(dtype), input_.to(dtype), readout.to(dtype))
+    return readout + prior.v * torch.einsum("cs,csi->ci", answer, phi)
 
 
 def activities_from_prior(posterior: Posterior, width: int, deviates: Tensor) -> Tensor:
@@ -152,3 +178,15 @@ def activities_from_prior(posterior: Posterior, width: int, deviates: Tensor) ->
 
 def _sizes(architecture: Architecture, width: int, features: int) -> list[int]:
     return [architecture.weight_matrices * width * width, width * features, width]
+
+
+def start_kernel(start: str, points: xr.Dataset) -> Array:
+    """H that the first activities are drawn from, (T P, T P), of the theory's stationary points.
+
+    start: "lowest" takes the point of lowest action, "disordered" the one with the smallest order
+    parameter. points: by increasing action, along the axis "point".
+    """
+    chosen = 0
+    if start == "disordered":
+        chosen = int(np.argmin(np.abs(points["order_parameter"].to_numpy())))
+    return kernel_matrix(points["kernel"].isel(point=chosen).to_numpy())

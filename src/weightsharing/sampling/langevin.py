@@ -1,20 +1,14 @@
-"""Stochastic gradient Langevin dynamics (SGLD) of the weights (THEORY 2).
+"""The energy of the weights, its gradient and its curvature: what Langevin dynamics need (THEORY 2).
 
-Citation: Welling & Teh, "Bayesian learning via stochastic gradient Langevin dynamics", ICML 2011
-(here with the full gradient). With s^2 the prior variance of a block (w/N, u, v), one step is
-
-    Theta <- Theta - eta s^2 grad E + sqrt(2 eta s^2) xi,   xi ~ N(0, 1)
     E = N/(2w) |W|^2 + 1/(2u) |U|^2 + 1/(2v) |v|^2 + N/(2 kappa) sum_S (y - f)^2
 
-and targets p(Theta | y) proportional to exp(-E) up to a bias of order eta. In these units weight
-decay has curvature 1 and a direction of curvature k has the stationary variance
-1/(k (1 - eta k/2)): it is unstable for eta k >= 2. The gradient of the loss in W is a sum of
-(T - 1) P outer products and is never formed apart from W.
+The posterior is p(Theta | y) proportional to exp(-E). Gradients are times the prior variance s^2 of a
+block (w/N, u, v); in these units weight decay has curvature 1. The gradient of the loss with respect to W
+is a sum of (T - 1) P outer products, and is added to W without a matrix of its own.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -36,7 +30,8 @@ class LossGradient(NamedTuple):
     """The gradient of N/(2 kappa) sum_S (y - f)^2, in factors.
 
     activities: h and phi(h). error: y - f on S, 0 elsewhere, (chain, time, pattern). delta: the
-    derivative by h, (chain, time, pattern, unit); that by W^(t) is sum_p delta^t phi(h^(t-1))^T.
+    derivative with respect to h, (chain, time, pattern, unit). The derivative with respect to W^(t) is
+    sum_p delta^t phi(h^(t-1))^T.
     """
 
     activities: Activities
@@ -45,7 +40,7 @@ class LossGradient(NamedTuple):
 
 
 def energy(weights: Weights, posterior: Posterior) -> Tensor:
-    """E(Theta), (chain,)."""
+    """E(Theta) of each chain, (chain,)."""
     prior, width = posterior.architecture.prior, weights.readout.shape[-1]
     activities = forward(weights, posterior.inputs, posterior.architecture)
     error = posterior.supervised * (posterior.targets - outputs(weights, activities))
@@ -58,7 +53,7 @@ def energy(weights: Weights, posterior: Posterior) -> Tensor:
 
 
 def loss_gradient(weights: Weights, posterior: Posterior) -> LossGradient:
-    """Forward and backward pass."""
+    """Forward and backward pass: the gradient of the loss, in factors."""
     architecture = posterior.architecture
     activities = forward(weights, posterior.inputs, architecture)
     error = posterior.supervised * (posterior.targets - outputs(weights, activities))
@@ -71,7 +66,10 @@ def loss_gradient(weights: Weights, posterior: Posterior) -> LossGradient:
 def backward(
     weights: Weights, activities: Activities, direct: Tensor, architecture: Architecture
 ) -> Tensor:
-    """Derivative by h^t, given the one by phi(h^t) at fixed later h; all (chain, time, pattern, unit)."""
+    """The derivative with respect to h^t by backpropagation, (chain, time, pattern, unit).
+
+    direct: the derivative with respect to phi(h^t) at fixed later h, of the same shape.
+    """
     linear = architecture.activation == "linear"
     delta = [direct[:, -1]]
     if not linear:
@@ -91,8 +89,8 @@ def add_loss_gradient(
 ) -> None:
     """target <- keep x target + factor x s^2 x gradient of the loss at ``weights``, in place.
 
-    ``target`` may be ``weights`` itself. The gradient in W, a sum of (T - 1) P outer products, is added
-    in one pass over ``target``.
+    ``target`` may be ``weights`` itself. The gradient with respect to W, a sum of (T - 1) P outer
+    products, is added in one pass over ``target``.
     """
     architecture, width = posterior.architecture, weights.readout.shape[-1]
     prior = architecture.prior
@@ -115,21 +113,12 @@ def add_loss_gradient(
     target.readout.mul_(keep).add_(by_readout, alpha=-factor * prior.v / posterior.kappa)
 
 
-def step(weights: Weights, noise: Weights, posterior: Posterior, step_size: float) -> None:
-    """One SGLD step, in place; ``noise`` holds standard normal deviates of the weights' shapes."""
-    prior, width = posterior.architecture.prior, weights.readout.shape[-1]
-    add_loss_gradient(weights, weights, posterior, -step_size, keep=1.0 - step_size)
-    variances = (prior.w / width, prior.u, prior.v)
-    for block, deviates, variance in zip(weights, noise, variances, strict=True):
-        block.add_(deviates, alpha=math.sqrt(2.0 * step_size * variance))
-
-
 def curvature(weights: Weights, posterior: Posterior) -> Tensor:
     """Largest curvature of E in units of the prior variances, (chain,), for the step-size check.
 
     1 + the largest eigenvalue of (N / kappa) J s^2 J^T, with J the derivative of the supervised
-    outputs by the weights (the Gauss-Newton matrix; what it leaves out vanishes with y - f). Where chains
-    are supervised at other outputs than each other, J is of all of these and masked.
+    outputs with respect to the weights. This is the Gauss-Newton matrix; the rest of the Hessian vanishes
+    with y - f. If chains are supervised at different outputs, J has all of these and each chain a mask.
     """
     architecture, width = posterior.architecture, weights.readout.shape[-1]
     prior = architecture.prior

@@ -18,8 +18,8 @@ class Posterior:
     """What the energy depends on besides the weights, as tensors on the device.
 
     inputs: (time, pattern, feature). targets: (1 or chain, time, pattern), 0 where not supervised.
-    supervised: (1 or chain, time, pattern), 0 or 1. Chains that learn other tasks than each other may be
-    moved together, as long as the inputs are the same.
+    supervised: (1 or chain, time, pattern), 0 or 1. Chains may learn different targets of the same
+    inputs.
     """
 
     architecture: Architecture
@@ -37,14 +37,14 @@ def build(
     dtype: torch.dtype,
     chains: int = 1,
 ) -> Posterior:
-    """The posterior of one task, or of several with as many chains each, task by task, as tensors.
+    """The posterior of one task, or of several with ``chains`` chains each, task by task, as tensors.
 
-    Raises ValueError if the tasks differ in their inputs.
+    Raises ValueError if the tasks have different inputs.
     """
     inputs = tasks[0].inputs
     if not all(np.array_equal(task.inputs, inputs) for task in tasks):
         raise ValueError(
-            "tasks: their inputs differ, so that their chains cannot be moved together"
+            "tasks: their inputs differ; chains of one batch must have the same inputs"
         )
 
     def tensor(array: np.ndarray) -> Tensor:
@@ -64,9 +64,9 @@ def build(
 
 
 def supervised_outputs(posterior: Posterior) -> tuple[Tensor, Tensor]:
-    """Indices t P + p of the outputs that any chain is supervised at, and which chain is at which.
+    """Indices t P + p of the outputs that any chain is supervised at, and the mask of each chain.
 
-    Shapes (chosen,) and (1 or chain, chosen), the latter of 0 and 1.
+    Shapes (chosen,) and (1 or chain, chosen); the mask is 1 where the chain is supervised and else 0.
     """
     supervised = posterior.supervised.flatten(1)
     chosen = torch.nonzero(supervised.any(0))[:, 0]
@@ -74,7 +74,7 @@ def supervised_outputs(posterior: Posterior) -> tuple[Tensor, Tensor]:
 
 
 def shift(matrix: Tensor, patterns: int) -> Tensor:
-    """Every index of (..., T P, T P) moved one time step ahead, zeros at t = 0."""
+    """Both indices of (..., T P, T P) moved one time step ahead, with zeros at t = 0."""
     shifted = torch.zeros_like(matrix)
     shifted[..., patterns:, patterns:] = matrix[..., :-patterns, :-patterns]
     return shifted
@@ -88,7 +88,7 @@ def shift_back(matrix: Tensor, patterns: int) -> Tensor:
 
 
 def masked(matrix: Tensor, posterior: Posterior) -> Tensor:
-    """Blocks t = t' of (..., T P, T P) if the weights are not shared (DNN), all of it if they are."""
+    """(..., T P, T P) without blocks t != t' for a DNN; unchanged for an RNN, which shares weights."""
     if posterior.architecture.kind == "rnn":
         return matrix
     steps, patterns, _ = posterior.inputs.shape

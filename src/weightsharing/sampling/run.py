@@ -10,7 +10,9 @@ from weightsharing.model.architecture import LARGEST_INTEGRAL, prior_curvature
 from weightsharing.model.condition import Condition
 from weightsharing.model.record import Times, derived_seed
 from weightsharing.model.tasks import EndpointTask
-from weightsharing.sampling.settings import ExactSettings, LangevinSettings, SamplerSettings
+from weightsharing.sampling import SamplerSettings
+from weightsharing.sampling.exact import ExactSettings
+from weightsharing.sampling.sgld import LangevinSettings
 
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -1,12 +1,16 @@
-"""Settings of the samplers, as a configuration gives them."""
+"""Settings that samplers share; each sampler's folder has its own settings record."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from weightsharing.model.architecture import Architecture
 from weightsharing.model.record import Count, NonNegative, Positive, Record
+
+# Keys of any sampler. The registry, ``weightsharing.sampling``, fills it.
+KEYS_OF_ALL_SAMPLERS: set[str] = set()
 
 
 class ChainSettings(Record):
@@ -14,13 +18,22 @@ class ChainSettings(Record):
 
     width: N. draws: kept draws per chain. chains: independent chains, run as one batch. start:
     "prior", or the stationary point of the theory whose kernel the first activities are drawn from
-    ("lowest" is the one of lowest action, "disordered" the one without temporal coherence). spectra:
-    draws per chain, evenly spaced, whose recurrent eigenvalues are kept. keep_weights: whether the
-    last weights of the first chain are kept.
+    ("lowest" has the lowest action, "disordered" has no temporal coherence). spectra: draws per chain,
+    evenly spaced, whose recurrent eigenvalues are kept. keep_weights: whether the last weights of the
+    first chain are kept.
 
-    A key of another method without a value (null) counts as absent: laid over a preset, a file can
-    change the method, but not delete a key.
+    A key of another sampler with the value null counts as absent. A preset can change the method, but it
+    cannot delete a key of the configuration below it.
+
+    Every sampler says: ``label`` and ``marker``, its name and symbol in figures; ``step_symbol``, the
+    TeX symbol of its step size, None without one; ``many_members_on_cpu``, whether a CPU moves members
+    of a family together (``batches``).
     """
+
+    label: ClassVar[str]
+    marker: ClassVar[str]
+    step_symbol: ClassVar[str | None] = None
+    many_members_on_cpu: ClassVar[bool] = False
 
     width: Count
     draws: Annotated[int, Field(ge=4)]
@@ -28,6 +41,25 @@ class ChainSettings(Record):
     start: Literal["prior", "lowest", "disordered"]
     spectra: Annotated[int, Field(ge=0)] = 0
     keep_weights: bool = False
+
+    @property
+    def burn_in_steps(self) -> int:
+        """Steps discarded at the beginning of each chain."""
+        raise NotImplementedError
+
+    @property
+    def draw_every(self) -> int:
+        """Steps between kept draws."""
+        raise NotImplementedError
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of each chain."""
+        return self.burn_in_steps + self.draw_every * self.draws
+
+    def numbers_of_a_chain(self, architecture: Architecture, patterns: int) -> int:
+        """Estimate of how many numbers one chain keeps in memory, to choose the size of a batch."""
+        return architecture.weight_matrices * self.width**2
 
     @model_validator(mode="before")
     @classmethod
@@ -37,7 +69,7 @@ class ChainSettings(Record):
         return {
             key: value
             for key, value in settings.items()
-            if value is not None or key in cls.model_fields or key not in OF_SOME_METHOD
+            if value is not None or key in cls.model_fields or key not in KEYS_OF_ALL_SAMPLERS
         }
 
     @model_validator(mode="after")
@@ -51,17 +83,42 @@ class ChainSettings(Record):
 
 
 class DynamicsSettings(ChainSettings):
-    """Dynamics of the weights. Times are step_size x steps, which do not depend on N.
+    """Langevin dynamics of the weights. Times are step_size x steps and do not depend on N.
 
     burn_in: time discarded. ramp: first part of it, over which the labels grow linearly from 0 to
     their size. duration: time sampled, with evenly spaced draws.
+
+    A direction of curvature k is stable for ``stiffness_per_curvature`` x k < 1. That share grows with
+    the power ``stiffness_order`` of the step size.
     """
+
+    stiffness_order: ClassVar[int]
 
     step_size: Positive
     burn_in: NonNegative
     ramp: NonNegative = 0.0
     duration: Positive
     precision: Literal["float32", "float64"]
+
+    @property
+    def stiffness_per_curvature(self) -> float:
+        """The step, for a direction of curvature 1, relative to the limit of stability."""
+        raise NotImplementedError
+
+    @property
+    def burn_in_steps(self) -> int:
+        """Steps discarded at the beginning of each chain."""
+        return round(self.burn_in / self.step_size)
+
+    @property
+    def ramp_steps(self) -> int:
+        """Steps over which the labels grow."""
+        return round(self.ramp / self.step_size)
+
+    @property
+    def draw_every(self) -> int:
+        """Steps between kept draws."""
+        return round(self.duration / self.step_size / self.draws)
 
     @model_validator(mode="after")
     def _ramp_within_burn_in(self) -> Self:
@@ -80,74 +137,3 @@ class DynamicsSettings(ChainSettings):
                 "steps between two draws; that must be a whole number"
             )
         return self
-
-    @property
-    def burn_in_steps(self) -> int:
-        """Steps discarded at the beginning of each chain."""
-        return round(self.burn_in / self.step_size)
-
-    @property
-    def ramp_steps(self) -> int:
-        """Steps over which the labels grow."""
-        return round(self.ramp / self.step_size)
-
-    @property
-    def draw_every(self) -> int:
-        """Steps between kept draws."""
-        return round(self.duration / self.step_size / self.draws)
-
-
-class LangevinSettings(DynamicsSettings):
-    """SGLD; step_size is eta of THEORY 2."""
-
-    method: Literal["sgld"]
-
-
-class KineticSettings(DynamicsSettings):
-    """Underdamped Langevin dynamics; step_size is h, in units where the prior has frequency 1.
-
-    refresh: friction and noise act at every step whose number it divides, for all the time since.
-    """
-
-    method: Literal["kinetic"]
-    friction: Positive = 1.0
-    refresh: Count = 1
-
-    @property
-    def damping(self) -> float:
-        """Friction times the time between two steps with it."""
-        return self.friction * self.step_size * self.refresh
-
-
-class ExactSettings(ChainSettings):
-    """Hamiltonian Monte Carlo of the activities, weights integrated out (THEORY 8).
-
-    warm_up: trajectories discarded, during which step size and mass adapt. thinning: trajectories
-    between kept draws. leapfrog_steps: steps of a trajectory. acceptance: that the step size aims at.
-    Always in float64.
-    """
-
-    method: Literal["exact"]
-    warm_up: Annotated[int, Field(ge=10)]
-    thinning: Count
-    leapfrog_steps: Count
-    acceptance: Annotated[float, Field(gt=0.2, lt=0.999)] = 0.8
-
-    @property
-    def burn_in_steps(self) -> int:
-        """Trajectories discarded at the beginning of each chain."""
-        return self.warm_up
-
-    @property
-    def draw_every(self) -> int:
-        """Trajectories between kept draws."""
-        return self.thinning
-
-
-WeightSettings = LangevinSettings | KineticSettings
-SamplerSettings = WeightSettings | ExactSettings
-OF_SOME_METHOD = {
-    key
-    for settings in (LangevinSettings, KineticSettings, ExactSettings)
-    for key in settings.model_fields
-}

@@ -1,4 +1,4 @@
-"""Underdamped Langevin dynamics of the weights (THEORY 2).
+"""Underdamped Langevin dynamics of the weights, in plain PyTorch (THEORY 2).
 
 Citation: Leimkuhler & Matthews, "Rational construction of stochastic numerical methods for molecular
 sampling", Applied Mathematics Research eXpress 2013 (the BAOAB splitting). With velocities V of the
@@ -7,13 +7,13 @@ weights, the prior variances s^2 as inverse masses, E of ``langevin`` and fricti
     dTheta = V dt,   dV = -s^2 grad E dt - g V dt + sqrt(2 g s^2) dB
 
 has the stationary law p(Theta | y) proportional to exp(-E), V ~ N(0, s^2). In these units weight decay
-has frequency 1, and a direction of curvature k the frequency sqrt(k): the step is limited by
-h sqrt(k) < 2, where that of SGLD is limited by eta k < 2. Along a quadratic direction the variance of
-Theta is exact at any stable step; what is not quadratic adds a bias of order h^2.
+has frequency 1, and a direction of curvature k the frequency sqrt(k). Steps are stable for h sqrt(k) < 2;
+those of SGLD are stable for eta k < 2. Along a quadratic direction the variance of Theta is exact at any
+stable step. Terms beyond the quadratic add a bias of order h^2.
 
 Friction and noise (O) may act at every m-th step only, for the time m h at once: [B A A]^(m-1) B A O A.
-Between two drifts the leapfrog A B A leaves the same law invariant as O does, so the variance stays exact
-whatever m is, while noise, the larger part of a step on a CPU, is drawn m times less often.
+Between two drifts, the leapfrog A B A leaves the same law invariant as O does. The variance stays exact
+for any m, and noise, the larger part of a step on a CPU, is drawn m times less often.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def step(
 ) -> None:
     """One step, in place: the kicks of two half steps (B), then drift, friction and noise, drift (A O A).
 
-    The weights are left where BAOAB's are between its last A and B, where their law is the most accurate.
+    The step ends between the last A and B of BAOAB, where the law of the weights is most accurate.
     noise: standard normal deviates of the weights' shapes, None for a step without friction (B A A).
     damping: friction times the time since the last one with it.
     """

@@ -4,8 +4,8 @@
     a = (kappa + v Phi_SS)^-1 y_S,   H = h^T h / N,   Phi = phi(h)^T phi(h) / N,
     C = w mask(shift(Phi)) + u x x^T
 
-h is (N, T P). C has the same range whatever h is, so that h = g B^T with a basis B of it, and g has a
-density. Its gradient costs O(N (T P)^2):
+h is (N, T P). The range of C is the same for all h. With a basis B of it h = g B^T, and g has a density.
+The gradient costs O(N (T P)^2):
 
     dU/dh = h C^-1 - phi'(h) * (phi [Q - (v/N) (kappa + v Phi_SS)^-1]),
     Q = v a a^T on S + w shift_back(mask(C^-1 H C^-1 - C^-1))
@@ -13,7 +13,6 @@ density. Its gradient costs O(N (T P)^2):
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,13 +31,13 @@ from weightsharing.sampling.posterior import (
 
 @dataclass(frozen=True)
 class Marginal:
-    """The density of g on the reachable directions, of number d.
+    """The density of g on the d reachable directions.
 
     posterior: in float64. width: N. basis B: (T P, d). input_kernel: u x x^T, (T P, T P). chosen: indices
-    t P + p of the outputs that any chain is supervised at. mask: which chain is at which, 0 or 1,
+    t P + p of the outputs that any chain is supervised at. mask: 1 where a chain is supervised, else 0,
     (1 or chain, chosen). labels: y_S, 0 off the mask, of the same shape.
 
-    With the mask M as a diagonal matrix, kappa + v M Phi M takes the place of kappa + v Phi_SS: the
+    With the mask M as a diagonal matrix, kappa + v M Phi M takes the place of kappa + v Phi_SS. The
     answer a vanishes off the mask, and each masked output is a constant factor of the determinant.
     """
 
@@ -68,10 +67,10 @@ class Marginal:
 
 @dataclass(frozen=True)
 class Moments:
-    """What the energy at one h depends on, for each chain.
+    """The matrices that the energy at one h depends on, for each chain.
 
-    covariance C in the reachable directions, kernel H there, activation_kernel Phi in full, noisy
-    kappa + v Phi_SS.
+    covariance: C in the reachable directions, (chain, d, d). kernel: H there. activation_kernel: Phi,
+    (chain, T P, T P). noisy: kappa + v Phi_SS, (chain, chosen, chosen).
     """
 
     covariance: Tensor
@@ -83,7 +82,7 @@ class Moments:
 def build(posterior: Posterior, width: int) -> Marginal:
     """The marginal density of the activities of networks of this width.
 
-    The reachable directions are the range of C of untrained networks, which training does not change.
+    The reachable directions are the range of C of untrained networks; training does not change it.
     """
     posterior = replace(
         posterior,
@@ -150,7 +149,7 @@ def moments(marginal: Marginal, position: Tensor, post: Tensor) -> Moments:
     )
     return Moments(
         covariance=reachable(marginal, marginal.input_kernel + prior.w * carried),
-        # Without a basis and an activation function they are one.
+        # Without a basis and an activation function both are the same.
         kernel=phi if post is position else position.mT @ position / marginal.width,
         activation_kernel=phi,
         noisy=noisy,
@@ -160,12 +159,12 @@ def moments(marginal: Marginal, position: Tensor, post: Tensor) -> Moments:
 def energy(marginal: Marginal, position: Tensor) -> Tensor:
     """U(g) up to a constant, (chain,); infinite where C is not positive definite."""
     _, post = activations(marginal, position)
-    found = moments(marginal, position, post)
-    factor, fault = torch.linalg.cholesky_ex(found.covariance)
-    noisy_factor, noisy_fault = torch.linalg.cholesky_ex(found.noisy)
+    at = moments(marginal, position, post)
+    factor, fault = torch.linalg.cholesky_ex(at.covariance)
+    noisy_factor, noisy_fault = torch.linalg.cholesky_ex(at.noisy)
     log_c = 2.0 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     log_noisy = 2.0 * noisy_factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    trace = torch.cholesky_solve(found.kernel, factor).diagonal(dim1=-2, dim2=-1).sum(-1)
+    trace = torch.cholesky_solve(at.kernel, factor).diagonal(dim1=-2, dim2=-1).sum(-1)
     labels = marginal.labels.expand(len(noisy_factor), -1)
     # y^T (L L^T)^-1 y = |L^-1 y|^2
     whitened = torch.linalg.solve_triangular(noisy_factor, labels[..., None], upper=False)
@@ -181,18 +180,18 @@ def gradient(marginal: Marginal, position: Tensor) -> Tensor:
     architecture = marginal.posterior.architecture
     prior, patterns = architecture.prior, marginal.posterior.inputs.shape[1]
     pre, post = activations(marginal, position)
-    found = moments(marginal, position, post)
-    # A trajectory that diverges may make them singular; such a proposal is refused, not an error.
-    inverse = torch.linalg.inv_ex(found.covariance)[0]
-    noisy_inverse = torch.linalg.inv_ex(found.noisy)[0]
+    at = moments(marginal, position, post)
+    # A diverging trajectory may make them singular; its proposal is then rejected, without an error.
+    inverse = torch.linalg.inv_ex(at.covariance)[0]
+    noisy_inverse = torch.linalg.inv_ex(at.noisy)[0]
     answer = (noisy_inverse @ marginal.labels[..., None])[..., 0]
-    mismatch = in_full(marginal, inverse @ found.kernel @ inverse - inverse)
+    mismatch = in_full(marginal, inverse @ at.kernel @ inverse - inverse)
     conjugate = prior.w * shift_back(masked(mismatch, marginal.posterior), patterns)
     loss = prior.v * answer[:, :, None] * answer[:, None, :]
     loss = loss - prior.v / marginal.width * marginal.pairs * noisy_inverse
     size = conjugate.shape[-1]
-    at = (size * marginal.chosen[:, None] + marginal.chosen).flatten()
-    conjugate.flatten(1).index_add_(1, at, loss.flatten(1))
+    pairs = (size * marginal.chosen[:, None] + marginal.chosen).flatten()
+    conjugate.flatten(1).index_add_(1, pairs, loss.flatten(1))
     if architecture.activation == "linear":
         linear: Tensor = position @ (inverse - reachable(marginal, conjugate))
         return linear
@@ -204,25 +203,26 @@ def gradient(marginal: Marginal, position: Tensor) -> Tensor:
 def kernels(marginal: Marginal, position: Tensor) -> tuple[Tensor, Tensor]:
     """H and Phi at g, each (chain, T P, T P)."""
     _, post = activations(marginal, position)
-    found = moments(marginal, position, post)
-    return in_full(marginal, found.kernel), found.activation_kernel
+    at = moments(marginal, position, post)
+    return in_full(marginal, at.kernel), at.activation_kernel
 
 
 def draw_units(position: Tensor, deviates: Tensor) -> Tensor:
-    """All units of a linear network whose kernel is known, g (chain, unit, d).
+    """A draw of all units of a linear network given its kernel, g, (chain, unit, d).
 
-    Its law depends on g^T g only, so that g = O R with any R that has it, and O uniform among matrices
-    of orthonormal columns. position R: (chain, d, d). deviates: standard normal, (chain, unit, d).
+    The law of g depends on g^T g only. With any R that has this g^T g, g = O R, and O is uniform among
+    matrices with orthonormal columns. position R: (chain, d, d). deviates: standard normal,
+    (chain, unit, d).
     """
     orthonormal, triangle = torch.linalg.qr(deviates)
-    # Uniform only if the decomposition is unique: with a positive diagonal of the triangle.
+    # A positive diagonal of the triangle makes the decomposition unique, and O uniform.
     signs = triangle.diagonal(dim1=-2, dim2=-1).sign()
     drawn: Tensor = (orthonormal * signs[:, None, :]) @ position
     return drawn
 
 
 def draw_outputs(marginal: Marginal, phi: Tensor, deviates: Tensor) -> Tensor:
-    """Outputs f at all times with the readout drawn given Phi and y, (chain, output_time, pattern).
+    """A draw of the outputs f at all times given Phi and y, (chain, output_time, pattern).
 
     f is Gaussian with mean v Phi_(.,S) a and covariance [v Phi - v^2 Phi_(.,S) (kappa + v Phi_SS)^-1
     Phi_(S,.)] / N. phi: (chain, T P, T P). deviates: standard normal, (chain, T P).
@@ -237,73 +237,3 @@ def draw_outputs(marginal: Marginal, phi: Tensor, deviates: Tensor) -> Tensor:
     covariance = (v * phi - seen @ torch.linalg.solve(noisy, seen.mT)) / marginal.width
     drawn = symmetric_root(covariance) @ deviates[..., None]
     return by_time((mean + drawn)[..., 0], marginal.posterior.inputs.shape[0])
-
-
-def leapfrog(
-    marginal: Marginal, position: Tensor, momentum: Tensor, factor: Tensor, step: Tensor, count: int
-) -> tuple[Tensor, Tensor]:
-    """``count`` steps of Hamiltonian dynamics in z, g = z L^T, with unit mass for z.
-
-    The part |z|^2 / 2 of the energy, which is all of it for independent units of covariance L L^T, is
-    solved exactly by a rotation in phase space; the rest acts in kicks (Strang splitting): second
-    order, reversible, volume preserving. The step is limited by how far the posterior is from
-    Gaussian, not by its width.
-
-    position z and momentum: (chain, unit, d). factor L: (chain, d, d). step: (chain,).
-    """
-    step = step[:, None, None]
-    turn, sideways = torch.cos(step), torch.sin(step)
-
-    def kick(z: Tensor) -> Tensor:
-        return gradient(marginal, z @ factor.mT) @ factor - z
-
-    momentum = momentum - 0.5 * step * kick(position)
-    for index in range(count):
-        position, momentum = (
-            turn * position + sideways * momentum,
-            turn * momentum - sideways * position,
-        )
-        last = 0.5 if index == count - 1 else 1.0
-        momentum = momentum - last * step * kick(position)
-    return position, momentum
-
-
-def hamiltonian(marginal: Marginal, position: Tensor, momentum: Tensor, factor: Tensor) -> Tensor:
-    """Energy of g = z L^T plus kinetic energy, (chain,)."""
-    kinetic = 0.5 * momentum.square().sum((1, 2))
-    return energy(marginal, position @ factor.mT) + kinetic
-
-
-def whitening(marginal: Marginal, position: Tensor, kernel: Tensor, states: int) -> Tensor:
-    """A factor L of an estimate of each unit's covariance, (chain, d, d), for the mass.
-
-    kernel: mean of g^T g / N over ``states`` states, shrunk towards C at ``position`` by d of
-    N x states + d units so that it is never singular.
-    """
-    _, post = activations(marginal, position)
-    covariance = moments(marginal, position, post).covariance
-    units, d = marginal.width * states, marginal.dimension
-    factor: Tensor = torch.linalg.cholesky((units * kernel + d * covariance) / (units + d))
-    return factor
-
-
-def adapted_log_step(
-    log_step: Tensor,
-    averaged: Tensor,
-    drift: Tensor,
-    error: Tensor,
-    iteration: int,
-    largest: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Dual averaging of the step size (Hoffman & Gelman 2014, section 3.2), per chain.
-
-    error: aimed at minus found acceptance. largest: logarithm of the longest step. Returns log_step, its
-    running average, and the drift.
-    """
-    shrink, delay, memory = 0.05, 10.0, 0.75
-    count = iteration + 1.0
-    drift = drift + (error - drift) / (count + delay)
-    log_step = largest - math.sqrt(count) / shrink * drift
-    log_step = log_step.clamp(max=largest)
-    weight = count**-memory
-    return log_step, weight * log_step + (1.0 - weight) * averaged, drift

@@ -1,24 +1,23 @@
 """Collective moves of the exact sampler: all units follow one linear map of their activities (THEORY 8).
 
-Trajectories of single units move the kernel little, however long they are: for a linear network they
-conserve the angular momenta z_i p_j - z_j p_i of all pairs of units, whose centrifugal force holds the
-kernel near where it was; along soft directions of the action it diffuses. Here the state is g = z L^T
-and moves by z -> z exp(e X) with a symmetric matrix X, the velocity. The kernel z^T z / N moves with it,
-in every direction, and N enters only as the scale of the energy. The dynamics
+Trajectories of single units move the kernel little, however long they are. For a linear network they
+conserve the angular momenta z_i p_j - z_j p_i of all pairs of units. Their centrifugal force holds the
+kernel near its start; along soft directions of the action it diffuses. Here the state is g = z L^T and
+moves by z -> z exp(e X) with a symmetric matrix X, the velocity. The kernel z^T z / N moves with it in
+every direction, and N enters only as the scale of the energy. The dynamics
 
     z' = z X,    A X' = N 1 - sym(z^T dU/dz)
 
 conserve exp(-U - <X, A X> / 2) dz dX exactly: the volume of z grows at the rate N tr X, and the force N 1
-makes up for it. They are reversible, and so is their leapfrog, whose error is corrected by the usual
-acceptance with the change of volume as its Jacobian (a generalised Gibbs move on a group, Liu & Sabatti
-2000, by the dynamics of Duane et al. 1987). With the curvature of the energy as mass A, all directions
-turn with period 2 pi, and a quarter of it forgets the kernel it started from.
+compensates for it. The dynamics and their leapfrog are reversible. Metropolis' rule, with the growth of
+volume as Jacobian, corrects the error of the leapfrog. This is a generalised Gibbs move on a group (Liu &
+Sabatti, Biometrika 2000) by the dynamics of Duane et al. (1987). With the curvature of the energy as mass
+A, all directions have the period 2 pi, and a quarter of it forgets the first kernel.
 
-The energy of a linear network depends on z^T z alone. For it these moves are ergodic by themselves, and
-any z with d rows and the right z^T z stands for all units: the cost does not depend on N.
+The energy of a linear network depends on z^T z alone. These moves are then ergodic by themselves, and any
+z with d rows and the right z^T z stands for all units: the cost does not depend on N.
 
-Symmetric matrices X are vectors of their components along an orthonormal basis, of number
-n = d (d + 1) / 2.
+A symmetric matrix X is a vector of its n = d (d + 1) / 2 components along an orthonormal basis.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ import math
 import torch
 from torch import Tensor
 
-from weightsharing.sampling import marginal
-from weightsharing.sampling.marginal import Marginal
+from weightsharing.sampling.exact import marginal
+from weightsharing.sampling.exact.marginal import Marginal
 
-# Curvatures below this share of those of independent units count as this: beside a transition they
-# vanish, and would make the velocities infinite.
+# Smallest curvature of the mass, relative to that of independent units. Beside a transition curvatures
+# vanish, and the velocities would be infinite.
 SMALLEST_CURVATURE = 0.02
-# Of the central differences that give the curvature.
+# Step of the central differences that give the curvature.
 DIFFERENCE = 1e-4
 
 
@@ -60,9 +59,9 @@ def to_components(matrix: Tensor) -> Tensor:
 
 
 def force(target: Marginal, z: Tensor, factor: Tensor) -> Tensor:
-    """Components of N 1 - sym(z^T dU/dz), minus the slope of the energy along X, (chain, n).
+    """Components of N 1 - sym(z^T dU/dz), (chain, n): minus the slope of the energy along X.
 
-    z: (chain, row, d), a row for each unit, or any number of them for a linear network.
+    z: (chain, row, d), with a row for each unit, or any number of rows for a linear network.
     """
     slope = marginal.gradient(target, z @ factor.mT) @ factor
     identity = torch.eye(target.dimension, dtype=z.dtype, device=z.device)
@@ -70,7 +69,7 @@ def force(target: Marginal, z: Tensor, factor: Tensor) -> Tensor:
 
 
 def orthonormal(z: Tensor) -> Tensor:
-    """The matrix of orthonormal columns nearest to z, z (z^T z)^(-1/2): (chain, row, d)."""
+    """The nearest matrix to z with orthonormal columns, z (z^T z)^(-1/2), (chain, row, d)."""
     left, _, right = torch.linalg.svd(z, full_matrices=False)
     nearest: Tensor = left @ right
     return nearest
@@ -79,8 +78,8 @@ def orthonormal(z: Tensor) -> Tensor:
 def preconditioner(target: Marginal, z: Tensor, factor: Tensor) -> Tensor:
     """A^(-1/2), (chain, n, n), with the curvature A of the energy at z; v = A^(1/2) X has unit mass.
 
-    A by central differences of the force, 2 n gradients. Its eigenvalues are taken by their size, and not
-    below ``SMALLEST_CURVATURE`` x 2 N; 2 N is the curvature for independent units.
+    Central differences of the force give A, by 2 n gradients. The mass has the absolute values of its
+    eigenvalues, at least ``SMALLEST_CURVATURE`` x 2 N; 2 N is the curvature of independent units.
     """
     d = target.dimension
     columns = []
@@ -104,30 +103,31 @@ def leapfrog(
     step: Tensor,
     steps: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``steps`` steps of the dynamics; z, velocity, and the logarithm of the growth of volume.
+    """z, velocity, and the logarithm of the growth of volume, after ``steps`` steps of the dynamics.
 
-    z: (chain, row, d). velocity: in units of A^(-1/2), (chain, n). root: A^(-1/2). step: (chain,).
+    z: (chain, row, d). velocity: in units of A^(-1/2), (chain, n). factor L: (chain, d, d). root:
+    A^(-1/2), (chain, n, n). step: (chain,).
     """
     d = target.dimension
     step = step[:, None]
 
     def times_root(components: Tensor) -> Tensor:
-        # Symmetric; a row times a matrix is the faster product.
+        # The root is symmetric; a row times a matrix is the faster product.
         return (components[:, None] @ root)[:, 0]
 
     def kick(at: Tensor) -> Tensor:
         return times_root(force(target, at, factor))
 
-    grown = z.new_zeros(len(z))
+    growth = z.new_zeros(len(z))
     velocity = velocity + 0.5 * step * kick(z)
     for index in range(steps):
         motion = to_matrix(times_root(step * velocity), d)
         z = z @ torch.linalg.matrix_exp(motion)
-        grown = grown + target.width * motion.diagonal(dim1=-2, dim2=-1).sum(-1)
+        growth = growth + target.width * motion.diagonal(dim1=-2, dim2=-1).sum(-1)
         velocity = velocity + (0.5 if index == steps - 1 else 1.0) * step * kick(z)
-    return z, velocity, grown
+    return z, velocity, growth
 
 
-def energy(target: Marginal, z: Tensor, velocity: Tensor, factor: Tensor) -> Tensor:
+def hamiltonian(target: Marginal, z: Tensor, velocity: Tensor, factor: Tensor) -> Tensor:
     """U(g) + |velocity|^2 / 2, (chain,)."""
     return marginal.energy(target, z @ factor.mT) + 0.5 * velocity.square().sum(1)
