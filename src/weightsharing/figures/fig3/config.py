@@ -1,0 +1,79 @@
+"""Figure 3: its section of the configuration and its runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from weightsharing.figures.sections import ByMethod, RunBuilder
+from weightsharing.model.architecture import KINDS, Activation, Architecture, Kind, Prior
+from weightsharing.model.record import Positive, Record
+from weightsharing.model.tasks import EndpointTask
+from weightsharing.sampling.run import Run
+from weightsharing.sampling.settings import ExactSettings, SamplerSettings
+
+
+class Cells(Record):
+    """How the networks of the four cells of figure 3 are trained."""
+
+    dnn_weak: ByMethod
+    dnn_strong: ByMethod
+    rnn_weak: ByMethod
+    rnn_strong: ByMethod
+
+
+class Section(Record):
+    """Kernels and spectra of DNN and RNN for a weak and a strong learning signal.
+
+    kappa, prior, activation: the posterior. steps: T. signs: of the labels, one for each pattern.
+    weak, strong: sizes of the labels; lambda is P times their square. exact: of all four cells.
+    """
+
+    kappa: Positive
+    prior: Prior
+    activation: Activation
+    steps: Annotated[int, Field(ge=3)]
+    signs: Annotated[tuple[Literal[-1, 1], ...], Field(min_length=2)]
+    weak: Positive
+    strong: Positive
+    samplers: Cells
+    exact: ExactSettings
+
+    @model_validator(mode="after")
+    def _weak_is_weaker(self) -> Self:
+        if self.weak >= self.strong:
+            raise ValueError(f"weak: got {self.weak:g}, must be below strong = {self.strong:g}")
+        return self
+
+
+def runs(section: Section, build: RunBuilder) -> list[Run]:
+    """A DNN and an RNN for each of the two signals, by both samplers."""
+    cells: list[tuple[Kind, str, float]] = [
+        (kind, strength, size)
+        for kind in KINDS
+        for strength, size in (("weak", section.weak), ("strong", section.strong))
+    ]
+    runs = []
+    for kind, strength, size in cells:
+        architecture = Architecture(
+            kind=kind, activation=section.activation, steps=section.steps, prior=section.prior
+        )
+        task = EndpointTask(labels=tuple(sign * size for sign in section.signs))
+        trained = f"{kind}_{strength}"
+        samplers: list[tuple[str, str, SamplerSettings]] = [
+            (f"samplers.{trained}", "", getattr(section.samplers, trained)),
+            ("exact", "-exact", section.exact),
+        ]
+        runs += [
+            build(
+                key,
+                f"{kind}-{strength}{suffix}",
+                architecture=architecture,
+                kappa=section.kappa,
+                task=task,
+                sampler=sampler,
+            )
+            for key, suffix, sampler in samplers
+        ]
+    return runs
