@@ -59,6 +59,4 @@ class RunBuilder:
             )
         except ValidationError as error:
             lines = (line.removeprefix("sampler.") for line in explain(error))
-            raise ConfigError(
-                "\n".join(f"{self.figure}.{key}.{line}" for line in lines)
-            ) from error
+            raise ConfigError("\n".join(f"{self.figure}.{key}.{line}" for line in lines)) from error
