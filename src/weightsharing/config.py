@@ -28,9 +28,10 @@ class Config(Record):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     device: Device
 
-    def section(self, figure: str) -> Any:
-        """The section of a figure, such as "fig4"; its type is that of ``figures/fig4/config.py``."""
-        return getattr(self, figure)
+    def section(self, figure: str) -> Record:
+        """The section of a figure, such as "fig4", of the type ``Section`` of figures/fig4/config.py."""
+        section: Record = getattr(self, figure)
+        return section
 
 
 def _complete() -> type[Config]:

@@ -1,34 +1,24 @@
-import csv
 import hashlib
 import os
 import re
 import sys
-from collections import Counter
 from pathlib import Path
 from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-# The library is used from the source tree: no installation step stands between an edit and a run.
+# The library is used from the source tree: an edit needs no installation before the next run.
 ROOT = Path(os.path.relpath(workflow.basedir))
 SOURCE = ROOT / "src"
 BIN = str(Path(sys.executable).parent)
 sys.path[:0] = [str(SOURCE.resolve()), str((ROOT / "workflow").resolve())]
 
 from sources import sources_of
-from weightsharing.config import (
-    figure2_runs,
-    figure3_runs,
-    figure4_runs,
-    figure5_runs,
-    runs,
-    theory_runs,
-    validate,
-)
+from weightsharing.config import figure_runs, runs, theory_runs, validate
 from weightsharing.errors import UserError
+from weightsharing.figures.registry import FIGURES
 from weightsharing.sampling.run import Run
-from weightsharing.theory.scan import Transition
 
 try:
     CONFIG = validate(config)
@@ -39,6 +29,8 @@ RESULTS = f"results/{CONFIG.preset}"
 LOGS = f"logs/{CONFIG.preset}"
 BENCHMARKS = f"benchmarks/{CONFIG.preset}"
 RUNS = runs(CONFIG)
+TRAINED = [name for name, run in RUNS.items() if isinstance(run, Run)]
+SCANS = [name for name in RUNS if name not in TRAINED]
 THEORY_OF = theory_runs(RUNS)
 
 # A failing command fails its job, also in front of a pipe: a prefix replaces Snakemake's own.
@@ -52,14 +44,14 @@ else:
     shell.prefix(f"{STRICT}export PYTHONPATH={quote(str(SOURCE))} PATH={quote(BIN)}:$PATH; ")
 
 
-def code(verb):
-    """A hash of the source files a verb's result depends on: its module and all that it imports.
+def code(*modules):
+    """A hash of the source files that the result of these modules depends on.
 
-    A parameter of its rule, and not these files as inputs: Snakemake looks at every input of every waiting
-    job whenever a job ends, which with thousands of them kept it busy for minutes.
+    It is a parameter of a rule. The files are not inputs: Snakemake looks at every input of every waiting
+    job whenever a job ends, which keeps it busy for minutes if there are thousands of jobs.
     """
-    sources = sources_of(f"weightsharing.commands.{verb}", SOURCE)
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    files = {path for module in modules for path in sources_of(f"weightsharing.{module}", SOURCE)}
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
 def branch_to_start_from(wildcards):
@@ -70,31 +62,26 @@ def branch_to_start_from(wildcards):
 
 
 def theory_to_compare_with(wildcards):
-    """The theory's kernels, where there is a theory of the network. Runs that differ in their sampler
+    """The theory's kernels, if there is a theory of the network. Runs that differ in their sampler
     only share it."""
     if not RUNS[wildcards.run].has_theory:
         return []
     return f"{RESULTS}/{THEORY_OF[wildcards.run]}/theory.nc"
 
 
-def figure_labels(figure):
-    """How the report lists a figure: a function, as the verdicts are known when the report is made."""
-
-    def labels(wildcards):
-        with open(f"{RESULTS}/scorecard.tsv", newline="") as table:
-            rows = csv.DictReader(table, dialect="excel-tab")
-            found = Counter(row["verdict"] for row in rows if row["figure"] == figure)
-        counts = ", ".join(f"{number} {verdict}" for verdict, number in sorted(found.items()))
-        return {"figure": figure, "preset": CONFIG.preset, "claims": counts}
-
-    return labels
+def results_of(runs):
+    """What figures and claims are made from: measures of training runs, transitions of theory scans."""
+    return [
+        f"{RESULTS}/{name}/{'measures' if name in TRAINED else 'transition'}.nc" for name in runs
+    ]
 
 
 def option(name, file):
-    """The words of an optional argument; none where there is no file."""
+    """The words of an optional argument; none if there is no file."""
     return f"{name} {quote(str(file))}" if file else ""
 
 
 wildcard_constraints:
-    run="|".join(re.escape(name) for name, run in RUNS.items() if isinstance(run, Run)),
-    scan="|".join(re.escape(name) for name, run in RUNS.items() if isinstance(run, Transition)),
+    run="|".join(map(re.escape, TRAINED)),
+    scan="|".join(map(re.escape, SCANS)),
+    figure="|".join(FIGURES),

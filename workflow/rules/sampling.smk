@@ -13,7 +13,7 @@ rule sample:
         "../../environment.yml"
     threads: 1
     params:
-        code=code("sample"),
+        code=code("commands.sample"),
         # Not an output: Snakemake deletes outputs before a rerun, and a rerun is to resume from it.
         checkpoint=f"{RESULTS}/checkpoints/{{run}}.safetensors",
         theory=lambda wildcards, input: option("--theory", input.theory),
@@ -38,7 +38,7 @@ rule measure:
     conda:
         "../../environment.yml"
     params:
-        code=code("measure"),
+        code=code("commands.measure"),
         theory=lambda wildcards, input: option("--theory", input.theory),
     shell:
         "python -m weightsharing measure {input.run:q} {input.task:q} {input.samples:q} {output:q}"

@@ -14,7 +14,7 @@ rule resolve:
     conda:
         "../../environment.yml"
     params:
-        code=code("resolve"),
+        code=code("commands.resolve"),
         # The run's own parameters: a run that did not change is not resolved again, whatever else
         # changed in config.yaml.
         run=lambda wildcards: RUNS[wildcards.run].model_dump_json(),
