@@ -12,7 +12,9 @@ import pytest
 import yaml
 from conftest import ROOT
 from snakemake.cli import get_argument_parser
-from sources import imports_of, path_of, sources_of
+
+from weightsharing import code
+from weightsharing.code import code_hash, imports_of, modules_behind, path_of
 
 SOURCE = ROOT / "src"
 PACKAGE = "weightsharing"
@@ -20,7 +22,7 @@ PACKAGE = "weightsharing"
 # Bottom to top: a module imports only from its own layer or from layers before it. theory and
 # sampling share a height and must not know of each other; what they share lies below.
 LAYERS: list[set[str]] = [
-    {"weightsharing", "errors"},
+    {"weightsharing", "errors", "code"},
     {"model"},
     {"files"},
     {"theory", "sampling"},
@@ -48,7 +50,7 @@ def height(module: str) -> int:
 
 @pytest.mark.parametrize("module", modules())
 def test_imports_go_down_only(module: str) -> None:
-    for imported in imports_of(module, SOURCE):
+    for imported in imports_of(module):
         assert height(imported) <= height(module), f"{module} imports {imported}"
         if height(imported) == height(module) and module != PACKAGE:
             same = part(imported) == part(module) or {part(imported), part(module)} <= LAYERS[2]
@@ -56,22 +58,20 @@ def test_imports_go_down_only(module: str) -> None:
 
 
 @pytest.mark.parametrize(("verb", "never"), [
-    ("theory", "sampling"), ("transition", "sampling"), ("sample", "theory."), ("fig4", "theory."),
-    ("fig4", "sampling"), ("fig3", "theory."), ("fig3", "sampling"), ("fig5", "theory."),
-    ("fig5", "sampling"),
+    ("theory", "sampling"), ("transition", "sampling"), ("sample", "theory"),
+    ("figure", "config"), ("figure", "measures"), ("figure", "figures.claims"),
     ("sample", "measures"), ("sample", "figures"), ("theory", "figures"),
-    ("sample", ".config"), ("theory", ".config"),
+    ("sample", "config"), ("theory", "config"),
 ])  # fmt: skip
 def test_a_verb_does_not_depend_on_what_must_not_rerun_it(verb: str, never: str) -> None:
-    sources = sources_of(f"{PACKAGE}.commands.{verb}", SOURCE)
-    names = [".".join(p.relative_to(SOURCE / PACKAGE).parts) for p in sources]
+    names = modules_behind(f"{PACKAGE}.commands.{verb}")
     assert names
-    assert not [name for name in names if ("." + name).startswith("." + never.lstrip("."))]
+    assert not [name for name in names if f"{name}.".startswith(f"{PACKAGE}.{never}.")]
 
 
 def test_theory_does_not_load_torch_and_nothing_knows_snakemake() -> None:
     for module in modules():
-        text = path_of(module, SOURCE).read_text()
+        text = path_of(module).read_text()
         roots = {
             (node.module or "").split(".")[0]
             if isinstance(node, ast.ImportFrom)
@@ -86,13 +86,82 @@ def test_theory_does_not_load_torch_and_nothing_knows_snakemake() -> None:
         # The package works without Triton: it comes with the kernels, and those come when used.
         if "triton" in roots:
             assert module == f"{PACKAGE}.sampling.kernels"
-        if f"{PACKAGE}.sampling.kernels" in imports_of(module, SOURCE):
+        if f"{PACKAGE}.sampling.kernels" in imports_of(module):
             assert module == f"{PACKAGE}.sampling.fused"
 
 
-def test_sources_follow_imports_to_the_end() -> None:
-    sources = {p.name for p in sources_of(f"{PACKAGE}.commands.transition", SOURCE)}
-    assert {"transition.py", "finite_width.py", "linear.py", "axes.py", "tasks.py"} <= sources
+LOWEST = '"""Words."""\n\nFACTOR = 2.0\n\n\ndef double(x):\n    return FACTOR * x\n'
+MIDDLE = "def late():\n    from weightsharing.lowest import double\n\n    return double\n"
+TOP = """
+from weightsharing import middle
+from weightsharing.other import apart
+
+LIMIT = 3
+
+def used(x):
+    return middle.late()(helper(x))
+
+def helper(x):
+    return min(x, LIMIT)
+
+def unused(x):
+    return apart
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of four modules that stands in for this one."""
+    folder = tmp_path / PACKAGE
+    folder.mkdir()
+    sources = {
+        "__init__": "",
+        "lowest": LOWEST,
+        "middle": MIDDLE,
+        "top": TOP,
+        "other": "apart = 1\n",
+    }
+    for name, text in sources.items():
+        (folder / f"{name}.py").write_text(text)
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    return folder
+
+
+def hashed(target: str) -> str:
+    for function in (code_hash, imports_of, code._tree):
+        function.cache_clear()
+    return code_hash(f"{PACKAGE}.{target}")
+
+
+@pytest.mark.parametrize(("module", "before", "after", "changed"), [
+    ("lowest", '"""Words."""', '"""Other words."""', set()),
+    ("lowest", "return FACTOR", "# Why.\n    return FACTOR", set()),
+    ("lowest", "def double(x):", 'def double(x):\n    """A docstring where there was none."""', set()),
+    ("lowest", "FACTOR * x", "(FACTOR\n        * x)", set()),
+    ("lowest", "2.0", "3.0", {"top", "top:used"}),
+    ("middle", "return double", "return double or 1", {"top", "top:used"}),
+    ("top", "LIMIT = 3", "LIMIT = 4", {"top", "top:used", "top:helper"}),
+    ("top", "min(x, LIMIT)", "max(x, LIMIT)", {"top", "top:used", "top:helper"}),
+    ("top", "return apart", "return 2 * apart", {"top"}),
+    ("other", "1", "2", {"top"}),
+])  # fmt: skip
+def test_the_code_hash_follows_behaviour_and_nothing_else(
+    package: Path, module: str, before: str, after: str, changed: set[str]
+) -> None:
+    targets = ("top", "top:used", "top:helper")
+    old = {target: hashed(target) for target in targets}
+    path = package / f"{module}.py"
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, after))
+    assert {target for target in targets if hashed(target) != old[target]} == changed & set(targets)
+
+
+def test_the_code_hash_refuses_what_it_cannot_follow(package: Path) -> None:
+    with pytest.raises(KeyError, match="absent"):
+        hashed("top:absent")
+    (package / "middle.py").write_text("from . import lowest\n")
+    with pytest.raises(ValueError, match="absolute"):
+        hashed("top")
 
 
 def requirements(extra: str | None = None) -> dict[str, str]:

@@ -1,4 +1,3 @@
-import hashlib
 import os
 import re
 import sys
@@ -12,9 +11,9 @@ from snakemake.settings.types import DeploymentMethod
 ROOT = Path(os.path.relpath(workflow.basedir))
 SOURCE = ROOT / "src"
 BIN = str(Path(sys.executable).parent)
-sys.path[:0] = [str(SOURCE.resolve()), str((ROOT / "workflow").resolve())]
+sys.path.insert(0, str(SOURCE.resolve()))
 
-from sources import sources_of
+from weightsharing.code import code_hash
 from weightsharing.config import figure_runs, runs, theory_runs, validate
 from weightsharing.errors import UserError
 from weightsharing.figures.registry import FIGURES
@@ -44,14 +43,13 @@ else:
     shell.prefix(f"{STRICT}export PYTHONPATH={quote(str(SOURCE))} PATH={quote(BIN)}:$PATH; ")
 
 
-def code(*modules):
-    """A hash of the source files that the result of these modules depends on.
+def code(*targets):
+    """A hash of the code that a rule's result depends on: comments and docstrings do not count.
 
-    It is a parameter of a rule. The files are not inputs: Snakemake looks at every input of every waiting
-    job whenever a job ends, which keeps it busy for minutes if there are thousands of jobs.
+    It is a parameter of the rule. Source files as inputs would be slow: Snakemake looks at every input of
+    every waiting job whenever a job ends.
     """
-    files = {path for module in modules for path in sources_of(f"weightsharing.{module}", SOURCE)}
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
+    return code_hash(*(f"weightsharing.{target}" for target in targets))
 
 
 def branch_to_start_from(wildcards):

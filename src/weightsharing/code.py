@@ -1,0 +1,119 @@
+"""A hash of the code behind a result: what makes a rule run again and a checkpoint refused.
+
+Comments, docstrings and layout are not behaviour: the hash is over the syntax tree without them. Imports
+are read, not executed. They are followed within the package, late ones inside functions included.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = __name__.split(".")[0]
+ROOT = Path(__file__).parent.parent
+
+
+@cache
+def code_hash(*targets: str) -> str:
+    """SHA-256 of the code of ``targets`` and of every module of the package that they import.
+
+    A target is a module, such as "weightsharing.theory.solve", or a function of one, such as
+    "weightsharing.cli:theory". A function brings the definitions of its module that it names, and
+    nothing else of that module. Raises KeyError for a missing function, ValueError for a relative import.
+    """
+    trees = {target: _tree(target) for target in targets}
+    imported = {name for tree in trees.values() for name in _imports(tree)}
+    trees |= {name: _tree(name) for name in modules_behind(*imported)}
+    digest = hashlib.sha256()
+    for name in sorted(trees):
+        digest.update(f"{name}\n{ast.unparse(trees[name])}\n".encode())
+    return digest.hexdigest()
+
+
+def modules_behind(*modules: str) -> set[str]:
+    """These modules and all modules of the package that they import, directly or not."""
+    seen: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            waiting += imports_of(module)
+    return seen
+
+
+@cache
+def imports_of(module: str) -> frozenset[str]:
+    """The modules of the package that a module imports, anywhere in its source.
+
+    Raises ValueError for a relative import.
+    """
+    return _imports(_tree(module))
+
+
+def path_of(module: str) -> Path:
+    """The source file of a module or of a package."""
+    base = ROOT.joinpath(*module.split("."))
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+def _imports(tree: ast.Module) -> frozenset[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level or not node.module:
+                raise ValueError(f"imports must be absolute: {ast.unparse(node)}")
+            # "from package import name" imports a module if there is one of that name.
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return frozenset(
+        name for name in names if name.split(".")[0] == PACKAGE and path_of(name).exists()
+    )
+
+
+@cache
+def _tree(target: str) -> ast.Module:
+    """The syntax tree of a module, or of what a function of it needs, without docstrings."""
+    module, _, function = target.partition(":")
+    tree: ast.Module = _WithoutText().visit(ast.parse(path_of(module).read_text()))
+    if not function:
+        return tree
+    defined = {name: node for node in tree.body for name in _names_defined(node)}
+    needed: dict[str, ast.stmt] = {}
+    waiting = [function]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed[name] = defined[name]
+            waiting += [
+                node.id
+                for node in ast.walk(defined[name])
+                if isinstance(node, ast.Name) and node.id in defined
+            ]
+    kept = [node for node in tree.body if node in needed.values()]
+    return ast.Module(body=kept, type_ignores=[])
+
+
+def _names_defined(node: ast.stmt) -> list[str]:
+    """The names that a statement of a module defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [alias.asname or alias.name.split(".")[0] for alias in node.names]
+    return [
+        target.id
+        for target in ast.walk(node)
+        if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store)
+    ]
+
+
+class _WithoutText(ast.NodeTransformer):
+    """Removes docstrings: statements that are a string alone."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else node
