@@ -15,10 +15,10 @@ import yaml
 from conftest import ROOT
 from pydantic import ValidationError
 
-from weightsharing import config
 from weightsharing.cli import main
-from weightsharing.config import load, overlay, runs, theory_runs
+from weightsharing.config import Config, figure_runs, load, overlay, runs, theory_runs, validate
 from weightsharing.errors import ConfigError
+from weightsharing.figures.registry import FIGURES
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.settings import DynamicsSettings
 from weightsharing.theory.scan import Transition
@@ -139,6 +139,10 @@ def changed(key: str, value: Any) -> dict[str, Any]:
     return settings
 
 
+def trained(config: Config, figure: str) -> list[Run]:
+    return [run for run in figure_runs(config, figure) if isinstance(run, Run)]
+
+
 def test_there_are_at_least_forty_bad_configurations() -> None:
     assert len({(key, str(value)) for key, value, _ in BAD}) >= 40
 
@@ -244,7 +248,7 @@ def test_runs_that_differ_in_their_sampler_only_share_a_theory() -> None:
 def test_random_and_even_sets_are_the_same_for_both_networks() -> None:
     sets = DEFAULT["fig5"]["sets"]
     for selection, number in (("random", 9 * sets + 1), ("even", 10)):
-        found = config.figure5_runs(config.validate(changed("fig5.selection", selection)))
+        found = trained(validate(changed("fig5.selection", selection)), "fig5")
         assert {run.architecture.kind for run in found} == {"rnn", "dnn"}
         assert len({run.member_names for run in found}) == 1
         assert len(found[0].members) == number
@@ -255,7 +259,7 @@ def test_random_and_even_sets_are_the_same_for_both_networks() -> None:
 def test_changing_one_lambda_changes_one_run() -> None:
     before = runs(load([ROOT / "config.yaml"]))
     settings = changed("fig4.lambdas", [0.6, *DEFAULT["fig4"]["lambdas"][1:]])
-    after = runs(config.validate(settings))
+    after = runs(validate(settings))
     assert set(after) ^ set(before) == {
         f"fig4/depth4-lambda{value}{sampler}"
         for value in ("0.5", "0.6")
@@ -317,25 +321,26 @@ def test_sgld_preset_trains_everything_by_sgld_at_the_same_widths(below: tuple[s
 @pytest.mark.parametrize("preset", ["paper", "paper-kinetic"])
 def test_paper_presets_have_the_widths_of_the_captions(preset: str) -> None:
     paper = load([ROOT / "config.yaml", ROOT / "workflow" / "presets" / f"{preset}.yaml"])
-    assert max(sampler.width for sampler in paper.fig2.trained) == 2048
-    assert paper.fig4.sampler.width == 2048
-    assert {run.sampler.width for run in config.figure3_runs(paper)} == {2048}
-    assert paper.fig3.steps == 8
-    assert len(paper.fig3.signs) == 4
-    assert paper.fig4.sampled_depth == 4
+    sections: Any = {figure: paper.section(figure) for figure in FIGURES}
+    assert max(sampler.width for sampler in sections["fig2"].trained) == 2048
+    assert sections["fig4"].sampler.width == 2048
+    assert {run.sampler.width for run in trained(paper, "fig3")} == {2048}
+    assert sections["fig3"].steps == 8
+    assert len(sections["fig3"].signs) == 4
+    assert sections["fig4"].sampled_depth == 4
 
 
 def test_a_start_from_the_theory_needs_one() -> None:
     settings = changed("fig3.activation", "erf")
     settings["fig3"]["exact"]["start"] = "prior"
-    assert not any(run.has_theory for run in config.figure3_runs(config.validate(settings)))
+    assert not any(run.has_theory for run in trained(validate(settings), "fig3"))
     settings["fig3"]["samplers"]["rnn_strong"]["start"] = "lowest"
     with pytest.raises(ConfigError, match=r"fig3\.samplers\.rnn_strong\.start: .*no theory"):
-        config.validate(settings)
+        validate(settings)
 
 
 def test_supervised_times_are_output_times() -> None:
-    run = config.figure2_runs(config.validate(DEFAULT))[0]
+    run = trained(validate(DEFAULT), "fig2")[0]
     allowed: tuple[tuple[int, ...] | None, ...] = ((1, 3, 10), (10,), None)
     for times in allowed:
         changed_task = {"kind": "sinusoid", "supervised": times}
@@ -351,10 +356,10 @@ def test_curvature_is_bounded_beforehand_where_it_is_known() -> None:
     settings = changed("fig3.samplers.dnn_strong.step_size", 0.4)
     settings["fig3"]["activation"] = "erf"
     settings["fig3"]["exact"]["start"] = "prior"
-    config.validate(settings)
+    validate(settings)
     settings["fig3"]["activation"] = "linear"
     with pytest.raises(ConfigError, match="stability limit"):
-        config.validate(settings)
+        validate(settings)
 
 
 def test_overlay_merges_mappings_and_replaces_the_rest() -> None:

@@ -24,10 +24,11 @@ from conftest import ROOT
 
 from weightsharing.cli import main
 from weightsharing.config import overlay
+from weightsharing.figures import registry
 
-FIGURES = ("fig2", "fig3", "fig4", "fig5")
-# What is made of measures: figures, and the tables of claims and runs.
-PRODUCTS = (*FIGURES, "scorecard", "runs")
+FIGURES = tuple(registry.FIGURES)
+# Rules that read measures: figures, the tables of claims and runs, and captions, which name claims.
+PRODUCTS = {*FIGURES, "scorecard", "caption", "runs"}
 COPIED = ["Snakefile", "config.yaml", "environment.yml", "profiles", "src", "workflow"]
 
 
@@ -137,7 +138,9 @@ def test_a_family_is_one_file_with_an_axis_for_its_sets(built: Path) -> None:
 def test_changing_one_lambda_reruns_that_run_and_the_figure_only(built: Path) -> None:
     with configured(built, "fig4.lambdas", [1.5, 5.5]):
         jobs = planned(built)
-    assert jobs == Counter(resolve=2, theory=1, sample=2, measure=2, fig4=1, scorecard=1, runs=1)
+    assert jobs == Counter(
+        resolve=2, theory=1, sample=2, measure=2, fig4=1, scorecard=1, caption=4, runs=1
+    )
 
 
 def test_erf_networks_are_measured_without_a_theory(built: Path) -> None:
@@ -153,34 +156,34 @@ def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Pat
     assert jobs["transition"] == 0
 
 
-@pytest.mark.parametrize(
-    ("module", "rules"),
-    [
-        ("figures/fig2/plot.py", {"fig2"}),
-        ("figures/fig3/plot.py", {"fig3"}),
-        ("figures/fig4/plot.py", {"fig4"}),
-        ("figures/fig5/plot.py", {"fig5"}),
-        ("figures/panels.py", {"fig3", "fig5"}),
-        ("scorecard/figure3.py", {"scorecard"}),
-        # Chains that start from the theory depend on it.
-        ("theory/linear.py", {"theory", "transition", "sample", "measure", *PRODUCTS}),
-        ("theory/transition.py", {"theory", "transition", "sample", "measure", *PRODUCTS}),
-        ("theory/nonlinear.py", {"theory", "sample", "measure", *PRODUCTS}),
-        ("theory/outliers.py", {"theory", "sample", "measure", *PRODUCTS}),
-        ("measures.py", {"measure", *PRODUCTS}),
-        ("sampling/langevin.py", {"sample", "measure", *PRODUCTS}),
-        ("sampling/marginal.py", {"sample", "measure", *PRODUCTS}),
-        ("config.py", set()),
-        ("cli.py", set()),
-    ],
-)
-def test_changing_a_module_reruns_the_rules_that_use_it(
-    built: Path, module: str, rules: set[str]
+# Chains that start from the theory depend on it.
+THEORY = {"theory", "sample", "measure", *PRODUCTS}
+
+
+@pytest.mark.parametrize(("file", "addition", "rules"), [
+    *[(f"figures/{name}/plot.py", "CHANGED = 1", {name}) for name in FIGURES],
+    *[(f"figures/{name}/claims.py", "CHANGED = 1", {"scorecard", "caption"}) for name in FIGURES],
+    ("figures/fig4/caption.rst", "More.", {"caption"}),
+    ("figures/panels.py", "CHANGED = 1", {"fig3", "fig5"}),
+    ("figures/style.py", "CHANGED = 1", set(FIGURES)),
+    ("theory/linear.py", "CHANGED = 1", {"transition", *THEORY}),
+    ("theory/transition.py", "CHANGED = 1", {"transition", *THEORY}),
+    ("theory/nonlinear.py", "CHANGED = 1", THEORY),
+    ("theory/outliers.py", "CHANGED = 1", THEORY),
+    ("measures/compare.py", "CHANGED = 1", {"measure", *PRODUCTS}),
+    ("sampling/langevin.py", "CHANGED = 1", {"sample", "measure", *PRODUCTS}),
+    ("sampling/marginal.py", "CHANGED = 1", {"sample", "measure", *PRODUCTS}),
+    ("config.py", "CHANGED = 1", set()),
+    ("cli.py", "CHANGED = 1", set()),
+    ("model/axes.py", "# A comment.", set()),
+])  # fmt: skip
+def test_changing_a_file_reruns_the_rules_that_use_it(
+    built: Path, file: str, addition: str, rules: set[str]
 ) -> None:
     """And those after them. Each of these tests sees as well that nothing is left of the last change."""
-    path = built / "src" / "weightsharing" / module
+    path = built / "src" / "weightsharing" / file
     before = path.read_bytes()
-    edit(path, "\n# changed\n")
+    edit(path, f"\n{addition}\n")
     try:
         assert set(planned(built)) == rules
     finally:
@@ -222,15 +225,7 @@ def test_every_command_works_pasted_into_a_terminal(built: Path, tmp_path: Path)
         ["resolve", parameters, "run.yaml", "--task", "task.nc"],
         ["theory", "run.yaml", "task.nc", "theory.nc"],
         ["sample", "run.yaml", "task.nc", "samples.nc"],
-        [
-            "measure",
-            "run.yaml",
-            "task.nc",
-            "samples.nc",
-            "measures.nc",
-            "--theory",
-            "theory.nc",
-        ],
+        ["measure", "run.yaml", "task.nc", "samples.nc", "measures.nc", "--theory", "theory.nc"],
     ]
     for words in steps:
         subprocess.run(
@@ -332,7 +327,9 @@ def test_costs_are_sums_and_the_largest_memory(
 def test_archive_holds_figures_tables_and_measures(built: Path) -> None:
     snakemake(built, "archive")
     names = zipfile.ZipFile(built / "review/smoke.zip").namelist()
-    assert {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")} <= set(names)
+    assert {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "rst")} <= set(
+        names
+    )
     found = Counter(Path(name).name for name in names)
     assert found["measures.nc"] == 4 + 8 + 4 + 4
     assert found["transition.nc"] == 3
