@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 import xarray as xr
 import yaml
 from conftest import ROOT, assert_z
-from test_workflow import configure, edit, planned, smoke_repository, snakemake, table
+from test_workflow import FIGURES, configure, edit, planned, smoke_repository, snakemake, table
 
 from weightsharing.files import read_tasks
 
@@ -64,28 +66,39 @@ def test_a_run_by_hand(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def with_figure_6(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository in which figure 6 is added, and is the only figure to save time."""
+    """A repository with figure 6. The other figures are removed, so that little is computed."""
     repository = smoke_repository(tmp_path_factory.mktemp("extended"))
-    files = re.findall(r"^\*\*(\S+)\*\*:.*?^```\w+\n(.*?)^```", section("A figure"), re.M | re.S)
-    (values,) = re.findall(r"^```yaml\n(.*?)^```", section("A figure"), re.M | re.S)
+    page = section("A figure")
     folder = repository / "src/weightsharing/figures/fig6"
     folder.mkdir()
-    for name, text in files:
+    for name, text in re.findall(r"^\*\*(\S+)\*\*:.*?^```\w+\n(.*?)^```", page, re.M | re.S):
         (folder / name).write_text(text)
-    assert {path.name for path in folder.iterdir()} == {
-        "config.py", "plot.py", "claims.py", "caption.rst"
-    }  # fmt: skip
-    edit(repository / "config.yaml", values)
+    assert len(list(folder.iterdir())) == 4
+    configuration = repository / "config.yaml"
+    settings = yaml.safe_load(configuration.read_text())
+    for name in FIGURES:
+        shutil.rmtree(folder.parent / name)
+        del settings[name]
+    (values,) = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)
+    configuration.write_text(yaml.safe_dump(settings) + values)
     (narrow, *_) = yaml.safe_load(values)["fig6"]["samplers"]
-    configure(repository, "fig6.samplers", [narrow])  # one width will do
+    configure(repository, "fig6.samplers", [narrow])  # one width is enough
+    snakemake(repository, "all", "archive")
     return repository
 
 
-def test_a_figure_of_ones_own_is_made_and_drawn_anew_when_its_module_changes(
-    with_figure_6: Path,
-) -> None:
-    output = snakemake(with_figure_6, "figures/fig6.pdf")
-    assert "rule fig6" in output
-    assert (with_figure_6 / "figures/fig6.pdf").read_bytes().startswith(b"%PDF")
+def test_a_figure_of_ones_own_is_made_judged_and_packed(with_figure_6: Path) -> None:
+    figures = with_figure_6 / "figures"
+    assert (figures / "fig6.pdf").read_bytes().startswith(b"%PDF")
+    (row,) = table(with_figure_6 / "results/smoke/scorecard.tsv")
+    assert (row["id"], row["figure"], row["panel"]) == ("6a-growth", "6", "a")
+    caption = (figures / "fig6.rst").read_text()
+    assert "T = 4, lambda = 5.0" in caption
+    assert ("The order parameter grows" in caption) == (row["verdict"] != "pass")
+    names = zipfile.ZipFile(with_figure_6 / "review/smoke.zip").namelist()
+    assert {"figures/fig6.png", "results/smoke/fig6/width32/measures.nc"} <= set(names)
+
+
+def test_a_figure_of_ones_own_is_drawn_anew_when_its_module_changes(with_figure_6: Path) -> None:
     edit(with_figure_6 / "src/weightsharing/figures/fig6/plot.py", "\nCHANGED = 1\n")
-    assert planned(with_figure_6, "figures/fig6.pdf") == Counter(fig6=1)
+    assert planned(with_figure_6) == Counter(fig6=1)

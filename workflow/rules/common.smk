@@ -79,7 +79,12 @@ def option(name, file):
     return f"{name} {quote(str(file))}" if file else ""
 
 
+def one_of(names):
+    """A pattern of these names, which matches nothing if there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 wildcard_constraints:
-    run="|".join(map(re.escape, TRAINED)),
-    scan="|".join(map(re.escape, SCANS)),
-    figure="|".join(FIGURES),
+    run=one_of(TRAINED),
+    scan=one_of(SCANS),
+    figure=one_of(FIGURES),
