@@ -32,15 +32,9 @@ class RunBuilder:
     device: Device
 
     def __call__(
-        self,
-        key: str,
-        name: str,
-        *,
-        architecture: Architecture,
-        kappa: float,
-        task: AnyTask,
+        self, key: str, name: str, architecture: Architecture, kappa: float, task: AnyTask,
         sampler: SamplerSettings,
-    ) -> Run:
+    ) -> Run:  # fmt: skip
         """The run "figure/name", with a seed derived from the root seed and this id.
 
         key: place of the sampler in the figure's section. Raises ConfigError naming that key if the

@@ -43,20 +43,14 @@ class Section(Record):
 
 def runs(section: Section, build: RunBuilder) -> list[Run]:
     """One run for each sampler and width."""
+    network = Architecture(
+        kind="rnn", activation=section.activation, steps=section.steps, prior=section.prior
+    )
     samplers: list[tuple[str, SamplerSettings]] = [
         *(("trained", sampler) for sampler in section.trained),
         *(("exact", sampler) for sampler in section.exact),
     ]
     return [
-        build(
-            key,
-            f"{sampler.method}-width{sampler.width}",
-            architecture=Architecture(
-                kind="rnn", activation=section.activation, steps=section.steps, prior=section.prior
-            ),
-            kappa=section.kappa,
-            task=SinusoidTask(),
-            sampler=sampler,
-        )
-        for key, sampler in samplers
+        build(key, f"{one.method}-width{one.width}", network, section.kappa, SinusoidTask(), one)
+        for key, one in samplers
     ]

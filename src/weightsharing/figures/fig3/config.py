@@ -7,11 +7,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from weightsharing.figures.sections import ByMethod, RunBuilder
-from weightsharing.model.architecture import KINDS, Activation, Architecture, Kind, Prior
+from weightsharing.model.architecture import KINDS, Activation, Architecture, Prior
 from weightsharing.model.record import Positive, Record
 from weightsharing.model.tasks import EndpointTask
 from weightsharing.sampling.run import Run
-from weightsharing.sampling.settings import ExactSettings, SamplerSettings
+from weightsharing.sampling.settings import ExactSettings
 
 
 class Cells(Record):
@@ -49,31 +49,17 @@ class Section(Record):
 
 def runs(section: Section, build: RunBuilder) -> list[Run]:
     """A DNN and an RNN for each of the two signals, by both samplers."""
-    cells: list[tuple[Kind, str, float]] = [
-        (kind, strength, size)
-        for kind in KINDS
-        for strength, size in (("weak", section.weak), ("strong", section.strong))
-    ]
     runs = []
-    for kind, strength, size in cells:
-        architecture = Architecture(
+    for kind in KINDS:
+        network = Architecture(
             kind=kind, activation=section.activation, steps=section.steps, prior=section.prior
         )
-        task = EndpointTask(labels=tuple(sign * size for sign in section.signs))
-        trained = f"{kind}_{strength}"
-        samplers: list[tuple[str, str, SamplerSettings]] = [
-            (f"samplers.{trained}", "", getattr(section.samplers, trained)),
-            ("exact", "-exact", section.exact),
-        ]
-        runs += [
-            build(
-                key,
-                f"{kind}-{strength}{suffix}",
-                architecture=architecture,
-                kappa=section.kappa,
-                task=task,
-                sampler=sampler,
-            )
-            for key, suffix, sampler in samplers
-        ]
+        for strength, size in (("weak", section.weak), ("strong", section.strong)):
+            task = EndpointTask(labels=tuple(sign * size for sign in section.signs))
+            cell = f"{kind}_{strength}"
+            trained, name = getattr(section.samplers, cell), f"{kind}-{strength}"
+            runs += [
+                build(f"samplers.{cell}", name, network, section.kappa, task, trained),
+                build("exact", f"{name}-exact", network, section.kappa, task, section.exact),
+            ]
     return runs

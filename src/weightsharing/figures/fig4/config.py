@@ -11,7 +11,7 @@ from weightsharing.model.architecture import Architecture, Prior
 from weightsharing.model.record import Positive, Record
 from weightsharing.model.tasks import EndpointTask
 from weightsharing.sampling.run import Run
-from weightsharing.sampling.settings import ExactSettings, SamplerSettings
+from weightsharing.sampling.settings import ExactSettings
 from weightsharing.theory.scan import Transition
 from weightsharing.theory.transition import critical_signal
 
@@ -79,25 +79,18 @@ class Section(Record):
 
 def runs(section: Section, build: RunBuilder) -> list[Run | Transition]:
     """One theory scan for each depth, one run for each lambda and sampler."""
-    scans = [_scan(section, depth, f"{build.figure}/depth{depth}") for depth in section.depths]
-    samplers: list[tuple[str, str, SamplerSettings]] = [
-        ("sampler", "", section.sampler),
-        ("exact", "-exact", section.exact),
-    ]
     depth = section.sampled_depth
-    trained = [
-        build(
-            key,
-            f"depth{depth}-lambda{signal:g}{suffix}",
-            architecture=Architecture(kind="rnn", steps=depth, prior=section.prior),
-            kappa=section.kappa,
-            task=EndpointTask(labels=(signal**0.5,)),
-            sampler=sampler,
-        )
-        for signal in section.lambdas
-        for key, suffix, sampler in samplers
+    network = Architecture(kind="rnn", steps=depth, prior=section.prior)
+    runs: list[Run | Transition] = [
+        _scan(section, steps, f"{build.figure}/depth{steps}") for steps in section.depths
     ]
-    return [*scans, *trained]
+    for signal in section.lambdas:
+        name, task = f"depth{depth}-lambda{signal:g}", EndpointTask(labels=(signal**0.5,))
+        runs += [
+            build("sampler", name, network, section.kappa, task, section.sampler),
+            build("exact", f"{name}-exact", network, section.kappa, task, section.exact),
+        ]
+    return runs
 
 
 def _scan(section: Section, depth: int, identity: str) -> Transition:

@@ -56,18 +56,13 @@ def runs(section: Section, build: RunBuilder) -> list[Run]:
     if section.selection == "random":
         seed = derived_seed(build.seed, f"{build.figure}/sets")
         sets = random_sets(section.steps, section.sets, seed)
-    return [
-        build(
-            key,
-            f"{kind}{suffix}",
-            architecture=Architecture(kind=kind, steps=section.steps, prior=section.prior),
-            kappa=section.kappa,
-            task=SequenceTask(period=section.period, sets=sets),
-            sampler=sampler,
-        )
-        for kind in KINDS
-        for key, suffix, sampler in (
-            (f"trained.{kind}", "", getattr(section.trained, kind)),
-            ("exact", "-exact", section.exact),
-        )
-    ]
+    task = SequenceTask(period=section.period, sets=sets)
+    runs = []
+    for kind in KINDS:
+        network = Architecture(kind=kind, steps=section.steps, prior=section.prior)
+        trained = getattr(section.trained, kind)
+        runs += [
+            build(f"trained.{kind}", kind, network, section.kappa, task, trained),
+            build("exact", f"{kind}-exact", network, section.kappa, task, section.exact),
+        ]
+    return runs
