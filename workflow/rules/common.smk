@@ -17,6 +17,7 @@ from weightsharing.code import code_hash
 from weightsharing.config import figure_runs, runs, theory_runs, validate
 from weightsharing.errors import UserError
 from weightsharing.figures.registry import FIGURES
+from weightsharing.figures.tables import read_table
 from weightsharing.sampling.run import Run
 
 try:
@@ -72,6 +73,32 @@ def results_of(runs):
     return [
         f"{RESULTS}/{name}/{'measures' if name in TRAINED else 'transition'}.nc" for name in runs
     ]
+
+
+def verdicts(figure):
+    """How the report lists a figure. It calls this function at the end, when there are verdicts."""
+
+    def labels(wildcards):
+        claims = read_table(Path(f"{RESULTS}/scorecard.tsv"), ["figure", "verdict"])
+        counts = claims.verdict[claims.figure == figure].value_counts().sort_index()
+        words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+        return {"figure": figure, "preset": CONFIG.preset, "claims": words}
+
+    return labels
+
+
+def page_and_table(name, words):
+    """The two files of a table, and how the report lists them."""
+    files = {"page": ("html", words), "table": ("tsv", "the same as a table")}
+    return {
+        kind: report(
+            f"{RESULTS}/{name}.{ending}",
+            caption=f"../report/{name}.rst",
+            category=name.capitalize(),
+            labels={name: label},
+        )
+        for kind, (ending, label) in files.items()
+    }
 
 
 def option(name, file):

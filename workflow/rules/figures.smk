@@ -1,17 +1,3 @@
-def verdicts(figure):
-    """How the report lists a figure. It calls this function at the end, when there are verdicts."""
-
-    def labels(wildcards):
-        from weightsharing.figures.tables import read_table
-
-        claims = read_table(Path(f"{RESULTS}/scorecard.tsv"), ["figure", "verdict"])
-        counts = claims.verdict[claims.figure == figure].value_counts().sort_index()
-        words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-        return {"figure": figure, "preset": CONFIG.preset, "claims": words}
-
-    return labels
-
-
 # One rule for each figure, with its name. A figure takes seconds, so it is drawn where Snakemake runs.
 for name, figure in FIGURES.items():
 
@@ -38,9 +24,10 @@ for name, figure in FIGURES.items():
             "../../environment.yml"
         params:
             code=code("commands.figure", f"figures.{name}.plot"),
+            name=name,
             section=CONFIG.section(name).model_dump_json(),
         shell:
-            "python -m weightsharing figure {rule} {output:q} --section {params.section:q}"
+            "python -m weightsharing figure {params.name} {output:q} --section {params.section:q}"
             " --results {input:q} 2> {log:q}"
 
 

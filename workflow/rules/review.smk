@@ -9,18 +9,7 @@ rule scorecard:
     input:
         results_of(RUNS),
     output:
-        page=report(
-            f"{RESULTS}/scorecard.html",
-            caption="../report/scorecard.rst",
-            category="Scorecard",
-            labels={"scorecard": "every claim of the captions"},
-        ),
-        table=report(
-            f"{RESULTS}/scorecard.tsv",
-            caption="../report/scorecard.rst",
-            category="Scorecard",
-            labels={"scorecard": "the same as a table"},
-        ),
+        **page_and_table("scorecard", "every claim of the captions"),
     log:
         f"{LOGS}/scorecard.log",
     conda:
@@ -37,18 +26,7 @@ rule runs:
         samples=[f"{RESULTS}/{name}/samples.nc" for name in TRAINED],
         measures=results_of(TRAINED),
     output:
-        page=report(
-            f"{RESULTS}/runs.html",
-            caption="../report/runs.rst",
-            category="Runs",
-            labels={"runs": "every run"},
-        ),
-        table=report(
-            f"{RESULTS}/runs.tsv",
-            caption="../report/runs.rst",
-            category="Runs",
-            labels={"runs": "the same as a table"},
-        ),
+        **page_and_table("runs", "every run"),
     log:
         f"{LOGS}/runs.log",
     conda:
