@@ -228,14 +228,14 @@ def test_file_that_is_no_mapping_or_missing_is_named(
 
 
 def test_default_runs_and_ids() -> None:
-    found = runs(laid_over())
-    assert [name for name in found if isinstance(found[name], Transition)] == [
+    by_id = runs(laid_over())
+    assert [name for name in by_id if isinstance(by_id[name], Transition)] == [
         "fig4/depth3", "fig4/depth4", "fig4/depth5",
     ]  # fmt: skip
-    trained = [run for run in found.values() if isinstance(run, Run)]
+    trained = [run for run in by_id.values() if isinstance(run, Run)]
     assert len(trained) >= 12
-    assert "fig4/depth4-lambda2.4" in found
-    assert {"fig3/dnn-weak", "fig3/dnn-strong", "fig3/rnn-weak", "fig3/rnn-strong"} <= set(found)
+    assert "fig4/depth4-lambda2.4" in by_id
+    assert {"fig3/dnn-weak", "fig3/dnn-strong", "fig3/rnn-weak", "fig3/rnn-strong"} <= set(by_id)
     assert len({run.seed for run in trained}) == len(trained)
     by_weights = [run for run in trained if isinstance(run.sampler, DynamicsSettings)]
     assert all(run.sampler.width <= 512 for run in by_weights)
@@ -245,22 +245,22 @@ def test_default_runs_and_ids() -> None:
 
 
 def test_runs_that_differ_in_their_sampler_only_share_a_theory() -> None:
-    found = theory_runs(runs(laid_over()))
-    assert {found[name] for name in found if "fig2" in name} == {"fig2/sgld-width16"}
-    assert found["fig3/rnn-strong-exact"] == "fig3/rnn-strong"
-    assert found["fig5/rnn-exact"] == found["fig5/rnn"] == "fig5/rnn"
-    assert len(set(found.values())) == 1 + 4 + 12 + 2
+    shared = theory_runs(runs(laid_over()))
+    assert {shared[name] for name in shared if "fig2" in name} == {"fig2/sgld-width16"}
+    assert shared["fig3/rnn-strong-exact"] == "fig3/rnn-strong"
+    assert shared["fig5/rnn-exact"] == shared["fig5/rnn"] == "fig5/rnn"
+    assert len(set(shared.values())) == 1 + 4 + 12 + 2
 
 
 def test_random_and_even_sets_are_the_same_for_both_networks() -> None:
     sets = DEFAULT["fig5"]["sets"]
     for selection, number in (("random", 9 * sets + 1), ("even", 10)):
-        found = trained(validate(changed("fig5.selection", selection)), "fig5")
-        assert {run.architecture.kind for run in found} == {"rnn", "dnn"}
-        assert len({run.member_names for run in found}) == 1
-        assert len(found[0].members) == number
-        seeds = {member.seed for run in found for member in run.members}
-        assert len(seeds) == len(found) * number
+        families = trained(validate(changed("fig5.selection", selection)), "fig5")
+        assert {run.architecture.kind for run in families} == {"rnn", "dnn"}
+        assert len({run.member_names for run in families}) == 1
+        assert len(families[0].members) == number
+        seeds = {member.seed for run in families for member in run.members}
+        assert len(seeds) == len(families) * number
 
 
 def test_changing_one_lambda_changes_one_run() -> None:

@@ -180,7 +180,7 @@ THEORY = {"theory", "sample", "measure", *PRODUCTS}
 def test_changing_a_file_reruns_the_rules_that_use_it(
     built: Path, file: str, addition: str, rules: set[str]
 ) -> None:
-    """And those after them. Each of these tests sees as well that nothing is left of the last change."""
+    """The rules after them run as well. Nothing may be left of the previous change."""
     path = built / "src" / "weightsharing" / file
     before = path.read_bytes()
     edit(path, f"\n{addition}\n")
@@ -191,7 +191,7 @@ def test_changing_a_file_reruns_the_rules_that_use_it(
 
 
 def test_a_failing_command_fails_its_job(built: Path) -> None:
-    """Not as a missing output, although the output of `sample` goes through a pipe."""
+    """It fails by its own error, not by a missing output, although `sample` writes into a pipe."""
     target = "results/smoke/fig4/depth4-lambda5/samples.nc"
     with configured(built, "fig4.sampler.step_size", 0.1):
         code, output = run_snakemake(built, "--cores", "1", target)
@@ -234,10 +234,10 @@ def test_every_command_works_pasted_into_a_terminal(built: Path, tmp_path: Path)
         )  # fmt: skip
     for name in ("task", "theory", "samples", "measures"):
         with (
-            xr.open_dataset(tmp_path / f"{name}.nc") as own,
+            xr.open_dataset(tmp_path / f"{name}.nc") as by_hand,
             xr.open_dataset(run / f"{name}.nc") as piped,
         ):
-            xr.testing.assert_equal(own, piped)
+            xr.testing.assert_equal(by_hand, piped)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -330,10 +330,10 @@ def test_archive_holds_figures_tables_and_measures(built: Path) -> None:
     assert {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "rst")} <= set(
         names
     )
-    found = Counter(Path(name).name for name in names)
-    assert found["measures.nc"] == 4 + 8 + 4 + 4
-    assert found["transition.nc"] == 3
-    assert found["scorecard.tsv"] == found["runs.html"] == 1
+    counts = Counter(Path(name).name for name in names)
+    assert counts["measures.nc"] == 4 + 8 + 4 + 4
+    assert counts["transition.nc"] == 3
+    assert counts["scorecard.tsv"] == counts["runs.html"] == 1
 
 
 @pytest.fixture(scope="module")
@@ -387,7 +387,7 @@ def browse(report: Path, name: str, folder: Path, *options: str) -> str:
 def test_report_is_seen_in_a_browser(report: Path, tmp_path: Path) -> None:
     """A figure, its caption with what did not converge, and the coloured verdicts of the scorecard."""
     shown = browse(report, "fig4.png", tmp_path, "--dump-dom")
-    # What React has drawn, without the scripts that hold all results.
+    # The part that React has drawn, without the scripts that hold all results.
     visible = shown[shown.index('<div id="app">') :].split("<script")[0]
     assert '<img src="data:image/png;' in visible
     assert "<strong>Phase transition in linear RNNs.</strong>" in visible

@@ -37,7 +37,7 @@ class Config(Record):
 def _complete() -> type[Config]:
     """Config with a section for each figure.
 
-    Each section type gets a name of its own, by which the JSON schema tells the sections apart.
+    Each section type is named after its figure, because the JSON schema needs different names.
     """
     sections: dict[str, Any] = {
         name: create_model(

@@ -33,11 +33,11 @@ TRAINED = [name for name, run in RUNS.items() if isinstance(run, Run)]
 SCANS = [name for name in RUNS if name not in TRAINED]
 THEORY_OF = theory_runs(RUNS)
 
-# A failing command fails its job, also in front of a pipe: a prefix replaces Snakemake's own.
+# A failing command fails its job, also in front of a pipe. This prefix replaces that of Snakemake.
 STRICT = "set -euo pipefail; "
 
 # Rules call `python -m weightsharing`: the interpreter that runs Snakemake and the package of this
-# source tree, unless --software-deployment-method conda brings an interpreter of its own.
+# source tree. With --software-deployment-method conda, they call the interpreter of its environment.
 if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
     shell.prefix(f"{STRICT}export PYTHONPATH={quote(str(SOURCE))}; ")
 else:
@@ -69,7 +69,7 @@ def theory_to_compare_with(wildcards):
 
 
 def results_of(runs):
-    """What figures and claims are made from: measures of training runs, transitions of theory scans."""
+    """The results that figures and claims read: measures of training runs, transitions of scans."""
     return [
         f"{RESULTS}/{name}/{'measures' if name in TRAINED else 'transition'}.nc" for name in runs
     ]

@@ -14,11 +14,11 @@ rule sample:
     threads: 1
     params:
         code=code("commands.sample"),
-        # Not an output: Snakemake deletes outputs before a rerun, and a rerun is to resume from it.
+        # It is no output: Snakemake deletes outputs before a rerun, but a rerun resumes from this.
         checkpoint=f"{RESULTS}/checkpoints/{{run}}.safetensors",
         theory=lambda wildcards, input: option("--theory", input.theory),
     shell:
-        # tee -i outlives Ctrl-C, to pass on at which step the chain was interrupted.
+        # tee -i survives Ctrl-C and passes on at which step the chain was interrupted.
         "python -m weightsharing sample {input.run:q} {input.task:q} {output:q} {params.theory}"
         " --checkpoint {params.checkpoint:q} --threads {threads} 2>&1 | tee -i {log:q}"
 

@@ -1,4 +1,4 @@
-"""What the configuration sections of all figures share: types of values, and the builder of runs."""
+"""Parts that the configuration sections of figures share: types of values, and the builder of runs."""
 
 from __future__ import annotations
 
