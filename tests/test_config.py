@@ -21,7 +21,7 @@ from weightsharing.cli import main
 from weightsharing.config import Config, figure_runs, load, overlay, runs, theory_runs, validate
 from weightsharing.errors import ConfigError
 from weightsharing.figures.captions import caption
-from weightsharing.figures.registry import FIGURES, _in_order
+from weightsharing.figures.registry import FIGURES, in_order
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.settings import DynamicsSettings
 from weightsharing.theory.scan import Transition
@@ -227,6 +227,18 @@ def test_file_that_is_no_mapping_or_missing_is_named(
     assert says in line
 
 
+@pytest.mark.parametrize(("section", "line"), [
+    ("{", "fig5: got "), ("[]", "fig5: got []"), ("{}", "fig5.kappa: missing"),
+])  # fmt: skip
+def test_bad_section_on_the_command_line_is_named(
+    section: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["figure", "fig5", str(tmp_path / "x.pdf"), "--section", section, "--results", "x.nc"]
+    assert main(words) == 1
+    assert capsys.readouterr().err.startswith(line)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_default_runs_and_ids() -> None:
     by_id = runs(laid_over())
     assert [name for name in by_id if isinstance(by_id[name], Transition)] == [
@@ -355,7 +367,7 @@ def test_reading_a_configuration_loads_neither_torch_nor_matplotlib() -> None:
 
 def test_figures_are_in_the_order_of_their_numbers() -> None:
     assert list(FIGURES) == ["fig2", "fig3", "fig4", "fig5"]
-    assert sorted(["figS1", "fig10", "fig9"], key=_in_order) == ["fig9", "fig10", "figS1"]
+    assert sorted(["figS1", "fig10", "fig9"], key=in_order) == ["fig9", "fig10", "figS1"]
 
 
 def test_a_start_from_the_theory_needs_one() -> None:

@@ -274,6 +274,22 @@ def test_table_of_runs_has_every_run_with_its_origin(built: Path) -> None:
     assert 0 < float(row["wall_seconds"]) < 600
 
 
+@pytest.mark.parametrize(("samples", "measures", "says"), [
+    (["dnn-weak"], ["rnn-weak"], "dnn-weak are missing"),
+    (["dnn-weak"], ["dnn-weak", "rnn-weak"], "no samples are given for fig3/rnn-weak"),
+])  # fmt: skip
+def test_table_of_runs_refuses_files_that_do_not_belong_together(
+    built: Path, samples: list[str], measures: list[str], says: str,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = built / "results/smoke/fig3"
+    words = ["--samples", *(f"{folder / name}/samples.nc" for name in samples)]
+    words += ["--measures", *(f"{folder / name}/measures.nc" for name in measures)]
+    assert main(["runs", str(tmp_path / "runs.tsv"), *words]) == 1
+    assert says in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_costs_are_those_of_all_jobs_but_the_shortest(
     built: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,7 +44,9 @@ def table(results: Results, samples: Sequence[Path]) -> pd.DataFrame:
         for member, seconds in zip(run.members, wall_seconds, strict=True):
             result = by_id.pop(member.id, None)
             if result is None or result.run != member:
-                raise FileError(f"{path}: not the samples that {member.id} was measured from")
+                raise FileError(
+                    f"{path}: the measures of {member.id} are missing or of other samples"
+                )
             rows.append(
                 (
                     member.id,

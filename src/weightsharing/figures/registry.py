@@ -55,9 +55,8 @@ class Figure:
         try:
             return self.section.model_validate_json(text)
         except ValidationError as error:
-            raise ConfigError(
-                "\n".join(f"{self.name}.{line}" for line in explain(error))
-            ) from error
+            lines = (f"{self.name}.{line}".replace(".:", ":", 1) for line in explain(error))
+            raise ConfigError("\n".join(lines)) from error
 
     def runs(self, section: Record, build: RunBuilder) -> list[Run | Transition]:
         """Training runs and theory scans of a section. Raises ConfigError naming a bad key."""
@@ -65,7 +64,7 @@ class Figure:
         return runs
 
 
-def _in_order(name: str) -> tuple[str, int]:
+def in_order(name: str) -> tuple[str, int]:
     """Sorts fig10 behind fig9, and figS1 behind both."""
     letters, digits = re.fullmatch(r"(\D*)(\d*)", name).groups()  # type: ignore[union-attr]
     return letters, int(digits or 0)
@@ -73,5 +72,5 @@ def _in_order(name: str) -> tuple[str, int]:
 
 FIGURES: dict[str, Figure] = {
     name: Figure(name)
-    for name in sorted((path.parent.name for path in _FOLDER.glob("fig*/config.py")), key=_in_order)
+    for name in sorted((path.parent.name for path in _FOLDER.glob("fig*/config.py")), key=in_order)
 }
