@@ -67,4 +67,4 @@ lock:
 		-e 's/^triton==.*/&; sys_platform == "linux" and platform_machine == "x86_64"/' > requirements.lock
 
 clean:
-	rm -rf results logs benchmarks review figures/*.pdf figures/*.png .snakemake
+	rm -rf results logs benchmarks review figures/*.pdf figures/*.png figures/*.rst .snakemake

@@ -24,9 +24,6 @@ include: "workflow/rules/review.smk"
 rule all:
     default_target: True
     input:
-        "figures/fig2.pdf",
-        "figures/fig3.pdf",
-        "figures/fig4.pdf",
-        "figures/fig5.pdf",
+        [f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "rst")],
         rules.scorecard.output,
         rules.runs.output,

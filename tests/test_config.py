@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import datetime
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +17,11 @@ import yaml
 from conftest import ROOT
 from pydantic import ValidationError
 
-from weightsharing import config
 from weightsharing.cli import main
-from weightsharing.config import load, overlay, runs, theory_runs
+from weightsharing.config import Config, figure_runs, load, overlay, runs, theory_runs, validate
 from weightsharing.errors import ConfigError
+from weightsharing.figures.captions import caption
+from weightsharing.figures.registry import FIGURES, in_order
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.settings import DynamicsSettings
 from weightsharing.theory.scan import Transition
@@ -26,6 +29,13 @@ from weightsharing.theory.scan import Transition
 DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))
 DELETED = object()
+
+
+def laid_over(*presets: str) -> Config:
+    """The shipped configuration with presets over it."""
+    paths = [ROOT / "workflow" / "presets" / f"{preset}.yaml" for preset in presets]
+    return load([ROOT / "config.yaml", *paths])
+
 
 # Key, value in place of the default, and what the line has to say besides the key.
 BAD: list[tuple[str, Any, str]] = [
@@ -139,6 +149,10 @@ def changed(key: str, value: Any) -> dict[str, Any]:
     return settings
 
 
+def trained(config: Config, figure: str) -> list[Run]:
+    return [run for run in figure_runs(config, figure) if isinstance(run, Run)]
+
+
 def test_there_are_at_least_forty_bad_configurations() -> None:
     assert len({(key, str(value)) for key, value, _ in BAD}) >= 40
 
@@ -190,41 +204,50 @@ def test_snakemake_refuses_a_bad_configuration_before_anything_runs(
 def test_several_faults_give_a_line_each(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = changed("fig4.kappa", -1.0)
-    settings["seed"] = "x"
-    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(settings))
-    assert main(["check", str(tmp_path / "bad.yaml")]) == 1
-    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == [
-        "seed",
-        "fig4.kappa",
-    ]
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(yaml.safe_dump(changed("fig4.kappa", -1.0) | {"seed": "x"}))
+    assert main(["check", str(bad)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["seed", "fig4.kappa"]
 
 
-@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "", "\x00"])
-def test_file_that_is_no_mapping_is_named(
-    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("text", "says"), [
+    ("a: [1", "not YAML"), ("\x00", "not YAML"), ("- 1\n- 2\n", "[1, 2]"), ("", "None"),
+    (None, "cannot be read"),
+])  # fmt: skip
+def test_file_that_is_no_mapping_or_missing_is_named(
+    text: str | None, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "broken.yaml").write_text(text)
-    assert main(["check", str(tmp_path / "broken.yaml")]) == 1
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert "broken.yaml" in lines[0]
+    broken = tmp_path / "broken.yaml"
+    if text is not None:
+        broken.write_text(text)
+    assert main(["check", str(broken)]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "broken.yaml: " in line
+    assert says in line
 
 
-def test_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", str(tmp_path / "none.yaml")]) == 1
-    assert "none.yaml: cannot be read" in capsys.readouterr().err
+@pytest.mark.parametrize(("section", "line"), [
+    ("{", "fig5: got "), ("[]", "fig5: got []"), ("{}", "fig5.kappa: missing"),
+])  # fmt: skip
+def test_bad_section_on_the_command_line_is_named(
+    section: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["figure", "fig5", str(tmp_path / "x.pdf"), "--section", section, "--results", "x.nc"]
+    assert main(words) == 1
+    assert capsys.readouterr().err.startswith(line)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_default_runs_and_ids() -> None:
-    found = runs(load([ROOT / "config.yaml"]))
-    assert [name for name in found if isinstance(found[name], Transition)] == [
+    by_id = runs(laid_over())
+    assert [name for name in by_id if isinstance(by_id[name], Transition)] == [
         "fig4/depth3", "fig4/depth4", "fig4/depth5",
     ]  # fmt: skip
-    trained = [run for run in found.values() if isinstance(run, Run)]
+    trained = [run for run in by_id.values() if isinstance(run, Run)]
     assert len(trained) >= 12
-    assert "fig4/depth4-lambda2.4" in found
-    assert {"fig3/dnn-weak", "fig3/dnn-strong", "fig3/rnn-weak", "fig3/rnn-strong"} <= set(found)
+    assert "fig4/depth4-lambda2.4" in by_id
+    assert {"fig3/dnn-weak", "fig3/dnn-strong", "fig3/rnn-weak", "fig3/rnn-strong"} <= set(by_id)
     assert len({run.seed for run in trained}) == len(trained)
     by_weights = [run for run in trained if isinstance(run.sampler, DynamicsSettings)]
     assert all(run.sampler.width <= 512 for run in by_weights)
@@ -234,28 +257,28 @@ def test_default_runs_and_ids() -> None:
 
 
 def test_runs_that_differ_in_their_sampler_only_share_a_theory() -> None:
-    found = theory_runs(runs(load([ROOT / "config.yaml"])))
-    assert {found[name] for name in found if "fig2" in name} == {"fig2/sgld-width16"}
-    assert found["fig3/rnn-strong-exact"] == "fig3/rnn-strong"
-    assert found["fig5/rnn-exact"] == found["fig5/rnn"] == "fig5/rnn"
-    assert len(set(found.values())) == 1 + 4 + 12 + 2
+    shared = theory_runs(runs(laid_over()))
+    assert {shared[name] for name in shared if "fig2" in name} == {"fig2/sgld-width16"}
+    assert shared["fig3/rnn-strong-exact"] == "fig3/rnn-strong"
+    assert shared["fig5/rnn-exact"] == shared["fig5/rnn"] == "fig5/rnn"
+    assert len(set(shared.values())) == 1 + 4 + 12 + 2
 
 
 def test_random_and_even_sets_are_the_same_for_both_networks() -> None:
     sets = DEFAULT["fig5"]["sets"]
     for selection, number in (("random", 9 * sets + 1), ("even", 10)):
-        found = config.figure5_runs(config.validate(changed("fig5.selection", selection)))
-        assert {run.architecture.kind for run in found} == {"rnn", "dnn"}
-        assert len({run.member_names for run in found}) == 1
-        assert len(found[0].members) == number
-        seeds = {member.seed for run in found for member in run.members}
-        assert len(seeds) == len(found) * number
+        families = trained(validate(changed("fig5.selection", selection)), "fig5")
+        assert {run.architecture.kind for run in families} == {"rnn", "dnn"}
+        assert len({run.member_names for run in families}) == 1
+        assert len(families[0].members) == number
+        seeds = {member.seed for run in families for member in run.members}
+        assert len(seeds) == len(families) * number
 
 
 def test_changing_one_lambda_changes_one_run() -> None:
-    before = runs(load([ROOT / "config.yaml"]))
+    before = runs(laid_over())
     settings = changed("fig4.lambdas", [0.6, *DEFAULT["fig4"]["lambdas"][1:]])
-    after = runs(config.validate(settings))
+    after = runs(validate(settings))
     assert set(after) ^ set(before) == {
         f"fig4/depth4-lambda{value}{sampler}"
         for value in ("0.5", "0.6")
@@ -264,22 +287,14 @@ def test_changing_one_lambda_changes_one_run() -> None:
     assert all(after[name] == before[name] for name in set(after) & set(before))
 
 
-# What a preset may say: how large, how long and by which dynamics, not the law that is drawn from.
-SAMPLER_SIZES = {
-    "width", "method", "step_size", "friction", "refresh", "burn_in", "ramp", "duration", "draws",
-    "chains", "spectra",
-}  # fmt: skip
-EXACT_SIZES = {"warm_up", "thinning", "leapfrog_steps"}
-SAMPLERS = {"fig4.sampler"} | {
-    f"fig3.samplers.{cell}" for cell in ("dnn_weak", "dnn_strong", "rnn_weak", "rnn_strong")
-}
-SIZES = {"preset", "fig4.curve_points", "fig4.landau_ratios", "fig4.lambdas"} | {
-    f"{sampler}.{size}" for sampler in SAMPLERS for size in SAMPLER_SIZES
-}
-SIZES |= {f"fig{n}.exact.{size}" for n in (3, 4, 5) for size in SAMPLER_SIZES | EXACT_SIZES}
-SIZES |= {"fig2.trained", "fig2.exact", "fig2.shown"}
-SIZES |= {f"fig5.trained.{kind}.{size}" for kind in ("dnn", "rnn") for size in SAMPLER_SIZES}
-SIZES |= {"fig5.steps", "fig5.period", "fig5.sets", "fig5.shown"}
+# Keys of presets: sizes, lengths and dynamics of samplers, but not the law that they draw from.
+SIZES = re.compile(
+    r"preset|fig2\.(trained|exact|shown)|fig4\.(curve_points|landau_ratios|lambdas)"
+    r"|fig5\.(steps|period|sets|shown)"
+    r"|(fig3\.samplers\.\w+|fig4\.sampler|fig5\.trained\.\w+|fig[345]\.exact)"
+    r"\.(width|method|step_size|friction|refresh|burn_in|ramp|duration|draws|chains|spectra"
+    r"|warm_up|thinning|leapfrog_steps)"
+)
 
 
 def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:
@@ -292,50 +307,80 @@ def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_preset_is_valid_named_after_its_file_and_changes_no_law(preset: Path) -> None:
     settings = yaml.safe_load(preset.read_text())
-    assert leaves(settings) <= SIZES
-    assert load([ROOT / "config.yaml", preset]).preset == preset.stem
+    assert [key for key in leaves(settings) if not SIZES.fullmatch(key)] == []
+    assert laid_over(preset.stem).preset == preset.stem
 
 
-@pytest.mark.parametrize("below", [(), ("paper.yaml",)])
+@pytest.mark.parametrize("below", [(), ("paper",)])
 def test_sgld_preset_trains_everything_by_sgld_at_the_same_widths(below: tuple[str, ...]) -> None:
-    presets = ROOT / "workflow" / "presets"
-    files = [ROOT / "config.yaml", *(presets / name for name in below)]
     before, after = (
         {
-            run.id: run.sampler
-            for run in runs(load(paths)).values()
+            run.id: (run.sampler.width, run.sampler.method)
+            for run in runs(config).values()
             if isinstance(run, Run) and isinstance(run.sampler, DynamicsSettings)
         }
-        for paths in (files, [*files, presets / "sgld.yaml"])
+        for config in (laid_over(*below), laid_over(*below, "sgld"))
     )
-    assert {sampler.method for sampler in after.values()} == {"sgld"}
-    assert {name: one.width for name, one in after.items()} == {
-        name: one.width for name, one in before.items()
-    }
+    assert after == {name: (width, "sgld") for name, (width, _) in before.items()}
 
 
 @pytest.mark.parametrize("preset", ["paper", "paper-kinetic"])
 def test_paper_presets_have_the_widths_of_the_captions(preset: str) -> None:
-    paper = load([ROOT / "config.yaml", ROOT / "workflow" / "presets" / f"{preset}.yaml"])
-    assert max(sampler.width for sampler in paper.fig2.trained) == 2048
-    assert paper.fig4.sampler.width == 2048
-    assert {run.sampler.width for run in config.figure3_runs(paper)} == {2048}
-    assert paper.fig3.steps == 8
-    assert len(paper.fig3.signs) == 4
-    assert paper.fig4.sampled_depth == 4
+    paper = laid_over(preset)
+    sections: Any = {figure: paper.section(figure) for figure in FIGURES}
+    assert max(sampler.width for sampler in sections["fig2"].trained) == 2048
+    assert sections["fig4"].sampler.width == 2048
+    assert {run.sampler.width for run in trained(paper, "fig3")} == {2048}
+    assert sections["fig3"].steps == 8
+    assert len(sections["fig3"].signs) == 4
+    assert sections["fig4"].sampled_depth == 4
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", FIGURES)
+def test_captions_have_the_numbers_of_the_configuration(
+    preset: Path, name: str, tmp_path: Path
+) -> None:
+    """In every preset, with the claims of this figure that do not pass."""
+    table = tmp_path / "scorecard.tsv"
+    table.write_text(
+        "figure\tpanel\tclaim\tverdict\texplanation\n2\ta\tof 2\tfail\tWhy.\n5\ta\tof 5\tpass\t\n"
+    )
+    config = laid_over(preset.stem)
+    text = caption(FIGURES[name], config.section(name), 7, table)
+    for run in trained(config, name):
+        assert f"{run.sampler.width}" in text
+    assert re.search(r"[Rr]oot\s+seed\s+7\b", text)
+    assert ("- **FAIL**, panel a: of 2. Why." in text) == (name == "fig2")
+    assert "of 5" not in text
+
+
+def test_reading_a_configuration_loads_neither_torch_nor_matplotlib() -> None:
+    heavy = "sorted({'torch', 'matplotlib', 'seaborn'} & set(sys.modules))"
+    command = [sys.executable, "-c", f"import sys, weightsharing.config; print({heavy})"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    assert done.stdout == "[]\n"
+
+
+def test_figures_are_in_the_order_of_their_numbers() -> None:
+    assert list(FIGURES) == ["fig2", "fig3", "fig4", "fig5"]
+    assert sorted(["figS1", "fig10", "fig9"], key=in_order) == ["fig9", "fig10", "figS1"]
 
 
 def test_a_start_from_the_theory_needs_one() -> None:
     settings = changed("fig3.activation", "erf")
     settings["fig3"]["exact"]["start"] = "prior"
-    assert not any(run.has_theory for run in config.figure3_runs(config.validate(settings)))
+    assert not any(run.has_theory for run in trained(validate(settings), "fig3"))
     settings["fig3"]["samplers"]["rnn_strong"]["start"] = "lowest"
     with pytest.raises(ConfigError, match=r"fig3\.samplers\.rnn_strong\.start: .*no theory"):
-        config.validate(settings)
+        validate(settings)
 
 
 def test_supervised_times_are_output_times() -> None:
-    run = config.figure2_runs(config.validate(DEFAULT))[0]
+    run = trained(validate(DEFAULT), "fig2")[0]
     allowed: tuple[tuple[int, ...] | None, ...] = ((1, 3, 10), (10,), None)
     for times in allowed:
         changed_task = {"kind": "sinusoid", "supervised": times}
@@ -351,10 +396,10 @@ def test_curvature_is_bounded_beforehand_where_it_is_known() -> None:
     settings = changed("fig3.samplers.dnn_strong.step_size", 0.4)
     settings["fig3"]["activation"] = "erf"
     settings["fig3"]["exact"]["start"] = "prior"
-    config.validate(settings)
+    validate(settings)
     settings["fig3"]["activation"] = "linear"
     with pytest.raises(ConfigError, match="stability limit"):
-        config.validate(settings)
+        validate(settings)
 
 
 def test_overlay_merges_mappings_and_replaces_the_rest() -> None:

@@ -1,11 +1,13 @@
-"""docs/extending.md: its commands run as they stand there, its figure is made of its own blocks."""
+"""docs/extending.md: its commands run as printed, and its figure is made from its blocks alone."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 import xarray as xr
 import yaml
 from conftest import ROOT, assert_z
-from test_workflow import configure, edit, planned, smoke_repository, snakemake
+from test_workflow import FIGURES, configure, edit, planned, smoke_repository, snakemake, table
 
 from weightsharing.files import read_tasks
 
@@ -26,31 +28,14 @@ def section(name: str) -> str:
     return str(text)
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of a language under "A figure", in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", section("A figure"), re.M | re.S)
-
-
-def commands(name: str) -> str:
-    """The indented lines of a section, as one script."""
-    return "".join(re.findall(r"^    (.*\n)", section(name), re.MULTILINE))
-
-
-def replace(path: Path, old: str, new: str) -> None:
-    """Exactly one place of a file is changed."""
-    text = path.read_text()
-    assert text.count(old) == 1, (path, old)
-    path.write_text(text.replace(old, new))
-
-
 def run(name: str, folder: Path) -> str:
-    """Run the commands of a section in a copy of the repository; what they print."""
+    """Run the indented lines of a section in a copy of the repository; returns what they print."""
     repository = smoke_repository(folder)
     (repository / "config.yaml").write_text((ROOT / "config.yaml").read_text())
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    script = "".join(re.findall(r"^    (.*\n)", section(name), re.MULTILINE))
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands(name)],
-        cwd=repository, env=environment, capture_output=True, text=True, check=False,
+        ["bash", "-euo", "pipefail", "-c", script], cwd=repository, capture_output=True, text=True,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -81,46 +66,39 @@ def test_a_run_by_hand(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def with_figure_6(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository after the eight steps of a new figure."""
+    """A repository with figure 6. The other figures are removed, so that little is computed."""
     repository = smoke_repository(tmp_path_factory.mktemp("extended"))
-    package, rules = repository / "src/weightsharing", repository / "workflow/rules"
-    settings, drawing, verb, rule = blocks("python")
-    (values,) = blocks("yaml")
-    (caption,) = blocks("rst")
-
-    def quoted(number: int, like: str) -> str:
-        """What the sentences of a step have between backticks."""
-        (step,) = re.findall(rf"^\*\*{number}\. (.*?)(?=^```|^\*\*\d\. )", PAGE, re.M | re.S)
-        found: list[str] = [word for word in re.findall(r"`([^`]+)`", step) if like in word]
-        assert len(found) == 1, found
-        return found[0]
-
-    config = package / "config.py"
-    replace(config, "class Config(Record):\n", f"{settings}\n\nclass Config(Record):\n")
-    replace(config, "    fig5: Figure5\n", f"    fig5: Figure5\n    {quoted(2, 'fig6:')}\n")
-    listed = "        *figure5_runs(config),\n"
-    replace(config, listed, f"{listed}        {quoted(2, '*figure6_runs')}\n")
-    edit(repository / "config.yaml", values)
+    page = section("A figure")
+    folder = repository / "src/weightsharing/figures/fig6"
+    folder.mkdir()
+    for name, text in re.findall(r"^\*\*(\S+)\*\*:.*?^```\w+\n(.*?)^```", page, re.M | re.S):
+        (folder / name).write_text(text)
+    assert len(list(folder.iterdir())) == 4
+    configuration = repository / "config.yaml"
+    settings = yaml.safe_load(configuration.read_text())
+    for name in FIGURES:
+        shutil.rmtree(folder.parent / name)
+        del settings[name]
+    (values,) = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)
+    configuration.write_text(yaml.safe_dump(settings) + values)
     (narrow, *_) = yaml.safe_load(values)["fig6"]["samplers"]
-    configure(repository, "fig6.samplers", [narrow])  # one width will do
-    (package / "plotting/fig6.py").write_text(drawing)
-    (package / "commands/fig6.py").write_text(verb)
-    before = '    "fig5": "draw figure 5",\n'
-    replace(package / "cli.py", before, f"{before}    {quoted(6, 'draw figure 6')}\n")
-    edit(rules / "figures.smk", f"\n\n{rule}")
-    imported = "    figure5_runs,\n"
-    replace(rules / "common.smk", imported, f"{imported}    {quoted(7, 'figure6_runs')},\n")
-    target = '        "figures/fig5.pdf",\n'
-    replace(repository / "Snakefile", target, f"{target}        {quoted(7, 'fig6.pdf')},\n")
-    (repository / "workflow/report/fig6.rst").write_text(caption)
+    configure(repository, "fig6.samplers", [narrow])  # one width is enough
+    snakemake(repository, "all", "archive")
     return repository
 
 
-def test_a_figure_of_ones_own_is_made_and_drawn_anew_when_its_module_changes(
-    with_figure_6: Path,
-) -> None:
-    output = snakemake(with_figure_6, "figures/fig6.pdf")
-    assert "rule fig6" in output
-    assert (with_figure_6 / "figures/fig6.pdf").read_bytes().startswith(b"%PDF")
-    edit(with_figure_6 / "src/weightsharing/plotting/fig6.py", "\n# changed\n")
-    assert planned(with_figure_6, "figures/fig6.pdf") == Counter(fig6=1)
+def test_a_figure_of_ones_own_is_made_judged_and_packed(with_figure_6: Path) -> None:
+    figures = with_figure_6 / "figures"
+    assert (figures / "fig6.pdf").read_bytes().startswith(b"%PDF")
+    (row,) = table(with_figure_6 / "results/smoke/scorecard.tsv")
+    assert (row["id"], row["figure"], row["panel"]) == ("6a-growth", "6", "a")
+    caption = (figures / "fig6.rst").read_text()
+    assert "T = 4, lambda = 5.0" in caption
+    assert ("The order parameter grows" in caption) == (row["verdict"] != "pass")
+    names = zipfile.ZipFile(with_figure_6 / "review/smoke.zip").namelist()
+    assert {"figures/fig6.png", "results/smoke/fig6/width32/measures.nc"} <= set(names)
+
+
+def test_a_figure_of_ones_own_is_drawn_anew_when_its_module_changes(with_figure_6: Path) -> None:
+    edit(with_figure_6 / "src/weightsharing/figures/fig6/plot.py", "\nCHANGED = 1\n")
+    assert planned(with_figure_6) == Counter(fig6=1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from weightsharing.commands.scorecard import page
+from weightsharing.commands.theory import solve
 from weightsharing.errors import FileError
 from weightsharing.figures.claims import (
     FALSE_ALARM,
@@ -29,7 +29,8 @@ from weightsharing.figures.fig2 import claims as figure2
 from weightsharing.figures.fig3 import claims as figure3
 from weightsharing.figures.fig4 import claims as figure4
 from weightsharing.figures.fig5 import claims as figure5
-from weightsharing.figures.scorecard import scorecard
+from weightsharing.figures.results import Results
+from weightsharing.figures.scorecard import page, scorecard
 from weightsharing.measures.compare import compare as measure
 from weightsharing.model.architecture import KINDS, Architecture, Kind
 from weightsharing.model.tasks import EndpointTask, SequenceTask, SinusoidTask, make_task
@@ -39,7 +40,6 @@ from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.run import Run
 from weightsharing.theory.outliers import weight_eigenvalues
 from weightsharing.theory.scan import Transition
-from weightsharing.theory.solve import solve
 
 KINETIC = KineticSettings(
     method="kinetic", width=400, draws=50, chains=4, start="prior", spectra=5, step_size=0.02,
@@ -108,7 +108,7 @@ def test_a_claim_without_its_data_is_a_row() -> None:
 
 
 def test_without_any_file_every_row_is_there_without_data() -> None:
-    rows = scorecard([], [], {})
+    rows = scorecard(Results())
     assert {row.verdict for row in rows} == {"no data"}
     assert [row.figure for row in rows] == sorted(row.figure for row in rows)
     assert len({row.id for row in rows}) == len(rows) > 80
@@ -295,7 +295,7 @@ def theory_of(kind: Kind, size: float) -> xr.Dataset:
         id="fig3/theory", seed=1, device="cpu", kappa=0.1, sampler=EXACT, architecture=architecture,
         task=task,
     )  # fmt: skip
-    return solve(make_task(task, 4), run.architecture, run.kappa)
+    return solve(run, make_task(task, 4))
 
 
 @cache

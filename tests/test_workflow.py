@@ -24,10 +24,11 @@ from conftest import ROOT
 
 from weightsharing.cli import main
 from weightsharing.config import overlay
+from weightsharing.figures import registry
 
-FIGURES = ("fig2", "fig3", "fig4", "fig5")
-# What is made of measures: figures, and the tables of claims and runs.
-PRODUCTS = (*FIGURES, "scorecard", "runs")
+FIGURES = tuple(registry.FIGURES)
+# Rules that read measures: figures, the tables of claims and runs, and captions, which name claims.
+PRODUCTS = {*FIGURES, "scorecard", "caption", "runs"}
 COPIED = ["Snakefile", "config.yaml", "environment.yml", "profiles", "src", "workflow"]
 
 
@@ -120,7 +121,7 @@ def test_results_name_their_run_and_verdict(built: Path) -> None:
     with xr.open_dataset(built / "results/smoke/fig4/depth4-lambda5/measures.nc") as measures:
         assert measures.attrs["converged"].startswith("no: ")
         assert '"id":"fig4/depth4-lambda5"' in measures.attrs["run"]
-    assert not list((built / "results").rglob("*.npz"))
+    assert not list((built / "results").rglob("*.safetensors"))
     assert not list((built / "results").rglob("*.part*"))
     log = (built / "logs/smoke/fig4/depth4-lambda5/sample.log").read_text()
     assert "step 2500 of 2500" in log
@@ -137,7 +138,9 @@ def test_a_family_is_one_file_with_an_axis_for_its_sets(built: Path) -> None:
 def test_changing_one_lambda_reruns_that_run_and_the_figure_only(built: Path) -> None:
     with configured(built, "fig4.lambdas", [1.5, 5.5]):
         jobs = planned(built)
-    assert jobs == Counter(resolve=2, theory=1, sample=2, measure=2, fig4=1, scorecard=1, runs=1)
+    assert jobs == Counter(
+        resolve=2, theory=1, sample=2, measure=2, fig4=1, scorecard=1, caption=4, runs=1
+    )
 
 
 def test_erf_networks_are_measured_without_a_theory(built: Path) -> None:
@@ -153,34 +156,34 @@ def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Pat
     assert jobs["transition"] == 0
 
 
-@pytest.mark.parametrize(
-    ("module", "rules"),
-    [
-        ("figures/fig2/plot.py", {"fig2"}),
-        ("figures/fig3/plot.py", {"fig3"}),
-        ("figures/fig4/plot.py", {"fig4"}),
-        ("figures/fig5/plot.py", {"fig5"}),
-        ("figures/panels.py", {"fig3", "fig5"}),
-        ("scorecard/figure3.py", {"scorecard"}),
-        # Chains that start from the theory depend on it.
-        ("theory/action.py", {"theory", "transition", "sample", "measure", *PRODUCTS}),
-        ("theory/transition.py", {"theory", "transition", "sample", "measure", *PRODUCTS}),
-        ("theory/integral.py", {"theory", "sample", "measure", *PRODUCTS}),
-        ("theory/outliers.py", {"theory", "sample", "measure", *PRODUCTS}),
-        ("measures.py", {"measure", *PRODUCTS}),
-        ("sampling/langevin.py", {"sample", "measure", *PRODUCTS}),
-        ("sampling/exact/marginal.py", {"sample", "measure", *PRODUCTS}),
-        ("config.py", set()),
-        ("cli.py", set()),
-    ],
-)
-def test_changing_a_module_reruns_the_rules_that_use_it(
-    built: Path, module: str, rules: set[str]
+# Chains that start from the theory depend on it.
+THEORY = {"theory", "sample", "measure", *PRODUCTS}
+
+
+@pytest.mark.parametrize(("file", "addition", "rules"), [
+    *[(f"figures/{name}/plot.py", "CHANGED = 1", {name}) for name in FIGURES],
+    *[(f"figures/{name}/claims.py", "CHANGED = 1", {"scorecard", "caption"}) for name in FIGURES],
+    ("figures/fig4/caption.rst", "More.", {"caption"}),
+    ("figures/panels.py", "CHANGED = 1", {"fig3", "fig5"}),
+    ("figures/style.py", "CHANGED = 1", set(FIGURES)),
+    ("theory/linear.py", "CHANGED = 1", {"transition", *THEORY}),
+    ("theory/transition.py", "CHANGED = 1", {"transition", *THEORY}),
+    ("theory/nonlinear.py", "CHANGED = 1", THEORY),
+    ("theory/outliers.py", "CHANGED = 1", THEORY),
+    ("measures/compare.py", "CHANGED = 1", {"measure", *PRODUCTS}),
+    ("sampling/langevin.py", "CHANGED = 1", {"sample", "measure", *PRODUCTS}),
+    ("sampling/marginal.py", "CHANGED = 1", {"sample", "measure", *PRODUCTS}),
+    ("config.py", "CHANGED = 1", set()),
+    ("cli.py", "CHANGED = 1", set()),
+    ("model/axes.py", "# A comment.", set()),
+])  # fmt: skip
+def test_changing_a_file_reruns_the_rules_that_use_it(
+    built: Path, file: str, addition: str, rules: set[str]
 ) -> None:
-    """And those after them. Each of these tests sees as well that nothing is left of the last change."""
-    path = built / "src" / "weightsharing" / module
+    """The rules after them run as well. Nothing may be left of the previous change."""
+    path = built / "src" / "weightsharing" / file
     before = path.read_bytes()
-    edit(path, "\n# changed\n")
+    edit(path, f"\n{addition}\n")
     try:
         assert set(planned(built)) == rules
     finally:
@@ -188,7 +191,7 @@ def test_changing_a_module_reruns_the_rules_that_use_it(
 
 
 def test_a_failing_command_fails_its_job(built: Path) -> None:
-    """Not as a missing output, although the output of `sample` goes through a pipe."""
+    """It fails by its own error, not by a missing output, although `sample` writes into a pipe."""
     target = "results/smoke/fig4/depth4-lambda5/samples.nc"
     with configured(built, "fig4.sampler.step_size", 0.1):
         code, output = run_snakemake(built, "--cores", "1", target)
@@ -222,15 +225,7 @@ def test_every_command_works_pasted_into_a_terminal(built: Path, tmp_path: Path)
         ["resolve", parameters, "run.yaml", "--task", "task.nc"],
         ["theory", "run.yaml", "task.nc", "theory.nc"],
         ["sample", "run.yaml", "task.nc", "samples.nc"],
-        [
-            "measure",
-            "run.yaml",
-            "task.nc",
-            "samples.nc",
-            "measures.nc",
-            "--theory",
-            "theory.nc",
-        ],
+        ["measure", "run.yaml", "task.nc", "samples.nc", "measures.nc", "--theory", "theory.nc"],
     ]
     for words in steps:
         subprocess.run(
@@ -239,10 +234,10 @@ def test_every_command_works_pasted_into_a_terminal(built: Path, tmp_path: Path)
         )  # fmt: skip
     for name in ("task", "theory", "samples", "measures"):
         with (
-            xr.open_dataset(tmp_path / f"{name}.nc") as own,
+            xr.open_dataset(tmp_path / f"{name}.nc") as by_hand,
             xr.open_dataset(run / f"{name}.nc") as piped,
         ):
-            xr.testing.assert_equal(own, piped)
+            xr.testing.assert_equal(by_hand, piped)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -277,6 +272,22 @@ def test_table_of_runs_has_every_run_with_its_origin(built: Path) -> None:
     assert (row["width"], row["sampler"], row["chains"]) == ("24", "kinetic", "2")
     assert row["converged"].startswith("no: ")
     assert 0 < float(row["wall_seconds"]) < 600
+
+
+@pytest.mark.parametrize(("samples", "measures", "says"), [
+    (["dnn-weak"], ["rnn-weak"], "dnn-weak are missing"),
+    (["dnn-weak"], ["dnn-weak", "rnn-weak"], "no samples are given for fig3/rnn-weak"),
+])  # fmt: skip
+def test_table_of_runs_refuses_files_that_do_not_belong_together(
+    built: Path, samples: list[str], measures: list[str], says: str,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = built / "results/smoke/fig3"
+    words = ["--samples", *(f"{folder / name}/samples.nc" for name in samples)]
+    words += ["--measures", *(f"{folder / name}/measures.nc" for name in measures)]
+    assert main(["runs", str(tmp_path / "runs.tsv"), *words]) == 1
+    assert says in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_costs_are_those_of_all_jobs_but_the_shortest(
@@ -332,11 +343,13 @@ def test_costs_are_sums_and_the_largest_memory(
 def test_archive_holds_figures_tables_and_measures(built: Path) -> None:
     snakemake(built, "archive")
     names = zipfile.ZipFile(built / "review/smoke.zip").namelist()
-    assert {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")} <= set(names)
-    found = Counter(Path(name).name for name in names)
-    assert found["measures.nc"] == 4 + 8 + 4 + 4
-    assert found["transition.nc"] == 3
-    assert found["scorecard.tsv"] == found["runs.html"] == 1
+    assert {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "rst")} <= set(
+        names
+    )
+    counts = Counter(Path(name).name for name in names)
+    assert counts["measures.nc"] == 4 + 8 + 4 + 4
+    assert counts["transition.nc"] == 3
+    assert counts["scorecard.tsv"] == counts["runs.html"] == 1
 
 
 @pytest.fixture(scope="module")
@@ -390,7 +403,7 @@ def browse(report: Path, name: str, folder: Path, *options: str) -> str:
 def test_report_is_seen_in_a_browser(report: Path, tmp_path: Path) -> None:
     """A figure, its caption with what did not converge, and the coloured verdicts of the scorecard."""
     shown = browse(report, "fig4.png", tmp_path, "--dump-dom")
-    # What React has drawn, without the scripts that hold all results.
+    # The part that React has drawn, without the scripts that hold all results.
     visible = shown[shown.index('<div id="app">') :].split("<script")[0]
     assert '<img src="data:image/png;' in visible
     assert "<strong>Phase transition in linear RNNs.</strong>" in visible

@@ -1,34 +1,25 @@
-import csv
 import os
 import re
 import sys
-from collections import Counter
 from pathlib import Path
 from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-# The library is used from the source tree: no installation step stands between an edit and a run.
+# The library is used from the source tree: an edit needs no installation before the next run.
 ROOT = Path(os.path.relpath(workflow.basedir))
 SOURCE = ROOT / "src"
 BIN = str(Path(sys.executable).parent)
 sys.path.insert(0, str(SOURCE.resolve()))
 
 from weightsharing.code import code_hash
-from weightsharing.config import (
-    figure2_runs,
-    figure3_runs,
-    figure4_runs,
-    figure5_runs,
-    runs,
-    theory_runs,
-    validate,
-)
+from weightsharing.config import figure_runs, runs, theory_runs, validate
 from weightsharing.errors import UserError
+from weightsharing.figures.registry import FIGURES
+from weightsharing.figures.tables import read_table
 from weightsharing.sampling import algorithm
 from weightsharing.sampling.run import Run
-from weightsharing.theory.scan import Transition
 
 try:
     CONFIG = validate(config)
@@ -39,13 +30,15 @@ RESULTS = f"results/{CONFIG.preset}"
 LOGS = f"logs/{CONFIG.preset}"
 BENCHMARKS = f"benchmarks/{CONFIG.preset}"
 RUNS = runs(CONFIG)
+TRAINED = [name for name, run in RUNS.items() if isinstance(run, Run)]
+SCANS = [name for name in RUNS if name not in TRAINED]
 THEORY_OF = theory_runs(RUNS)
 
-# A failing command fails its job, also in front of a pipe: a prefix replaces Snakemake's own.
+# A failing command fails its job, also in front of a pipe. This prefix replaces that of Snakemake.
 STRICT = "set -euo pipefail; "
 
 # Rules call `python -m weightsharing`: the interpreter that runs Snakemake and the package of this
-# source tree, unless --software-deployment-method conda brings an interpreter of its own.
+# source tree. With --software-deployment-method conda, they call the interpreter of its environment.
 if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
     shell.prefix(f"{STRICT}export PYTHONPATH={quote(str(SOURCE))}; ")
 else:
@@ -61,6 +54,11 @@ def code(*targets):
     return code_hash(*(f"weightsharing.{target}" for target in targets))
 
 
+def algorithm_of(run):
+    """The module of the sampler of a run, for `code`."""
+    return algorithm(run.sampler).removeprefix("weightsharing.")
+
+
 def branch_to_start_from(wildcards):
     """The theory's kernels, for chains that begin on one of its branches."""
     if RUNS[wildcards.run].sampler.start == "prior":
@@ -69,31 +67,57 @@ def branch_to_start_from(wildcards):
 
 
 def theory_to_compare_with(wildcards):
-    """The theory's kernels, where there is a theory of the network. Runs that differ in their sampler
+    """The theory's kernels, if there is a theory of the network. Runs that differ in their sampler
     only share it."""
     if not RUNS[wildcards.run].has_theory:
         return []
     return f"{RESULTS}/{THEORY_OF[wildcards.run]}/theory.nc"
 
 
-def figure_labels(figure):
-    """How the report lists a figure: a function, as the verdicts are known when the report is made."""
+def results_of(runs):
+    """The results that figures and claims read: measures of training runs, transitions of scans."""
+    return [
+        f"{RESULTS}/{name}/{'measures' if name in TRAINED else 'transition'}.nc" for name in runs
+    ]
+
+
+def verdicts(figure):
+    """How the report lists a figure. It calls this function at the end, when there are verdicts."""
 
     def labels(wildcards):
-        with open(f"{RESULTS}/scorecard.tsv", newline="") as table:
-            rows = csv.DictReader(table, dialect="excel-tab")
-            found = Counter(row["verdict"] for row in rows if row["figure"] == figure)
-        counts = ", ".join(f"{number} {verdict}" for verdict, number in sorted(found.items()))
-        return {"figure": figure, "preset": CONFIG.preset, "claims": counts}
+        claims = read_table(Path(f"{RESULTS}/scorecard.tsv"), ["figure", "verdict"])
+        counts = claims.verdict[claims.figure == figure].value_counts().sort_index()
+        words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+        return {"figure": figure, "preset": CONFIG.preset, "claims": words}
 
     return labels
 
 
+def page_and_table(name, words):
+    """The two files of a table, and how the report lists them."""
+    files = {"page": ("html", words), "table": ("tsv", "the same as a table")}
+    return {
+        kind: report(
+            f"{RESULTS}/{name}.{ending}",
+            caption=f"../report/{name}.rst",
+            category=name.capitalize(),
+            labels={name: label},
+        )
+        for kind, (ending, label) in files.items()
+    }
+
+
 def option(name, file):
-    """The words of an optional argument; none where there is no file."""
+    """The words of an optional argument; none if there is no file."""
     return f"{name} {quote(str(file))}" if file else ""
 
 
+def one_of(names):
+    """A pattern of these names, which matches nothing if there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 wildcard_constraints:
-    run="|".join(re.escape(name) for name, run in RUNS.items() if isinstance(run, Run)),
-    scan="|".join(re.escape(name) for name, run in RUNS.items() if isinstance(run, Transition)),
+    run=one_of(TRAINED),
+    scan=one_of(SCANS),
+    figure=one_of(FIGURES),

@@ -1,122 +1,51 @@
-FIGURE2 = figure2_runs(CONFIG)
-FIGURE3 = figure3_runs(CONFIG)
-FIGURE4 = figure4_runs(CONFIG)
-FIGURE5 = figure5_runs(CONFIG)
+# One rule for each figure, with its name. A figure takes seconds, so it is drawn where Snakemake runs.
+for name, figure in FIGURES.items():
+
+    rule:
+        name:
+            name
+        input:
+            results_of(run.id for run in figure_runs(CONFIG, name)),
+        output:
+            f"figures/{name}.pdf",
+            # Browsers show it inside the report, as they do not show a PDF.
+            report(
+                f"figures/{name}.png",
+                caption=Path(f"figures/{name}.rst").resolve(),
+                category="Figures",
+                labels=verdicts(figure.number),
+            ),
+        log:
+            f"{LOGS}/{name}.log",
+        benchmark:
+            f"{BENCHMARKS}/{name}.tsv"
+        localrule: True
+        conda:
+            "../../environment.yml"
+        params:
+            code=code("commands.figure", f"figures.{name}.plot"),
+            name=name,
+            section=CONFIG.section(name).model_dump_json(),
+        shell:
+            "python -m weightsharing figure {params.name} {output:q} --section {params.section:q}"
+            " --results {input:q} 2> {log:q}"
 
 
-# Drawn where Snakemake runs, also on a cluster: a figure takes seconds.
-localrules:
-    fig2,
-    fig3,
-    fig4,
-    fig5,
-
-
-rule fig2:
+rule caption:
     input:
-        measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE2],
+        template=lambda wildcards: FIGURES[wildcards.figure].caption,
+        scorecard=f"{RESULTS}/scorecard.tsv",
     output:
-        "figures/fig2.pdf",
-        # Browsers show it inside the report, as they do not show a PDF.
-        report(
-            "figures/fig2.png",
-            caption="../../src/weightsharing/figures/fig2/caption.rst",
-            category="Figures",
-            labels=figure_labels("2"),
-        ),
+        "figures/{figure}.rst",
     log:
-        f"{LOGS}/fig2.log",
-    benchmark:
-        f"{BENCHMARKS}/fig2.tsv"
+        f"{LOGS}/{{figure}}-caption.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:
-        code=code("commands.fig2"),
-        shown=CONFIG.fig2.shown,
+        code=code("commands.caption"),
+        section=lambda wildcards: CONFIG.section(wildcards.figure).model_dump_json(),
+        seed=CONFIG.seed,
     shell:
-        "python -m weightsharing fig2 {output:q} --measures {input.measures:q}"
-        " --shown {params.shown} 2> {log:q}"
-
-
-rule fig3:
-    input:
-        task=f"{RESULTS}/{FIGURE3[-1].id}/task.nc",
-        measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE3],
-    output:
-        "figures/fig3.pdf",
-        # Browsers show it inside the report, as they do not show a PDF.
-        report(
-            "figures/fig3.png",
-            caption="../../src/weightsharing/figures/fig3/caption.rst",
-            category="Figures",
-            labels=figure_labels("3"),
-        ),
-    log:
-        f"{LOGS}/fig3.log",
-    benchmark:
-        f"{BENCHMARKS}/fig3.tsv"
-    conda:
-        "../../environment.yml"
-    params:
-        code=code("commands.fig3"),
-    shell:
-        "python -m weightsharing fig3 {output:q} --task {input.task:q}"
-        " --measures {input.measures:q} 2> {log:q}"
-
-
-rule fig4:
-    input:
-        transitions=[
-            f"{RESULTS}/{run.id}/transition.nc" for run in FIGURE4 if isinstance(run, Transition)
-        ],
-        measures=[
-            f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE4 if not isinstance(run, Transition)
-        ],
-    output:
-        "figures/fig4.pdf",
-        # Browsers show it inside the report, as they do not show a PDF.
-        report(
-            "figures/fig4.png",
-            caption="../../src/weightsharing/figures/fig4/caption.rst",
-            category="Figures",
-            labels=figure_labels("4"),
-        ),
-    log:
-        f"{LOGS}/fig4.log",
-    benchmark:
-        f"{BENCHMARKS}/fig4.tsv"
-    conda:
-        "../../environment.yml"
-    params:
-        code=code("commands.fig4"),
-    shell:
-        "python -m weightsharing fig4 {output:q} --transitions {input.transitions:q}"
-        " --measures {input.measures:q} 2> {log:q}"
-
-
-rule fig5:
-    input:
-        task=f"{RESULTS}/{FIGURE5[0].id}/task.nc",
-        measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE5],
-    output:
-        "figures/fig5.pdf",
-        # Browsers show it inside the report, as they do not show a PDF.
-        report(
-            "figures/fig5.png",
-            caption="../../src/weightsharing/figures/fig5/caption.rst",
-            category="Figures",
-            labels=figure_labels("5"),
-        ),
-    log:
-        f"{LOGS}/fig5.log",
-    benchmark:
-        f"{BENCHMARKS}/fig5.tsv"
-    conda:
-        "../../environment.yml"
-    params:
-        code=code("commands.fig5"),
-        period=CONFIG.fig5.period,
-        shown=CONFIG.fig5.shown,
-    shell:
-        "python -m weightsharing fig5 {output:q} --task {input.task:q} --period {params.period}"
-        " --measures {input.measures:q} --shown {params.shown} 2> {log:q}"
+        "python -m weightsharing caption {wildcards.figure} {output:q} --section {params.section:q}"
+        " --seed {params.seed} --scorecard {input.scorecard:q} 2> {log:q}"

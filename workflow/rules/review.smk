@@ -1,8 +1,3 @@
-TRAINED = [run.id for run in RUNS.values() if isinstance(run, Run)]
-SCANS = [run.id for run in RUNS.values() if isinstance(run, Transition)]
-FIGURES = [f"figures/fig{number}.{kind}" for number in "2345" for kind in ("pdf", "png")]
-
-
 # Made where Snakemake runs, also on a cluster: each takes seconds.
 localrules:
     scorecard,
@@ -12,51 +7,26 @@ localrules:
 
 rule scorecard:
     input:
-        measures=[f"{RESULTS}/{name}/measures.nc" for name in TRAINED],
-        transitions=[f"{RESULTS}/{name}/transition.nc" for name in SCANS],
-        tasks=[f"{RESULTS}/{figure[-1].id}/task.nc" for figure in (FIGURE3, FIGURE5)],
+        results_of(RUNS),
     output:
-        page=report(
-            f"{RESULTS}/scorecard.html",
-            caption="../report/scorecard.rst",
-            category="Scorecard",
-            labels={"scorecard": "every claim of the captions"},
-        ),
-        table=report(
-            f"{RESULTS}/scorecard.tsv",
-            caption="../report/scorecard.rst",
-            category="Scorecard",
-            labels={"scorecard": "the same as a table"},
-        ),
+        **page_and_table("scorecard", "every claim of the captions"),
     log:
         f"{LOGS}/scorecard.log",
     conda:
         "../../environment.yml"
     params:
-        code=code("commands.scorecard"),
+        code=code("commands.scorecard", *(f"figures.{name}.claims" for name in FIGURES)),
     shell:
         "python -m weightsharing scorecard {output.table:q} --page {output.page:q}"
-        " --measures {input.measures:q} --transitions {input.transitions:q}"
-        " --tasks {input.tasks:q} 2> {log:q}"
+        " --results {input:q} 2> {log:q}"
 
 
 rule runs:
     input:
         samples=[f"{RESULTS}/{name}/samples.nc" for name in TRAINED],
-        measures=[f"{RESULTS}/{name}/measures.nc" for name in TRAINED],
+        measures=results_of(TRAINED),
     output:
-        page=report(
-            f"{RESULTS}/runs.html",
-            caption="../report/runs.rst",
-            category="Runs",
-            labels={"runs": "every run"},
-        ),
-        table=report(
-            f"{RESULTS}/runs.tsv",
-            caption="../report/runs.rst",
-            category="Runs",
-            labels={"runs": "the same as a table"},
-        ),
+        **page_and_table("runs", "every run"),
     log:
         f"{LOGS}/runs.log",
     conda:
@@ -70,10 +40,11 @@ rule runs:
 
 rule archive:
     input:
-        figures=FIGURES,
-        tables=[*rules.scorecard.output, *rules.runs.output],
-        results=[*rules.scorecard.input.measures, *rules.scorecard.input.transitions],
-        runs=[f"{RESULTS}/{name}/run.yaml" for name in RUNS],
+        [f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "rst")],
+        rules.scorecard.output,
+        rules.runs.output,
+        results_of(RUNS),
+        [f"{RESULTS}/{name}/run.yaml" for name in RUNS],
     output:
         f"review/{CONFIG.preset}.zip",
     log:
@@ -83,5 +54,4 @@ rule archive:
     params:
         code=code("commands.archive"),
     shell:
-        "python -m weightsharing archive {output:q} {input.figures:q} {input.tables:q}"
-        " {input.results:q} {input.runs:q} 2> {log:q}"
+        "python -m weightsharing archive {output:q} {input:q} 2> {log:q}"

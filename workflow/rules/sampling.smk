@@ -13,14 +13,13 @@ rule sample:
         "../../environment.yml"
     threads: 1
     params:
-        code=lambda wildcards: code_hash(
-            "weightsharing.commands.sample", algorithm(RUNS[wildcards.run].sampler)
-        ),
-        # Not an output: Snakemake deletes outputs before a rerun, and a rerun is to resume from it.
+        # A chain depends on its own sampler, not on the others.
+        code=lambda wildcards: code("commands.sample", algorithm_of(RUNS[wildcards.run])),
+        # It is no output: Snakemake deletes outputs before a rerun, but a rerun resumes from this.
         checkpoint=f"{RESULTS}/checkpoints/{{run}}.npz",
         theory=lambda wildcards, input: option("--theory", input.theory),
     shell:
-        # tee -i outlives Ctrl-C, to pass on at which step the chain was interrupted.
+        # tee -i survives Ctrl-C and passes on at which step the chain was interrupted.
         "python -m weightsharing sample {input.run:q} {input.task:q} {output:q} {params.theory}"
         " --checkpoint {params.checkpoint:q} --threads {threads} 2>&1 | tee -i {log:q}"
 

@@ -5,7 +5,7 @@ localrules:
 
 
 rule resolve:
-    # One process for both files: starting it takes longer than its work.
+    # One process writes both files, because its start takes longer than its work.
     output:
         run=f"{RESULTS}/{{run}}/run.yaml",
         task=f"{RESULTS}/{{run}}/task.nc",
@@ -15,8 +15,7 @@ rule resolve:
         "../../environment.yml"
     params:
         code=code("commands.resolve"),
-        # The run's own parameters: a run that did not change is not resolved again, whatever else
-        # changed in config.yaml.
+        # Only a run whose parameters have changed in config.yaml is resolved again.
         run=lambda wildcards: RUNS[wildcards.run].model_dump_json(),
     shell:
         "python -m weightsharing resolve {params.run:q} {output.run:q} --task {output.task:q}"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import zipfile
 from pathlib import Path
 
-from weightsharing.errors import FileError
-from weightsharing.files import replacing
+from weightsharing.figures.archive import write_archive
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,16 +15,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> None:
-    """Write the archive, without dates: the same files give the same archive."""
-    with (
-        replacing(options.output) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
-    ):
-        for path in options.files:
-            if path.is_absolute() or ".." in path.parts:
-                raise FileError(f"{path}: want a path relative to, and within, the current folder")
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise FileError(f"{path}: cannot be read: {error.strerror}") from error
-            archive.writestr(zipfile.ZipInfo(path.as_posix()), content, zipfile.ZIP_DEFLATED)
+    """Write the archive."""
+    write_archive(options.files, options.output)

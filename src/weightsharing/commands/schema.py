@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from weightsharing.config import Config
+from weightsharing.config import schema
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,4 +14,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Print the schema; workflow/schemas/config.schema.json is its output."""
-    print(json.dumps(Config.model_json_schema(), indent=2))
+    print(json.dumps(schema(), indent=2))

@@ -1,36 +1,90 @@
-"""All rows of the scorecard, by figure and panel."""
+"""The scorecard: the claims of all figures, as a table and as a page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 
-import xarray as xr
+import numpy as np
+import pandas as pd
 
-from weightsharing.figures.claims import Claim, Evidence, figure_of, members
-from weightsharing.figures.fig2 import claims as figure2
-from weightsharing.figures.fig3 import claims as figure3
-from weightsharing.figures.fig4 import claims as figure4
-from weightsharing.figures.fig5 import claims as figure5
-from weightsharing.model.tasks import Task
+from weightsharing.figures import tables
+from weightsharing.figures.claims import FALSE_ALARM, VERDICTS, Claim
+from weightsharing.figures.registry import FIGURES
+from weightsharing.figures.results import Results
 
-FIGURES = {"2": figure2, "3": figure3, "4": figure4, "5": figure5}
+NUMBERS = ("theory", "measured", "standard_error")
+# Columns of the page, which has a table for each figure, and how their cells look.
+LOOKS = {
+    "panel": "", "claim": "words", "verdict": "verdict", "quantity": "small words",
+    "theory": "number", "measured": "number", "standard error": "number",
+    "criterion": "small words", "explanation": "small words", "id": "small",
+}  # fmt: skip
+# Sign and colour of each verdict.
+SIGNS = {
+    "pass": ("\N{CHECK MARK}", "good"),
+    "fail": ("\N{MULTIPLICATION X}", "bad"),
+    "not converged": ("\N{WHITE CIRCLE}", "open"),
+    "no data": ("\N{EN DASH}", "open"),
+}
 
 
-def scorecard(
-    measures: Sequence[xr.Dataset],
-    transitions: Sequence[xr.Dataset],
-    tasks: Mapping[str, Sequence[Task]],
-) -> list[Claim]:
-    """Every claim, whatever files there are: what lacks its data says so.
-
-    measures, transitions: of all figures, in any order. tasks: by the figure's number.
-    """
+def scorecard(results: Results) -> list[Claim]:
+    """Every claim, by figure and panel. A claim without its data is a row that says so."""
     rows: list[Claim] = []
-    for number, figure in FIGURES.items():
-        evidence = Evidence(
-            measures=members(measures, number),
-            transitions=tuple(scan for scan in transitions if figure_of(scan) == number),
-            tasks=tuple(tasks.get(number, ())),
-        )
-        rows += sorted(figure.rows(evidence), key=lambda row: row.panel)
+    for figure in FIGURES.values():
+        claims = figure.module("claims").claims(results.of_figure(figure.number))
+        rows += sorted(claims, key=lambda claim: claim.panel)
     return rows
+
+
+def table(claims: Sequence[Claim]) -> pd.DataFrame:
+    """One row of texts for each claim. A number that does not exist is empty."""
+    columns = [field.name for field in fields(Claim)]
+    frame = pd.DataFrame(
+        [[getattr(claim, column) for column in columns] for claim in claims], columns=columns
+    )
+    for column in NUMBERS:
+        frame[column] = ["" if np.isnan(value) else f"{value:.6g}" for value in frame[column]]
+    return frame
+
+
+def page(claims: Sequence[Claim]) -> str:
+    """The claims as HTML, one table for each figure."""
+    frame = table(claims).rename(columns=lambda name: name.replace("_", " "))
+    frame["verdict"] = [f"{SIGNS[verdict][0]} {verdict}" for verdict in frame["verdict"]]
+    figures = {
+        figure: f"Figure {figure}: {summary(claim for claim in claims if claim.figure == figure)}"
+        for figure in frame["figure"].unique()
+    }
+    introduction = [
+        f"{summary(claims)}.",
+        "Every claim of the captions of all figures, beside what was computed and measured. Theory "
+        "is that at the networks' own N where the 1/N term is known; the explanation then gives the "
+        "value for N to infinity. A criterion that compares measurements refuses a correct program "
+        f"with probability {FALSE_ALARM:.1%} unless it says otherwise, corrected for the number of "
+        "values compared. A claim that rests on a run that did not converge never passes.",
+    ]
+    return tables.page(
+        "Scorecard",
+        introduction,
+        {
+            heading: frame.loc[frame["figure"] == figure, list(LOOKS)]
+            for figure, heading in figures.items()
+        },
+        _look,
+    )
+
+
+def summary(claims: Iterable[Claim]) -> str:
+    """How many claims have each verdict."""
+    counts = Counter(claim.verdict for claim in claims)
+    words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    return f"{words}, of {counts.total()} claims"
+
+
+def _look(column: str, text: str) -> str:
+    if column != "verdict":
+        return LOOKS[column]
+    return f"verdict {SIGNS[text.partition(' ')[2]][1]}"

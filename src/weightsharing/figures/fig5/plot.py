@@ -13,6 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
+from weightsharing.figures.fig5.config import Section
 from weightsharing.figures.panels import (
     kernel_norm,
     outlier_count,
@@ -20,6 +21,7 @@ from weightsharing.figures.panels import (
     show_spectrum,
     show_split_kernel,
 )
+from weightsharing.figures.results import Results
 from weightsharing.figures.style import (
     MARKERS,
     SAMPLER_NAMES,
@@ -29,7 +31,7 @@ from weightsharing.figures.style import (
     run_of,
 )
 from weightsharing.model.architecture import KINDS, Kind
-from weightsharing.model.tasks import Task
+from weightsharing.model.tasks import Task, rotation_teacher
 
 # The measures of one run's sets.
 Family = Sequence[xr.Dataset]
@@ -42,7 +44,7 @@ TARGET = "black"
 PREDICTION = colours(3)[1]
 
 
-def draw(
+def _draw(
     task: Task,
     teacher: NDArray[np.complex128],
     families: Sequence[Family],
@@ -288,3 +290,13 @@ def _kind(family: Family) -> Kind:
 
 def _method(family: Family) -> str:
     return str(family[0].attrs["method"])
+
+
+def draw(results: Results, section: Section) -> Figure:
+    """Stand-in until the branch of the claims is merged."""
+    recurrent, _, _ = rotation_teacher(section.period)
+    families: dict[str, list[xr.Dataset]] = {}
+    for result in results.runs:
+        families.setdefault(result.run.id.split()[0], []).append(result.data)
+    eigenvalues = np.linalg.eigvals(recurrent).astype(np.complex128)
+    return _draw(results.runs[0].task, eigenvalues, list(families.values()), section.shown)

@@ -1,0 +1,42 @@
+"""Captions: the template of a figure with the values of its configuration, and the claims that fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from weightsharing.figures.registry import Figure
+from weightsharing.figures.tables import read_table
+from weightsharing.model.record import Record
+
+# Names of samplers in a sentence, symbols of trained networks, and starts of chains.
+WORDS = {
+    "names": {"sgld": "SGLD", "kinetic": "underdamped Langevin dynamics"},
+    "symbols": {"sgld": "Diamonds", "kinetic": "Squares"},
+    "starts": {
+        "prior": "untrained networks",
+        "lowest": "the phase of lowest action",
+        "disordered": "the disordered phase",
+    },
+}
+# Appended to every template: claims that do not pass are named below the figure.
+_CLAIMS = """
+{% for claim in claims if claim.verdict != "pass" %}
+- **{{ claim.verdict | upper }}**{{ ", panel " ~ claim.panel if claim.panel }}: {{ claim.claim }}. \
+{{ claim.explanation }}
+{% endfor %}
+"""
+
+
+def caption(figure: Figure, section: Record, seed: int, scorecard: Path) -> str:
+    """The caption in reStructuredText.
+
+    section: of the configuration. seed: root seed. scorecard: the table of all claims. Raises FileError
+    if ``scorecard`` is another file, and jinja2.UndefinedError if the template names an unknown value.
+    """
+    columns = ["figure", "panel", "claim", "verdict", "explanation"]
+    claims = read_table(scorecard, columns).query("figure == @figure.number")
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    template = environment.from_string(figure.caption.read_text() + _CLAIMS)
+    return template.render(section=section, seed=seed, claims=claims.to_dict("records"), **WORDS)

@@ -1,0 +1,107 @@
+"""Figure 4: its section of the configuration, its theory scans and its runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from weightsharing.figures.sections import ByMethod, Depth, RunBuilder
+from weightsharing.model.architecture import Architecture, Prior
+from weightsharing.model.record import Positive, Record
+from weightsharing.model.tasks import EndpointTask
+from weightsharing.sampling.exact import ExactSettings
+from weightsharing.sampling.run import Run
+from weightsharing.theory.scan import Transition
+from weightsharing.theory.transition import critical_signal
+
+
+class Section(Record):
+    """Order parameter against signal strength of linear RNNs, and the Landau curve.
+
+    kappa, prior: the posterior. depths: T of the theory curves. largest_signal: where the
+    curves end. curve_points: points of the finite-width prediction. landau_ratios:
+    lambda / lambda_c of panel b.
+    sampled_depth: T of the trained networks. lambdas: where they are trained, by both samplers.
+    """
+
+    kappa: Positive
+    prior: Prior
+    depths: Annotated[tuple[Depth, ...], Field(min_length=1)]
+    largest_signal: Positive
+    curve_points: Annotated[int, Field(ge=5)]
+    landau_ratios: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    sampled_depth: Depth
+    lambdas: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    sampler: ByMethod
+    exact: ExactSettings
+
+    @model_validator(mode="after")
+    def _depth_has_a_curve(self) -> Self:
+        if self.sampled_depth not in self.depths:
+            raise ValueError(
+                f"sampled_depth: got {self.sampled_depth}, must be one of depths {list(self.depths)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _signals_are_on_the_curves(self) -> Self:
+        try:
+            critical = {
+                depth: critical_signal(depth, self.prior, self.kappa) for depth in self.depths
+            }
+        except ArithmeticError as error:
+            raise ValueError(
+                f"prior: got {self.prior.model_dump()}, too extreme for the depths {list(self.depths)}"
+            ) from error
+        if self.largest_signal <= 1.1 * max(critical.values()):
+            raise ValueError(
+                f"largest_signal: got {self.largest_signal:g}, must exceed 1.1 times the largest "
+                f"lambda_c of the depths, {max(critical.values()):.4g}"
+            )
+        largest_ratio = self.largest_signal / critical[self.sampled_depth]
+        if max(self.landau_ratios) > largest_ratio:
+            raise ValueError(
+                f"landau_ratios: got {list(self.landau_ratios)}, must not exceed largest_signal / "
+                f"lambda_c = {largest_ratio:.4g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _values_differ(self) -> Self:
+        for key in ("depths", "lambdas", "landau_ratios"):
+            values = getattr(self, key)
+            # Ids of runs and names of curves have the values in this format.
+            if len({f"{value:g}" for value in values}) < len(values):
+                raise ValueError(f"{key}: got {list(values)}, the values must differ")
+        return self
+
+
+def runs(section: Section, build: RunBuilder) -> list[Run | Transition]:
+    """One theory scan for each depth, one run for each lambda and sampler."""
+    depth = section.sampled_depth
+    network = Architecture(kind="rnn", steps=depth, prior=section.prior)
+    runs: list[Run | Transition] = [
+        _scan(section, steps, f"{build.figure}/depth{steps}") for steps in section.depths
+    ]
+    for signal in section.lambdas:
+        name, task = f"depth{depth}-lambda{signal:g}", EndpointTask(labels=(signal**0.5,))
+        runs += [
+            build("sampler", name, network, section.kappa, task, section.sampler),
+            build("exact", f"{name}-exact", network, section.kappa, task, section.exact),
+        ]
+    return runs
+
+
+def _scan(section: Section, depth: int, identity: str) -> Transition:
+    """The scan of one depth; that of the trained networks has the Landau curve and their width."""
+    is_sampled = depth == section.sampled_depth
+    return Transition(
+        id=identity,
+        architecture=Architecture(kind="rnn", steps=depth, prior=section.prior),
+        kappa=section.kappa,
+        largest_signal=section.largest_signal,
+        points=section.curve_points,
+        landau_ratios=section.landau_ratios if is_sampled else (),
+        width=section.sampler.width if is_sampled else None,
+    )
