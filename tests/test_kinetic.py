@@ -15,7 +15,8 @@ from test_langevin import WIDTH, posterior, weights_of, zeros_like
 from torch import Tensor
 
 from weightsharing.errors import StepSizeError
-from weightsharing.measures.compare import Estimate, branch_signs, estimate
+from weightsharing.measures.branches import branch_signs
+from weightsharing.measures.estimate import Estimate, estimate
 from weightsharing.model.architecture import Activation, Kind
 from weightsharing.model.network import Weights
 from weightsharing.model.symmetry import reflect_kernel

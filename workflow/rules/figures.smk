@@ -40,7 +40,6 @@ rule fig2:
 
 rule fig3:
     input:
-        task=f"{RESULTS}/{FIGURE3[-1].id}/task.nc",
         measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE3],
     output:
         "figures/fig3.pdf",
@@ -60,8 +59,7 @@ rule fig3:
     params:
         code=code("fig3"),
     shell:
-        "python -m weightsharing fig3 {output:q} --task {input.task:q}"
-        " --measures {input.measures:q} 2> {log:q}"
+        "python -m weightsharing fig3 {output:q} --measures {input.measures:q} 2> {log:q}"
 
 
 rule fig4:
@@ -96,7 +94,6 @@ rule fig4:
 
 rule fig5:
     input:
-        task=f"{RESULTS}/{FIGURE5[0].id}/task.nc",
         measures=[f"{RESULTS}/{run.id}/measures.nc" for run in FIGURE5],
     output:
         "figures/fig5.pdf",
@@ -118,5 +115,5 @@ rule fig5:
         period=CONFIG.fig5.period,
         shown=CONFIG.fig5.shown,
     shell:
-        "python -m weightsharing fig5 {output:q} --task {input.task:q} --period {params.period}"
+        "python -m weightsharing fig5 {output:q} --period {params.period}"
         " --measures {input.measures:q} --shown {params.shown} 2> {log:q}"

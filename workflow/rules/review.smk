@@ -14,7 +14,6 @@ rule scorecard:
     input:
         measures=[f"{RESULTS}/{name}/measures.nc" for name in TRAINED],
         transitions=[f"{RESULTS}/{name}/transition.nc" for name in SCANS],
-        tasks=[f"{RESULTS}/{figure[-1].id}/task.nc" for figure in (FIGURE3, FIGURE5)],
     output:
         page=report(
             f"{RESULTS}/scorecard.html",
@@ -36,8 +35,7 @@ rule scorecard:
         code=code("scorecard"),
     shell:
         "python -m weightsharing scorecard {output.table:q} --page {output.page:q}"
-        " --measures {input.measures:q} --transitions {input.transitions:q}"
-        " --tasks {input.tasks:q} 2> {log:q}"
+        " --measures {input.measures:q} --transitions {input.transitions:q} 2> {log:q}"
 
 
 rule runs:

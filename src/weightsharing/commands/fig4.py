@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from weightsharing.figures.fig4.plot import draw
+from weightsharing.figures.results import read_results
 from weightsharing.figures.style import save
-from weightsharing.files import read_dataset
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +20,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Read the measures and draw them."""
-    figure = draw(
-        [read_dataset(path, "transition") for path in options.transitions],
-        [read_dataset(path, "measures") for path in options.measures],
-    )
-    save(figure, *options.output)
+    section: Any = options
+    save(draw(read_results([*options.transitions, *options.measures]), section), *options.output)

@@ -15,7 +15,7 @@ import numpy as np
 from weightsharing.errors import FileError
 from weightsharing.figures.pages import Cell, Table, table_page, write_page
 from weightsharing.files import replacing
-from weightsharing.measures.compare import LARGEST_RHAT, SMALLEST_EFFECTIVE_SIZE
+from weightsharing.measures.estimate import LARGEST_RHAT, SMALLEST_EFFECTIVE_SIZE
 from weightsharing.sampling.run import Run
 
 
@@ -77,8 +77,8 @@ def execute(options: argparse.Namespace) -> None:
 def rows_of(samples: Path, measures: Path) -> list[Row]:
     """One row for each member of a run."""
     origin, (seconds,) = _values(samples, "wall_seconds")
-    run, (rhat, size, converged) = _values(
-        measures, "largest_rhat", "smallest_effective_size", "converged"
+    run, (rhat, size, faults) = _values(
+        measures, "largest_rhat", "smallest_effective_size", "faults"
     )
     if origin["run"] != run["run"]:
         raise FileError(f"{samples}: not the samples that {measures} was measured from")
@@ -91,7 +91,7 @@ def rows_of(samples: Path, measures: Path) -> list[Row]:
             chains=member.sampler.chains,
             rhat=float(rhat[index]),
             effective_size=float(size[index]),
-            converged=str(converged[index]),
+            converged=f"no: {faults[index]}" if faults[index] else "yes",
             wall_seconds=float(seconds[index]),
             git_commit=origin["git_commit"],
         )

@@ -9,18 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from weightsharing.figures.claims import (
-    FALSE_ALARM,
-    VERDICTS,
-    Claim,
-    Verdict,
-    figure_of,
-    write_table,
-)
+from weightsharing.figures.claims import VERDICTS, Claim, Verdict
 from weightsharing.figures.pages import Cell, Table, table_page, write_page
-from weightsharing.figures.scorecard import scorecard
-from weightsharing.files import read_dataset, read_tasks
-from weightsharing.model.tasks import Task
+from weightsharing.figures.results import read_results
+from weightsharing.figures.scorecard import scorecard, write_table
+from weightsharing.figures.statistics import FALSE_ALARM
 
 COLUMNS = (
     "panel", "claim", "verdict", "quantity", "theory", "measured", "standard error", "criterion",
@@ -38,21 +31,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("output", type=Path, help="table of tab-separated values")
     parser.add_argument("--page", type=Path, help="the same as HTML")
-    for name in ("measures", "transitions", "tasks"):
+    for name in ("measures", "transitions"):
         parser.add_argument(f"--{name}", type=Path, nargs="*", default=[], help="NetCDF files")
 
 
 def execute(options: argparse.Namespace) -> None:
     """Read what there is, judge and write."""
-    tasks: dict[str, list[Task]] = {}
-    for path in options.tasks:
-        figure = figure_of(read_dataset(path, "task"))
-        tasks.setdefault(figure, []).extend(read_tasks(path))
-    rows = scorecard(
-        [read_dataset(path, "measures") for path in options.measures],
-        [read_dataset(path, "transition") for path in options.transitions],
-        tasks,
-    )
+    rows = scorecard(read_results([*options.measures, *options.transitions]))
     write_table(rows, options.output)
     if options.page is not None:
         write_page(page(rows), options.page)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from weightsharing.errors import FileError
@@ -105,7 +106,7 @@ class Result:
     def faults_with(self, *measures: str) -> tuple[str, ...]:
         """The faults, and those of ``measures`` that did not converge.
 
-        measures: such as "alignment" or "temporal_coherence", on which the verdict does not depend.
+        measures: such as "alignment" or "coherence", on which the verdict does not depend.
         """
         return self.faults + tuple(
             name for name in measures if not self.data.attrs[f"{name}_converged"]
@@ -118,6 +119,14 @@ class Result:
     def array(self, name: str) -> Array:
         """The values of a measure."""
         return np.asarray(self.data[name].to_numpy())
+
+
+class Branch(NamedTuple):
+    """Points of the ordered branch for N to infinity: m, lambda, and whether each is a minimum."""
+
+    order_parameter: Array
+    signal: Array
+    stable: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,20 @@ class Scan:
     def critical_signal(self) -> float:
         """lambda_c."""
         return float(self.data.attrs["critical_signal"])
+
+    @property
+    def is_second_order(self) -> bool:
+        """Whether the transition is of second order."""
+        return bool(self.data.attrs["order"] == "second")
+
+    @property
+    def branch(self) -> Branch:
+        """The ordered branch, along m."""
+        return Branch(
+            order_parameter=self.data["ordered_order_parameter"].to_numpy(),
+            signal=self.data["ordered_signal"].to_numpy(),
+            stable=self.data["ordered_curvature"].to_numpy() > 0,
+        )
 
 
 @dataclass(frozen=True)
