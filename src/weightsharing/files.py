@@ -132,8 +132,8 @@ def write_dataset(dataset: xr.Dataset, path: Path, content: str, record: Record)
         file.write(_NETCDF_SEAL + f"{_sha256(stored)}\n".encode())
 
 
-def read_dataset(path: Path, *contents: str) -> xr.Dataset:
-    """Read NetCDF into memory. Raises FileError if it is missing, damaged or of other contents."""
+def read_dataset(path: Path, content: str | tuple[str, ...]) -> xr.Dataset:
+    """Read NetCDF into memory. Raises FileError if it is missing, damaged or of another content."""
     try:
         stored = path.read_bytes()
     except FileNotFoundError as error:
@@ -146,8 +146,9 @@ def read_dataset(path: Path, *contents: str) -> xr.Dataset:
     with xr.open_dataset(io.BytesIO(whole), engine="h5netcdf") as opened:
         dataset = opened.load()
     found = dataset.attrs.get("content", "nothing known")
-    if found not in contents:
-        raise FileError(f"{path}: holds {found}, not {' or '.join(contents)}")
+    allowed = (content,) if isinstance(content, str) else content
+    if found not in allowed:
+        raise FileError(f"{path}: holds {found}, not {' or '.join(allowed)}")
     return dataset
 
 

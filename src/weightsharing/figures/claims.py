@@ -49,7 +49,7 @@ class Finding:
     @classmethod
     def of(cls, test: Comparison, quantity: str, **fields: Any) -> Finding:
         """The value of a comparison that deviates most. fields: take the place of the comparison's."""
-        values = {
+        values: dict[str, Any] = {
             "theory": test.expected, "measured": test.measured, "standard_error": test.error,
             "criterion": test.criterion, "holds": test.holds,
         }  # fmt: skip
@@ -110,7 +110,8 @@ class Statement(Generic[Evidence]):
         try:
             if any(part is None or (isinstance(part, Sequence) and not part) for part in evidence):
                 raise NoDataError(self.missing)
-            finding = self.find(*evidence)
+            find: Callable[..., Finding] = self.find
+            finding = find(*evidence)
         except NoDataError as error:
             return Claim(**row, explanation=f"No data: {error}.")
         values = vars(finding).copy()

@@ -191,7 +191,7 @@ def read_results(paths: Iterable[Path]) -> Results:
     runs: list[Result] = []
     scans: list[Scan] = []
     for path in paths:
-        data = read_dataset(path, "measures", "transition")
+        data = read_dataset(path, ("measures", "transition"))
         try:
             if data.attrs["content"] == "transition":
                 scans.append(Scan(Transition.model_validate_json(data.attrs["run"]), data))

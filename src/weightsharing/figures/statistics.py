@@ -33,7 +33,7 @@ def z_scores(measured: Array | float, expected: Array | float, error: Array | fl
     """
     difference, error = np.broadcast_arrays(np.subtract(measured, expected, dtype=float), error)
     scores = np.where(difference == 0.0, 0.0, np.copysign(np.inf, difference))
-    return np.divide(difference, error, out=scores, where=error > 0)
+    return np.asarray(np.divide(difference, error, out=scores, where=error > 0))
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,15 @@ def compare(
     measured: Array | float,
     expected: Array | float,
     error: Array | float,
+    *,
     freedom: float = np.inf,
 ) -> Comparison:
     """Compare all values at once. freedom: degrees of freedom of the errors."""
     values = [np.ravel(x) for x in np.broadcast_arrays(measured, expected, error)]
     z = z_scores(*values)
     index = int(np.abs(z).argmax())
-    at = (float(value[index]) for value in (*values, z))
-    return Comparison(index, *at, count=z.size, limit=z_limit(z.size, freedom))
+    at = [float(value[index]) for value in (*values, z)]
+    return Comparison(index, at[0], at[1], at[2], at[3], z.size, z_limit(z.size, freedom))
 
 
 def chi_square(z: Array) -> tuple[float, float]:
@@ -104,7 +105,7 @@ def within_two_errors(runs: Sequence[Result]) -> NDArray[np.bool_]:
         np.array([run.value(f"generalisation_error{end}") for run in runs])
         for end in ("", "_finite_width", "_standard_error")
     )
-    return np.abs(measured - theory) < 2.0 * error
+    return np.asarray(np.abs(measured - theory) < 2.0 * error)
 
 
 def by_supervised_count(runs: Sequence[Result]) -> dict[int, list[Result]]:

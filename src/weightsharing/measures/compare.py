@@ -5,7 +5,7 @@ Theory and samples meet here and in the other modules of this package only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from weightsharing.model.tasks import Task
 from weightsharing.sampling.run import Run
 
 # Of a dataset by their names: axes and values, or a scalar.
-Variables = dict[str, Any]
+Variables = dict[Hashable, Any]
 
 
 def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset) -> xr.Dataset:

@@ -26,7 +26,7 @@ def nearest_points(kernels: NDArray[np.floating], theory: xr.Dataset) -> Array:
     distances = np.array(
         [[relative_error(chain, points[i]) for i in minima] for chain in kernels.mean(axis=1)]
     )
-    return minima[distances.argmin(axis=1)].astype(np.float64)
+    return np.asarray(minima[distances.argmin(axis=1)], dtype=np.float64)
 
 
 def phases(theory: xr.Dataset, width: int) -> int:

@@ -314,7 +314,7 @@ def outlier_position_agrees(run: Result) -> Finding:
     )
     freedom = run.data.sizes["chain"] - 1
     measured, error = (run.value(f"largest_modulus{end}") for end in ("", "_standard_error"))
-    test = compare(measured, expected, error, freedom)
+    test = compare(measured, expected, error, freedom=freedom)
     return Finding.of(
         test,
         f"modulus of the largest eigenvalue, N = {run.width}",

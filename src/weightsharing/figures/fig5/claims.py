@@ -455,7 +455,7 @@ def angle_agrees(run: Result) -> Finding:
     values = weight_eigenvalues(finite_width_kernel(run), "rnn")
     expected = float(np.degrees(np.abs(np.angle(values[0]))))
     freedom = angles.size - 1
-    test = compare(angles.mean(), expected, error, freedom)
+    test = compare(angles.mean(), expected, error, freedom=freedom)
     return Finding.of(
         test,
         f"angle of the largest eigenvalue in degrees, N = {run.width}",
