@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from weightsharing.errors import FileError
 from weightsharing.files import read_dataset, split
@@ -197,8 +197,8 @@ def read_results(paths: Iterable[Path]) -> Results:
                 scans.append(Scan(Transition.model_validate_json(data.attrs["run"]), data))
             else:
                 members = Run.model_validate_json(data.attrs["run"]).members
-                runs += map(Result.of, members, split(data))
-        except (KeyError, ValidationError) as error:
+                runs += starmap(Result.of, zip(members, split(data), strict=True))
+        except (KeyError, ValueError) as error:
             raise FileError(
                 f"{path}: written by another version; delete it and run again"
             ) from error

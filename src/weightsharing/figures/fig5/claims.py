@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -19,30 +17,31 @@ from weightsharing.figures.claims import (
     finite_width_kernel,
     require,
 )
+from weightsharing.figures.fig5.generalisation import (
+    ADVANTAGE,
+    each_error_agrees,
+    elsewhere,
+    errors_agree,
+    rnn_is_ahead,
+    rnn_is_not_ahead,
+)
 from weightsharing.figures.results import ROLES, Result, Results
 from weightsharing.figures.statistics import (
     FALSE_ALARM,
-    by_supervised_count,
     compare,
     entry_name,
     kernel_entries,
     median,
-    within_two_errors,
 )
 from weightsharing.measures.spectra import EDGE_FALSE_ALARM
 from weightsharing.model.architecture import KINDS, Kind
-from weightsharing.model.axes import Array
 from weightsharing.model.tasks import SinusoidTask, Task, label_kernels, rotation_teacher
 from weightsharing.theory.outliers import weight_eigenvalues
 
 Runs = Sequence[Result]
 PANELS: dict[Kind, str] = {"dnn": "c", "rnn": "d"}
-# From T/2 supervised steps on, errors of RNNs are below this fraction of those of DNNs; with this number
-# of steps or fewer, which do not identify a rotation, they are above the second.
-ADVANTAGE = 1.0 / 5.0
+# This number of supervised steps or fewer do not identify a rotation.
 FEW_STEPS = 3
-NO_ADVANTAGE = 1.0 / 2.0
-NO_SETS = "no sets of these numbers of steps"
 NO_HALF = "no sets with half of the steps supervised"
 NO_WHOLE = "no set of all times"
 
@@ -171,144 +170,6 @@ def teacher_makes_targets(tasks: Sequence[Task], period: float) -> Finding:
     )
 
 
-# --- panel b ----------------------------------------------------------------------------------------
-
-
-@claim(
-    "5b-advantage-{role}",
-    "RNNs generalise better than DNNs from T/2 supervised steps on; {sampler}",
-    missing=NO_SETS,
-)
-def rnn_is_ahead(dnn: Runs, rnn: Runs) -> Finding:
-    """The largest ratio of median errors, RNN to DNN, from T/2 supervised steps on."""
-    ratios = _ratios(dnn, rnn)
-    return _extreme_ratio(
-        ratios,
-        int(ratios.measured.argmax()),
-        "largest",
-        criterion=f"below {ADVANTAGE:g} for all of them",
-        holds=bool(ratios.measured.max() < ADVANTAGE),
-        explanation="With all steps supervised nothing is left to generalise to.",
-    )
-
-
-@claim(
-    "5b-few-{role}",
-    "A few supervised steps are too few for RNNs as well; {sampler}",
-    missing=NO_SETS,
-)
-def rnn_is_not_ahead(dnn: Runs, rnn: Runs) -> Finding:
-    """The smallest ratio of median errors, RNN to DNN, with few supervised steps."""
-    ratios = _ratios(dnn, rnn)
-    return _extreme_ratio(
-        ratios,
-        int(ratios.measured.argmin()),
-        "smallest",
-        criterion=f"above {NO_ADVANTAGE:g} for all of them",
-        holds=bool(ratios.measured.min() > NO_ADVANTAGE),
-    )
-
-
-@dataclass(frozen=True)
-class Ratios:
-    """RNN's median error relative to DNN's, for each number of supervised steps.
-
-    counts: those numbers. theory, measured, errors: the ratio in theory at the networks' N, the
-    measured one and its standard error.
-    """
-
-    counts: list[int]
-    theory: Array
-    measured: Array
-    errors: Array
-
-
-def _ratios(dnn: Runs, rnn: Runs) -> Ratios:
-    rnn_sets, dnn_sets = by_supervised_count(rnn), by_supervised_count(dnn)
-    counts = sorted({*rnn_sets, *dnn_sets})
-    columns = []
-    for count in counts:
-        if count not in rnn_sets or count not in dnn_sets:
-            raise NoDataError(f"RNN or DNN has no set of {count} steps")
-        above, above_error, above_theory = _median_error(rnn_sets[count])
-        below, below_error, below_theory = _median_error(dnn_sets[count])
-        ratio = above / below
-        error = math.hypot(above_error, ratio * below_error) / abs(below)
-        columns.append((above_theory / below_theory, ratio, error))
-    return Ratios(counts, *np.array(columns).T)
-
-
-def _extreme_ratio(ratios: Ratios, index: int, which: str, **verdict: Any) -> Finding:
-    first, last = ratios.counts[0], ratios.counts[-1]
-    return Finding(
-        quantity=f"RNN's median error relative to DNN's with {ratios.counts[index]} supervised steps, "
-        f"{which} of {first} to {last}",
-        theory=float(ratios.theory[index]),
-        measured=float(ratios.measured[index]),
-        standard_error=float(ratios.errors[index]),
-        **verdict,
-    )
-
-
-def _median_error(runs: Runs) -> tuple[float, float, float]:
-    """Median generalisation error of the sets: measured, its error bar, theory."""
-    measured, error, theory = _errors(runs)
-    return *median(measured, error), float(np.median(theory))
-
-
-def _errors(runs: Runs) -> tuple[Array, Array, Array]:
-    """Generalisation error of each set: measured, standard error, theory with its 1/N term."""
-    names = [f"generalisation_error{end}" for end in ("", "_standard_error", "_finite_width")]
-    for run in runs:
-        require(run, *names)
-    measured, error, theory = (np.array([run.value(name) for run in runs]) for name in names)
-    return measured, error, theory
-
-
-@claim(
-    "5b-share-{kind}-{role}",
-    "Generalisation errors are the theory's at their N, share of sets: {network}s; {sampler}",
-)
-def errors_agree(runs: Runs) -> Finding:
-    """Share of the sets whose error is within two standard errors of the theory at their N."""
-    _errors(runs)  # are there
-    inside = within_two_errors(runs)
-    count, total = int(inside.sum()), len(runs)
-    expected = float(2.0 * stats.norm.cdf(2.0) - 1.0)
-    chance = float(stats.binom(total, expected).cdf(count))
-    converged = np.array([run.converged for run in runs])
-    partly = (
-        f"{int(converged.sum())} of {total} sets converged, {int((inside & converged).sum())} of "
-        "them agree."
-    )
-    return Finding(
-        quantity=f"share of {total} sets within two standard errors, N = {runs[0].width}",
-        theory=expected,
-        measured=count / total,
-        standard_error=math.sqrt(expected * (1.0 - expected) / total),
-        criterion=f"probability of as many or fewer by chance above {FALSE_ALARM:.1%}: {chance:.2g}",
-        holds=chance > FALSE_ALARM,
-        explanation="" if converged.all() else partly,
-    )
-
-
-@claim(
-    "5b-furthest-{kind}-{role}",
-    "Generalisation errors are the theory's at their N, each set: {network}s; {sampler}",
-)
-def each_error_agrees(runs: Runs) -> Finding:
-    """The set whose error deviates most from the theory at its N."""
-    measured, error, theory = _errors(runs)
-    test = compare(measured, theory, error)
-    run = runs[test.index]
-    limit = run.value("generalisation_error_theory")
-    return Finding.of(
-        test,
-        f"generalisation error of the set that deviates most, {run.set_name}, N = {run.width}",
-        explanation=f"{limit:.3g} for N to infinity.{_elsewhere(run, test.holds)}",
-    )
-
-
 # --- panels c and d ---------------------------------------------------------------------------------
 
 
@@ -391,7 +252,7 @@ def kernels_agree(runs: Runs) -> Finding:
         test,
         f"H at {entry_name(run, entry)} of set {run.set_name}, where it deviates most, "
         f"N = {run.width}",
-        explanation=f"{limit:.4g} for N to infinity.{_elsewhere(run, test.holds)}",
+        explanation=f"{limit:.4g} for N to infinity.{elsewhere(run, test.holds)}",
     )
 
 
@@ -461,14 +322,4 @@ def angle_agrees(run: Result) -> Finding:
         f"angle of the largest eigenvalue in degrees, N = {run.width}",
         criterion=f"{test.criterion}; Student's t, {freedom} degrees of freedom (chains less 1)",
         explanation=f"The teacher turns by 360 / period = {360.0 / period_of(run):.3g} degrees.",
-    )
-
-
-def _elsewhere(run: Result, holds: bool) -> str:
-    """For a claim that fails: how many chains sit at another stationary point of the theory."""
-    if holds or "nearest_point" not in run.data:
-        return ""
-    elsewhere = int((run.array("nearest_point") != 0).sum())
-    return (
-        f" {elsewhere} of {run.data.sizes['chain']} chains are nearest to another stationary point."
     )
