@@ -25,9 +25,7 @@ from weightsharing.model.axes import Array
 from weightsharing.model.tasks import EndpointTask, Task, label_kernels, make_task
 from weightsharing.sampling.chain import sample
 from weightsharing.sampling.run import Run
-from weightsharing.theory.linear import (
-    linear_problem,
-)
+from weightsharing.theory.linear import linear_problem
 from weightsharing.theory.search import stationary_points
 
 

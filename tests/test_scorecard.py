@@ -14,7 +14,7 @@ import xarray as xr
 from weightsharing.commands.scorecard import page
 from weightsharing.commands.theory import solve
 from weightsharing.errors import FileError
-from weightsharing.figures.claims import Claim, Finding, NoDataError, Statement
+from weightsharing.figures.claims import Claim, Finding, Statement
 from weightsharing.figures.fig2 import claims as figure2
 from weightsharing.figures.fig3 import claims as figure3
 from weightsharing.figures.fig4 import claims as figure4
@@ -25,7 +25,7 @@ from weightsharing.figures.fig5.generalisation import (
     rnn_is_ahead,
     rnn_is_not_ahead,
 )
-from weightsharing.figures.results import Result, Results, Scan, read_results
+from weightsharing.figures.results import NoDataError, Result, Results, Scan, read_results
 from weightsharing.figures.scorecard import read_table, scorecard, write_table
 from weightsharing.figures.statistics import FALSE_ALARM, compare, median, z_limit
 from weightsharing.files import join, write_dataset
@@ -152,7 +152,7 @@ def test_a_claim_without_its_data_is_a_row() -> None:
     assert (row.figure, row.panel, row.verdict) == ("3", "e", "no data")
     assert row.explanation == "No data: nothing there."
     rows = [Statement("3e-x", "claim", lambda run: finding()).judge(run) for run in (None, ())]
-    assert {row.explanation for row in rows} == {"No data: no run of this sampler."}
+    assert {row.explanation for row in rows} == {"No data: no run of this network by this sampler."}
 
 
 def test_without_any_file_every_row_is_there_without_data() -> None:

@@ -457,9 +457,7 @@ def measured(run: Run) -> list[xr.Dataset]:
 
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_exact_sampler_has_the_generalisation_error_of_the_theory_at_its_width(
-    kind: Kind,
-) -> None:
+def test_exact_sampler_has_the_generalisation_error_of_the_theory_at_its_width(kind: Kind) -> None:
     """Sets with and without the sign symmetry, T = 6; the theory's 1/N term leaves order 1/N^2."""
     sets = ((1, 2, 4), (2, 4, 6), (1, 2, 3, 4, 5, 6))
     found = measured(family(kind, sets, 6, width=512, draws=400))

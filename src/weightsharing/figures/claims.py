@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, ParamSpec
 
 import numpy as np
 
-from weightsharing.figures.results import Result, Role
+from weightsharing.figures.results import NoDataError, Result, Role
 from weightsharing.figures.statistics import Comparison
 from weightsharing.measures.phases import LARGEST_EXCESS_ACTION
 from weightsharing.model.axes import Array
@@ -28,10 +28,6 @@ SAMPLERS: dict[Role, str] = {"trained": "trained networks", "exact": "exact samp
 NAMED_RUNS = 2
 
 Evidence = ParamSpec("Evidence")
-
-
-class NoDataError(Exception):
-    """A claim cannot be judged from the files at hand; the message says what is missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +82,14 @@ class Statement(Generic[Evidence]):
     identity: such as "3{panel}-coherence-{role}"; it starts with figure and panel. sentence: what the
     caption says. Both may name words that ``judge`` gets. find: computes the finding, or raises
     NoDataError. also: measures of a run that have to have converged besides its verdict, such as
-    "coherence". missing: what is not there if the evidence is None or empty.
+    "coherence". missing: what is not there if a part of the evidence is None or empty.
     """
 
     identity: str
     sentence: str
     find: Callable[Evidence, Finding]
     also: tuple[str, ...] = ()
-    missing: str = "no run of this sampler"
+    missing: str = "no run of this network by this sampler"
 
     def __call__(self, *evidence: Evidence.args, **named: Evidence.kwargs) -> Finding:
         """The finding alone."""
@@ -150,10 +146,7 @@ def _doubts(runs: Sequence[Result], also: Sequence[str]) -> list[str]:
     )
     more = ", ..." if len(failed) > NAMED_RUNS else ""
     count = f"{len(failed)} of {len(runs)} runs did not converge: {named}{more}"
-    return [
-        f"{count.removesuffix('.')}.",
-        *(_coexistence(run) for run, _ in failed[:NAMED_RUNS]),
-    ]
+    return [f"{count.removesuffix('.')}.", *(_coexistence(run) for run, _ in failed[:NAMED_RUNS])]
 
 
 def _coexistence(run: Result) -> str:
@@ -167,16 +160,7 @@ def _coexistence(run: Result) -> str:
     )
 
 
-def require(run: Result, *names: str) -> None:
-    """Raises NoDataError if the run lacks a measure."""
-    for name in names:
-        if name not in run.data:
-            raise NoDataError(f"{run.name} has no {name.replace('_', ' ')}")
-
-
 def finite_width_kernel(run: Result) -> Array:
     """The theory's kernel at the width of the run, with its 1/N term where that is known."""
-    require(run, "kernel_theory")
-    return run.array(
-        "kernel_finite_width" if "kernel_finite_width" in run.data else "kernel_theory"
-    )
+    known = "kernel_finite_width" in run.data
+    return run.array("kernel_finite_width" if known else "kernel_theory")

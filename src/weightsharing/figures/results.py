@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
@@ -22,6 +22,10 @@ from weightsharing.theory.scan import Transition
 
 Role = Literal["trained", "exact"]
 ROLES: tuple[Role, ...] = ("trained", "exact")
+
+
+class NoDataError(Exception):
+    """Something cannot be computed from the files at hand; the message says what is missing."""
 
 
 def figure_of(identity: str) -> str:
@@ -112,13 +116,15 @@ class Result:
             name for name in measures if not self.data.attrs[f"{name}_converged"]
         )
 
-    def value(self, name: str) -> float:
-        """A scalar measure."""
-        return float(self.data[name])
-
     def array(self, name: str) -> Array:
-        """The values of a measure."""
+        """The values of a measure. Raises NoDataError if the run lacks it."""
+        if name not in self.data:
+            raise NoDataError(f"{self.name} has no {name.replace('_', ' ')}")
         return np.asarray(self.data[name].to_numpy())
+
+    def value(self, name: str) -> float:
+        """A scalar measure. Raises NoDataError if the run lacks it."""
+        return float(self.array(name))
 
 
 class Branch(NamedTuple):
@@ -180,6 +186,16 @@ class Results:
         return tuple(
             run for run in self.runs if kind in (None, run.kind) and role in (None, run.role)
         )
+
+
+def values(runs: Sequence[Result], name: str) -> Array:
+    """A scalar measure of each run."""
+    return np.array([run.value(name) for run in runs])
+
+
+def values_and_errors(runs: Sequence[Result], name: str) -> tuple[Array, Array]:
+    """A scalar measure of each run, and its standard error."""
+    return values(runs, name), values(runs, f"{name}_standard_error")
 
 
 def read_results(paths: Iterable[Path]) -> Results:

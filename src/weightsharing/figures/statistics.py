@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from weightsharing.figures.results import Result
+from weightsharing.figures.results import Result, values, values_and_errors
 from weightsharing.model.axes import Array, kernel_matrix
 
 # Probability that one claim fails although program and theory are right.
@@ -72,10 +72,10 @@ def compare(
     freedom: float = np.inf,
 ) -> Comparison:
     """Compare all values at once. freedom: degrees of freedom of the errors."""
-    values = [np.ravel(x) for x in np.broadcast_arrays(measured, expected, error)]
-    z = z_scores(*values)
+    flat = [np.ravel(x) for x in np.broadcast_arrays(measured, expected, error)]
+    z = z_scores(*flat)
     index = int(np.abs(z).argmax())
-    at = [float(value[index]) for value in (*values, z)]
+    at = [float(value[index]) for value in (*flat, z)]
     return Comparison(index, at[0], at[1], at[2], at[3], z.size, z_limit(z.size, freedom))
 
 
@@ -84,27 +84,25 @@ def chi_square(z: Array) -> tuple[float, float]:
     return float((z**2).sum()), float(stats.chi2(z.size).isf(FALSE_ALARM))
 
 
-def weighted_fit(columns: Array, values: Array, errors: Array) -> tuple[Array, Array]:
+def weighted_fit(columns: Array, heights: Array, errors: Array) -> tuple[Array, Array]:
     """Least-squares coefficients of the columns (value, coefficient), and their standard errors."""
     covariance = np.linalg.inv(columns.T @ (columns / errors[:, None] ** 2))
-    fitted = covariance @ columns.T @ (values / errors**2)
+    fitted = covariance @ columns.T @ (heights / errors**2)
     return fitted, np.sqrt(np.diag(covariance))
 
 
-def median(values: Array, errors: Array) -> tuple[float, float]:
+def median(numbers: Array, errors: Array) -> tuple[float, float]:
     """The median and its error bar, that of the one or two values in the middle."""
-    order = np.argsort(values)
-    middle = order[(len(values) - 1) // 2 : len(values) // 2 + 1]
+    order = np.argsort(numbers)
+    middle = order[(len(numbers) - 1) // 2 : len(numbers) // 2 + 1]
     error = float(np.linalg.norm(errors[middle])) / len(middle)
-    return float(values[middle].mean()), error
+    return float(numbers[middle].mean()), error
 
 
 def within_two_errors(runs: Sequence[Result]) -> NDArray[np.bool_]:
     """Whether generalisation errors are within two standard errors of the theory at their N."""
-    measured, theory, error = (
-        np.array([run.value(f"generalisation_error{end}") for run in runs])
-        for end in ("", "_finite_width", "_standard_error")
-    )
+    measured, error = values_and_errors(runs, "generalisation_error")
+    theory = values(runs, "generalisation_error_finite_width")
     return np.asarray(np.abs(measured - theory) < 2.0 * error)
 
 
@@ -118,8 +116,7 @@ def by_supervised_count(runs: Sequence[Result]) -> dict[int, list[Result]]:
 
 def quartiles(groups: Iterable[Sequence[Result]], name: str) -> Array:
     """Quartiles of a measure over the sets of each group, (quartile, group)."""
-    values = [[run.value(name) for run in group] for group in groups]
-    return np.array([np.quantile(group, (0.25, 0.5, 0.75)) for group in values]).T
+    return np.array([np.quantile(values(group, name), (0.25, 0.5, 0.75)) for group in groups]).T
 
 
 def kernel_entries(kernel: NDArray[np.floating]) -> Array:

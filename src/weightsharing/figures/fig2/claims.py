@@ -6,15 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from weightsharing.figures.claims import (
-    SAMPLERS,
-    Claim,
-    Finding,
-    NoDataError,
-    claim,
-    require,
-)
-from weightsharing.figures.results import ROLES, Result, Results
+from weightsharing.figures.claims import SAMPLERS, Claim, Finding, claim
+from weightsharing.figures.results import ROLES, NoDataError, Result, Results, values_and_errors
 from weightsharing.figures.statistics import (
     antidiagonal,
     compare,
@@ -45,10 +38,7 @@ def claims(results: Results) -> list[Claim]:
     rows = []
     for role, runs in zip(ROLES, (trained, exact), strict=True):
         words = {"role": role, "sampler": SAMPLERS[role]}
-        rows += [
-            alignment_rises.judge(runs, **words),
-            alignment_exponent.judge(runs, **words),
-        ]
+        rows += [alignment_rises.judge(runs, **words), alignment_exponent.judge(runs, **words)]
     return [
         *rows,
         samplers_align.judge(pairs),
@@ -111,16 +101,7 @@ def _alignments(runs: Runs, fewest: int) -> tuple[Array, Array, Array]:
     widths = np.array([run.width for run in runs], dtype=float)
     if len(set(widths)) < fewest:
         raise NoDataError(f"needs {fewest} widths, {len(runs)} there")
-    return *_alignment(runs), widths
-
-
-def _alignment(runs: Runs) -> tuple[Array, Array]:
-    for run in runs:
-        require(run, "alignment")
-    values, errors = (
-        np.array([run.value(f"alignment{end}") for run in runs]) for end in ("", "_standard_error")
-    )
-    return values, errors
+    return *values_and_errors(runs, "alignment"), widths
 
 
 @claim(
@@ -131,7 +112,9 @@ def _alignment(runs: Runs) -> tuple[Array, Array]:
 )
 def samplers_align(pairs: Sequence[Pair]) -> Finding:
     """CKA of both samplers at every N they share."""
-    (first, first_error), (second, second_error) = map(_alignment, zip(*pairs, strict=True))
+    (first, first_error), (second, second_error) = (
+        values_and_errors(runs, "alignment") for runs in zip(*pairs, strict=True)
+    )
     test = compare(first, second, np.hypot(first_error, second_error))
     return Finding.of(
         test,
@@ -221,7 +204,6 @@ def autocorrelations_agree(pair: Pair) -> Finding:
 @claim("2-output-exact", "RNNs produce the sinusoid as the theory predicts; exact sampler")
 def output_agrees(run: Result) -> Finding:
     """Mean outputs at the largest N against the theory's."""
-    require(run, "output_theory")
     expected, error = run.array("output_theory"), run.array("output_standard_error")
     return _outputs(run, expected, error, "N to infinity")
 
@@ -248,9 +230,9 @@ def _outputs(run: Result, expected: Array, error: Array, name: str) -> Finding:
 
 def _kernels(run: Result) -> tuple[Array, Array, Array]:
     """Kernel of activations: measured, theory, standard error."""
-    ends = ("", "_theory", "_standard_error")
-    require(run, *(f"activation_kernel{end}" for end in ends))
-    measured, theory, error = (run.array(f"activation_kernel{end}") for end in ends)
+    measured, theory, error = (
+        run.array(f"activation_kernel{end}") for end in ("", "_theory", "_standard_error")
+    )
     return measured, theory, error
 
 

@@ -13,13 +13,7 @@ from weightsharing.figures import conditions
 from weightsharing.figures.panels import KERNEL_COLOURS
 from weightsharing.figures.results import Result, Results
 from weightsharing.figures.statistics import antidiagonal
-from weightsharing.figures.style import (
-    MARKERS,
-    SAMPLER_NAMES,
-    colours,
-    page_figure,
-    panel_letter,
-)
+from weightsharing.figures.style import MARKERS, SAMPLER_NAMES, colours, page_figure, panel_letter
 
 ANTIDIAGONAL = "#1b7837"
 Runs = Sequence[Result]

@@ -5,17 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from weightsharing.figures.claims import (
-    SAMPLERS,
-    Claim,
-    Finding,
-    NoDataError,
-    claim,
-    finite_width_kernel,
-    require,
-)
+from weightsharing.figures.claims import SAMPLERS, Claim, Finding, claim, finite_width_kernel
 from weightsharing.figures.fig3.cells import PANELS, STRENGTHS, cell
-from weightsharing.figures.results import ROLES, Result, Results
+from weightsharing.figures.results import ROLES, NoDataError, Result, Results
 from weightsharing.figures.statistics import (
     FALSE_ALARM,
     compare,
@@ -29,8 +21,6 @@ from weightsharing.measures.spectra import EDGE_FALSE_ALARM
 from weightsharing.model.architecture import KINDS
 from weightsharing.model.tasks import Task, label_kernels
 from weightsharing.theory.outliers import weight_eigenvalues
-
-NO_RUN = "the run is not there"
 
 
 def claims(results: Results) -> list[Claim]:
@@ -131,7 +121,6 @@ def labels_are_at_the_end(task: Task) -> Finding:
 @claim(
     "3-samples-{strength}-{role}",
     "DNN and RNN learn similar sample kernels from a {strength} signal; {sampler}",
-    missing=NO_RUN,
 )
 def sample_kernels_are_similar(dnn: Result, rnn: Result) -> Finding:
     """CKA of both sample kernels, and the signs of their off-diagonal entries: those of y_p y_p'."""
@@ -164,11 +153,7 @@ def sample_kernels_are_similar(dnn: Result, rnn: Result) -> Finding:
     )
 
 
-@claim(
-    "3-identical-{role}",
-    "Below the transition RNN and DNN are the same; {sampler}",
-    missing=NO_RUN,
-)
+@claim("3-identical-{role}", "Below the transition RNN and DNN are the same; {sampler}")
 def kernels_are_the_same(dnn: Result, rnn: Result) -> Finding:
     """The difference between the whole kernels of RNN and DNN, against the theory's at this N."""
     expected = finite_width_kernel(rnn) - finite_width_kernel(dnn)
@@ -198,7 +183,6 @@ def kernels_are_the_same(dnn: Result, rnn: Result) -> Finding:
 @claim(
     "3{panel}-kernel-{role}",
     "{where}: the kernel is the one predicted by the theory (insets); {sampler}",
-    missing=NO_RUN,
 )
 def kernel_agrees(run: Result) -> Finding:
     """The whole kernel against the theory with its 1/N term, every entry."""
@@ -220,8 +204,9 @@ def kernel_agrees(run: Result) -> Finding:
     )
 
 
-@claim("3{panel}-coherence-{role}", "{where}: no temporal coherence; {sampler}",
-       also=("coherence",), missing=NO_RUN)  # fmt: skip
+@claim(
+    "3{panel}-coherence-{role}", "{where}: no temporal coherence; {sampler}", also=("coherence",)
+)
 def is_as_coherent_as_theory(run: Result) -> Finding:
     """Temporal coherence where the theory has none for N to infinity."""
     limit, expected, measured, error = _coherence(run)
@@ -237,8 +222,7 @@ def is_as_coherent_as_theory(run: Result) -> Finding:
     )
 
 
-@claim("3{panel}-coherence-{role}", "{where}: temporal coherence; {sampler}",
-       also=("coherence",), missing=NO_RUN)  # fmt: skip
+@claim("3{panel}-coherence-{role}", "{where}: temporal coherence; {sampler}", also=("coherence",))
 def is_coherent(run: Result) -> Finding:
     """Temporal coherence where the theory has it."""
     limit, expected, measured, error = _coherence(run)
@@ -255,16 +239,16 @@ def is_coherent(run: Result) -> Finding:
 
 def _coherence(run: Result) -> tuple[float, float, float, float]:
     """Theory for N to infinity and at this N, measured, standard error."""
-    ends = ("_theory", "_finite_width", "", "_standard_error")
-    require(run, *(f"temporal_coherence{end}" for end in ends))
-    limit, expected, measured, error = (run.value(f"temporal_coherence{end}") for end in ends)
+    limit, expected, measured, error = (
+        run.value(f"temporal_coherence{end}")
+        for end in ("_theory", "_finite_width", "", "_standard_error")
+    )
     return limit, expected, measured, error
 
 
-@claim("3{panel}-disc-{role}", "{where}: no eigenvalue outside the disc; {sampler}", missing=NO_RUN)
+@claim("3{panel}-disc-{role}", "{where}: no eigenvalue outside the disc; {sampler}")
 def has_no_outlier(run: Result) -> Finding:
     """Eigenvalues beyond the edge of the noise in any spectrum of the run."""
-    require(run, "outliers")
     counts = run.array("outliers")
     return Finding(
         quantity=f"eigenvalues beyond the edge of the noise per spectrum, N = {run.width}",
@@ -276,12 +260,9 @@ def has_no_outlier(run: Result) -> Finding:
     )
 
 
-@claim(
-    "3{panel}-outlier-{role}", "{where}: an eigenvalue outside the disc; {sampler}", missing=NO_RUN
-)
+@claim("3{panel}-outlier-{role}", "{where}: an eigenvalue outside the disc; {sampler}")
 def has_outlier(run: Result) -> Finding:
     """More eigenvalues beyond the edge of the noise than noise explains."""
-    require(run, "outliers")
     counts, edge = run.array("outliers"), run.value("noise_edge")
     total = int(counts.sum())
     # The edge is where EDGE_FALSE_ALARM eigenvalues of noise are expected in the whole run.
@@ -300,14 +281,9 @@ def has_outlier(run: Result) -> Finding:
     )
 
 
-@claim(
-    "3{panel}-position-{role}",
-    "{where}: the eigenvalue is where the theory says; {sampler}",
-    missing=NO_RUN,
-)
+@claim("3{panel}-position-{role}", "{where}: the eigenvalue is where the theory says; {sampler}")
 def outlier_position_agrees(run: Result) -> Finding:
     """Mean modulus of the largest eigenvalue."""
-    require(run, "largest_modulus")
     limit, expected = (
         float(np.abs(weight_eigenvalues(kernel, run.kind)).max())
         for kernel in (run.array("kernel_theory"), finite_width_kernel(run))
@@ -328,7 +304,7 @@ ORDERED = (kernel_agrees, is_coherent, has_outlier, outlier_position_agrees)
 DISORDERED = (kernel_agrees, is_as_coherent_as_theory, has_no_outlier)
 
 
-@claim("3{panel}-samplers", "{where}: both samplers have the same kernel", missing=NO_RUN)
+@claim("3{panel}-samplers", "{where}: both samplers have the same kernel")
 def samplers_agree(trained: Result, exact: Result) -> Finding:
     """Kernels by both samplers, which share no algorithm, every entry."""
     if trained.width != exact.width:

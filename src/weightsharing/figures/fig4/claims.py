@@ -8,8 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from weightsharing.figures.claims import SAMPLERS, Claim, Finding, NoDataError, claim
-from weightsharing.figures.results import ROLES, Result, Results, Scan
+from weightsharing.figures.claims import SAMPLERS, Claim, Finding, claim
+from weightsharing.figures.results import (
+    ROLES,
+    NoDataError,
+    Result,
+    Results,
+    Scan,
+    values,
+    values_and_errors,
+)
 from weightsharing.figures.statistics import FALSE_ALARM, chi_square, compare, z_scores
 from weightsharing.model.axes import Array
 
@@ -60,11 +68,7 @@ def claims(results: Results) -> list[Claim]:
         if np.isclose(a.signal, b.signal) and a.width == b.width
     ]
     landau = (one_minimum, flat_at_transition, double_well)
-    return [
-        *rows,
-        samplers_agree.judge(pairs),
-        *(statement.judge(sampled) for statement in landau),
-    ]
+    return [*rows, samplers_agree.judge(pairs), *(statement.judge(sampled) for statement in landau)]
 
 
 # --- panel a: theory --------------------------------------------------------------------------------
@@ -143,7 +147,7 @@ def exponent_is_half(scan: Scan) -> Finding:
 def means_agree(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of the mean order parameters against the theory's law of m at this N."""
     expected, expected_error, _ = _law(scan, runs)
-    measured, error = _order_parameters(runs)
+    measured, error = values_and_errors(runs, "order_parameter")
     return _chi_square(
         z_scores(measured, expected, np.hypot(error, expected_error)),
         f"chi-square of the mean order parameter over {len(runs)} lambdas, N = {runs[0].width}",
@@ -159,7 +163,7 @@ def means_agree(scan: Scan, runs: Runs) -> Finding:
 def each_mean_agrees(scan: Scan, runs: Runs) -> Finding:
     """The mean order parameter at the lambda where it deviates most."""
     expected, expected_error, _ = _law(scan, runs)
-    measured, error = _order_parameters(runs)
+    measured, error = values_and_errors(runs, "order_parameter")
     test = compare(measured, expected, np.hypot(error, expected_error))
     run = runs[test.index]
     return Finding.of(
@@ -182,8 +186,8 @@ def fluctuations_agree(scan: Scan, runs: Runs) -> Finding:
     Gaussian draws.
     """
     _, _, expected = _law(scan, runs)
-    measured = np.array([run.value("order_parameter_deviation") for run in runs])
-    size = np.array([run.value("order_parameter_effective_size") for run in runs])
+    measured = values(runs, "order_parameter_deviation")
+    size = values(runs, "order_parameter_effective_size")
     test = compare(measured, expected, measured / np.sqrt(2.0 * size))
     run = runs[test.index]
     return Finding.of(
@@ -201,7 +205,9 @@ def fluctuations_agree(scan: Scan, runs: Runs) -> Finding:
 )
 def samplers_agree(pairs: Sequence[Pair]) -> Finding:
     """Chi-square between both samplers' mean order parameters."""
-    (first, first_error), (second, second_error) = map(_order_parameters, zip(*pairs, strict=True))
+    (first, first_error), (second, second_error) = (
+        values_and_errors(runs, "order_parameter") for runs in zip(*pairs, strict=True)
+    )
     return _chi_square(
         z_scores(first, second, np.hypot(first_error, second_error)),
         f"chi-square between both samplers over {len(pairs)} lambdas",
@@ -219,15 +225,6 @@ def _chi_square(z: Array, quantity: str, explanation: str = "") -> Finding:
         holds=square < limit,
         explanation=explanation,
     )
-
-
-def _order_parameters(runs: Runs) -> tuple[Array, Array]:
-    """Mean order parameters and their standard errors."""
-    measured, error = (
-        np.array([run.value(f"order_parameter{end}") for run in runs])
-        for end in ("", "_standard_error")
-    )
-    return measured, error
 
 
 def _law(scan: Scan, runs: Runs) -> tuple[Array, Array, Array]:

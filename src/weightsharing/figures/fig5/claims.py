@@ -8,15 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from weightsharing.figures.claims import (
-    SAMPLERS,
-    Claim,
-    Finding,
-    NoDataError,
-    claim,
-    finite_width_kernel,
-    require,
-)
+from weightsharing.figures.claims import SAMPLERS, Claim, Finding, claim, finite_width_kernel
 from weightsharing.figures.fig5.generalisation import (
     ADVANTAGE,
     each_error_agrees,
@@ -25,7 +17,7 @@ from weightsharing.figures.fig5.generalisation import (
     rnn_is_ahead,
     rnn_is_not_ahead,
 )
-from weightsharing.figures.results import ROLES, Result, Results
+from weightsharing.figures.results import ROLES, NoDataError, Result, Results
 from weightsharing.figures.statistics import (
     FALSE_ALARM,
     compare,
@@ -205,7 +197,6 @@ def unsupervised_outputs_are_met(runs: Runs) -> Finding:
     """What RNNs miss of the targets at unsupervised times: 0 for the teacher, 1 for predictions of 0."""
     found = []
     for run in runs:
-        require(run, "output_theory")
         free = ~run.task.supervised[0]
         target, output, theory, error = (
             run.array(name)[0, free]
@@ -259,8 +250,6 @@ def kernels_agree(runs: Runs) -> Finding:
 @claim("5c-disc", "DNNs have no eigenvalue outside the disc; trained networks")
 def dnn_has_no_outliers(runs: Runs) -> Finding:
     """Eigenvalues beyond the edge of the noise in all sets together."""
-    for run in runs:
-        require(run, "outliers")
     counts = [run.array("outliers") for run in runs]
     total, spectra = int(np.sum([count.sum() for count in counts])), sum(c.size for c in counts)
     named = [run.set_name for run, count in zip(runs, counts, strict=True) if count.any()]
@@ -289,7 +278,6 @@ def dnn_has_no_outliers(runs: Runs) -> Finding:
 )
 def rnn_has_one_pair(run: Result) -> Finding:
     """Eigenvalues beyond the edge of the noise in each spectrum, all steps supervised."""
-    require(run, "outliers")
     counts, edge = run.array("outliers"), run.value("noise_edge")
     theory = np.abs(weight_eigenvalues(finite_width_kernel(run), "rnn"))
     return Finding(
@@ -309,7 +297,6 @@ def rnn_has_one_pair(run: Result) -> Finding:
 )
 def angle_agrees(run: Result) -> Finding:
     """Angle of the largest eigenvalue in degrees, all steps supervised."""
-    require(run, "largest_eigenvalue")
     real, imaginary = np.moveaxis(run.array("largest_eigenvalue"), -1, 0)
     angles = np.degrees(np.abs(np.arctan2(imaginary, real))).mean(axis=1)
     error = angles.std(ddof=1) / math.sqrt(angles.size)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from weightsharing.figures.claims import Finding, NoDataError, claim, require
-from weightsharing.figures.results import Result
+from weightsharing.figures.claims import Finding, claim
+from weightsharing.figures.results import NoDataError, Result, values, values_and_errors
 from weightsharing.figures.statistics import (
     FALSE_ALARM,
     by_supervised_count,
@@ -91,11 +91,8 @@ def _median_error(runs: Runs) -> tuple[float, float, float]:
 
 def _errors(runs: Runs) -> tuple[Array, Array, Array]:
     """Generalisation error of each set: measured, standard error, theory with its 1/N term."""
-    names = [f"generalisation_error{end}" for end in ("", "_standard_error", "_finite_width")]
-    for run in runs:
-        require(run, *names)
-    measured, error, theory = (np.array([run.value(name) for run in runs]) for name in names)
-    return measured, error, theory
+    theory = values(runs, "generalisation_error_finite_width")
+    return *values_and_errors(runs, "generalisation_error"), theory
 
 
 @claim(
@@ -104,7 +101,6 @@ def _errors(runs: Runs) -> tuple[Array, Array, Array]:
 )
 def errors_agree(runs: Runs) -> Finding:
     """Share of the sets whose error is within two standard errors of the theory at their N."""
-    _errors(runs)  # are there
     inside = within_two_errors(runs)
     count, total = int(inside.sum()), len(runs)
     expected = float(2.0 * stats.norm.cdf(2.0) - 1.0)

@@ -23,13 +23,7 @@ from weightsharing.figures.panels import (
 )
 from weightsharing.figures.results import Result, Results
 from weightsharing.figures.statistics import by_supervised_count, quartiles, within_two_errors
-from weightsharing.figures.style import (
-    MARKERS,
-    SAMPLER_NAMES,
-    colours,
-    page_figure,
-    part_title,
-)
+from weightsharing.figures.style import MARKERS, SAMPLER_NAMES, colours, page_figure, part_title
 from weightsharing.model.architecture import KINDS, Kind
 from weightsharing.model.axes import Array
 from weightsharing.model.tasks import rotation_teacher
