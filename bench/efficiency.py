@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from bench.clock import seconds
-from weightsharing.measures.compare import Estimate, estimate
+from weightsharing.measures.estimate import Estimate, estimate
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.tasks import EndpointTask, make_task
 from weightsharing.sampling import SamplerSettings

@@ -21,7 +21,8 @@ from weightsharing.code import modules_behind
 from weightsharing.commands.sample import read_starts
 from weightsharing.errors import DeviceError, DivergenceError, FileError, StepSizeError
 from weightsharing.files import task_dataset, write_dataset, write_record
-from weightsharing.measures.compare import Estimate, branch_signs, estimate
+from weightsharing.measures.branches import branch_signs
+from weightsharing.measures.estimate import Estimate, estimate
 from weightsharing.model.architecture import Kind
 from weightsharing.model.axes import Array
 from weightsharing.model.network import Weights

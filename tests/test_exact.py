@@ -20,7 +20,9 @@ from conftest import (
 from scipy import stats
 from torch import Tensor
 
-from weightsharing.measures.compare import Estimate, alignment, branch_signs, estimate
+from weightsharing.measures.branches import branch_signs
+from weightsharing.measures.estimate import Estimate, estimate
+from weightsharing.measures.kernels import alignment
 from weightsharing.model import network as networks
 from weightsharing.model.architecture import Activation, Architecture, Kind, Prior
 from weightsharing.model.axes import Array, kernel_axes

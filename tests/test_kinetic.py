@@ -16,7 +16,7 @@ from test_langevin import WIDTH, posterior, weights_of, zeros_like
 from torch import Tensor
 
 from weightsharing.errors import StepSizeError
-from weightsharing.measures.compare import Estimate, estimate
+from weightsharing.measures.estimate import Estimate, estimate
 from weightsharing.model.architecture import Activation, Kind
 from weightsharing.model.network import Weights
 from weightsharing.sampling import langevin

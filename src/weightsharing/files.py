@@ -144,8 +144,10 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
         raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error))) from error
 
 
-def read_dataset(path: Path, content: str, condition: Condition | None = None) -> xr.Dataset:
-    """A NetCDF file, in memory.
+def read_dataset(
+    path: Path, content: str | tuple[str, ...], condition: Condition | None = None
+) -> xr.Dataset:
+    """A NetCDF file of this content, or of one of several, in memory.
 
     Raises FileError if the file is missing, damaged, of another content, or of another condition than a
     given one. All samplers share a task or a theory; anything else belongs to one run.
@@ -162,10 +164,11 @@ def read_dataset(path: Path, content: str, condition: Condition | None = None) -
     with xr.open_dataset(io.BytesIO(whole), engine="h5netcdf") as opened:
         dataset = opened.load()
     stored_content = dataset.attrs.get("content", "nothing known")
-    if stored_content != content:
-        raise FileError(f"{path}: holds {stored_content}, not {content}")
+    allowed = (content,) if isinstance(content, str) else content
+    if stored_content not in allowed:
+        raise FileError(f"{path}: holds {stored_content}, not {' or '.join(allowed)}")
     if condition is not None:
-        _refuse_other_run(path, dataset, condition, content)
+        _refuse_other_run(path, dataset, condition, stored_content)
     return dataset
 
 

@@ -23,8 +23,7 @@ rule scorecard:
 
 rule runs:
     input:
-        samples=[f"{RESULTS}/{name}/samples.nc" for name in TRAINED],
-        measures=results_of(TRAINED),
+        results_of(TRAINED),
     output:
         **page_and_table("runs", "every run"),
     log:
@@ -35,7 +34,7 @@ rule runs:
         code=code("commands.runs"),
     shell:
         "python -m weightsharing runs {output.table:q} --page {output.page:q}"
-        " --samples {input.samples:q} --measures {input.measures:q} 2> {log:q}"
+        " --results {input:q} 2> {log:q}"
 
 
 rule archive:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from weightsharing.figures import tables
-from weightsharing.figures.claims import FALSE_ALARM, VERDICTS, Claim
+from weightsharing.figures.claims import VERDICTS, Claim
 from weightsharing.figures.registry import FIGURES
 from weightsharing.figures.results import Results
+from weightsharing.figures.statistics import FALSE_ALARM
 
 NUMBERS = ("theory", "measured", "standard_error")
 # Columns of the page, which has a table for each figure, and how their cells look.

@@ -1,12 +1,11 @@
-"""One look for all figures: sizes of a two-column page, colour-blind safe colours, symbols.
+"""The style of all figures: sizes of a two-column page, colour-blind safe colours, symbols.
 
-Theory is drawn as lines and experiment as symbols, in every figure.
+Every figure draws theory as lines and experiment as symbols.
 """
 
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,13 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import seaborn as sns
-import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from weightsharing import __version__
 from weightsharing.files import git_commit, replacing
 
-# How each sampler is named, marked, and what its step is called.
+# Name and symbol of each sampler, in the order of legends, and the symbol of its step size.
 SAMPLER_NAMES = {"sgld": "SGLD", "kinetic": "underdamped Langevin", "exact": "exact sampler"}
 MARKERS = {"sgld": "D", "kinetic": "s", "exact": "o"}
 STEP_NAMES = {"sgld": r"\eta", "kinetic": "h"}
@@ -65,14 +63,14 @@ def page_figure(height: float) -> Figure:
     return plt.figure(figsize=(PAGE_WIDTH, height), layout="constrained")
 
 
-def run_of(data: xr.Dataset) -> Any:
-    """The parameters of the run that a dataset belongs to, as in its ``run.yaml``."""
-    return json.loads(data.attrs["run"])
-
-
 def panel_letter(axes: Axes, letter: str) -> None:
     """The bold letter at the upper left of a panel."""
     axes.set_title(letter, loc="left", fontweight="bold", fontsize=10)
+
+
+def part_title(part: SubFigure, letter: str, text: str) -> None:
+    """The bold letter and the title of a part that has several panels."""
+    part.suptitle(rf"$\mathbf{{{letter}}}$   {text}", x=0.02, ha="left", fontsize=8)
 
 
 def save(figure: Figure, *paths: Path) -> None:
@@ -84,7 +82,7 @@ def save(figure: Figure, *paths: Path) -> None:
         ".png": {"Description": origin},
     }
     for path in paths:
-        # In memory first: where the disk is full Matplotlib hides it behind an error of its own.
+        # In memory first: Matplotlib would hide the error of a full disk behind one of its own.
         drawn = io.BytesIO()
         figure.savefig(drawn, format=path.suffix[1:], dpi=200, metadata=metadata.get(path.suffix))
         with replacing(path) as temporary:

@@ -173,7 +173,7 @@ def nonlinear_problem(
     input_kernel = prior.u * inputs @ inputs.T
 
     def covariance(moments: Array) -> Array:
-        return prior.w * mask * (shift @ moments @ shift.T) + input_kernel
+        return np.asarray(prior.w * mask * (shift @ moments @ shift.T) + input_kernel)
 
     normal = np.random.default_rng(0).standard_normal((4096, size))
     values, moments = untrained(phi, covariance, normal, np.zeros((size, size)), task.steps)

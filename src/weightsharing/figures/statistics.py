@@ -1,0 +1,139 @@
+"""Statistics that claims and plots share: z-scores and their limits, fits, medians, kernel entries.
+
+Errors are normal unless the number of degrees of freedom is given. Limits are such that one claim
+fails with probability ``FALSE_ALARM`` although program and theory are right. They are corrected for
+the number of values compared (Bonferroni).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from weightsharing.figures.results import Result, values, values_and_errors
+from weightsharing.model.axes import Array, kernel_matrix
+
+# Probability that one claim fails although program and theory are right.
+FALSE_ALARM = 1e-3
+
+
+def z_limit(count: int = 1, freedom: float = np.inf) -> float:
+    """Largest of ``count`` z-scores that chance explains; of Student's t with few degrees of freedom."""
+    return float(stats.t(freedom).isf(FALSE_ALARM / (2.0 * count)))
+
+
+def z_scores(measured: Array | float, expected: Array | float, error: Array | float) -> Array:
+    """(measured - expected) / error.
+
+    Without an error it is 0 if both are equal, and infinite otherwise.
+    """
+    difference, error = np.broadcast_arrays(np.subtract(measured, expected, dtype=float), error)
+    scores = np.where(difference == 0.0, 0.0, np.copysign(np.inf, difference))
+    return np.asarray(np.divide(difference, error, out=scores, where=error > 0))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Values beside their expectations, and the one that deviates most.
+
+    index: of that value. measured, expected, error: at it. z: its z-score. count: number of values.
+    limit: that the modulus of z must not reach.
+    """
+
+    index: int
+    measured: float
+    expected: float
+    error: float
+    z: float
+    count: int
+    limit: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether all values agree."""
+        return bool(abs(self.z) < self.limit)
+
+    @property
+    def criterion(self) -> str:
+        """The test in words, with its numbers."""
+        which = f"largest of {self.count} z-scores" if self.count > 1 else "z-score"
+        return f"{which} below {self.limit:.2f}: {abs(self.z):.2f}"
+
+
+def compare(
+    measured: Array | float,
+    expected: Array | float,
+    error: Array | float,
+    *,
+    freedom: float = np.inf,
+) -> Comparison:
+    """Compare all values at once. freedom: degrees of freedom of the errors."""
+    flat = [np.ravel(x) for x in np.broadcast_arrays(measured, expected, error)]
+    z = z_scores(*flat)
+    index = int(np.abs(z).argmax())
+    at = [float(value[index]) for value in (*flat, z)]
+    return Comparison(index, at[0], at[1], at[2], at[3], z.size, z_limit(z.size, freedom))
+
+
+def chi_square(z: Array) -> tuple[float, float]:
+    """The sum of squared z-scores, and the limit that chance exceeds with ``FALSE_ALARM``."""
+    return float((z**2).sum()), float(stats.chi2(z.size).isf(FALSE_ALARM))
+
+
+def weighted_fit(columns: Array, heights: Array, errors: Array) -> tuple[Array, Array]:
+    """Least-squares coefficients of the columns (value, coefficient), and their standard errors."""
+    covariance = np.linalg.inv(columns.T @ (columns / errors[:, None] ** 2))
+    fitted = covariance @ columns.T @ (heights / errors**2)
+    return fitted, np.sqrt(np.diag(covariance))
+
+
+def median(numbers: Array, errors: Array) -> tuple[float, float]:
+    """The median and its error bar, that of the one or two values in the middle."""
+    order = np.argsort(numbers)
+    middle = order[(len(numbers) - 1) // 2 : len(numbers) // 2 + 1]
+    error = float(np.linalg.norm(errors[middle])) / len(middle)
+    return float(numbers[middle].mean()), error
+
+
+def within_two_errors(runs: Sequence[Result]) -> NDArray[np.bool_]:
+    """Whether generalisation errors are within two standard errors of the theory at their N."""
+    measured, error = values_and_errors(runs, "generalisation_error")
+    theory = values(runs, "generalisation_error_finite_width")
+    return np.asarray(np.abs(measured - theory) < 2.0 * error)
+
+
+def by_supervised_count(runs: Sequence[Result]) -> dict[int, list[Result]]:
+    """The sets by their number of supervised times, in increasing order."""
+    groups: dict[int, list[Result]] = {}
+    for run in runs:
+        groups.setdefault(len(run.supervised_times), []).append(run)
+    return dict(sorted(groups.items()))
+
+
+def quartiles(groups: Iterable[Sequence[Result]], name: str) -> Array:
+    """Quartiles of a measure over the sets of each group, (quartile, group)."""
+    return np.array([np.quantile(values(group, name), (0.25, 0.5, 0.75)) for group in groups]).T
+
+
+def kernel_entries(kernel: NDArray[np.floating]) -> Array:
+    """The different entries of a symmetric kernel (pattern, pattern_, time, time_), one vector."""
+    matrix = kernel_matrix(np.asarray(kernel, dtype=np.float64))
+    return np.asarray(matrix[np.triu_indices(len(matrix))])
+
+
+def entry_name(run: Result, index: int) -> str:
+    """The patterns and times of an entry of ``kernel_entries``."""
+    patterns, steps = run.data.sizes["pattern"], run.data.sizes["time"]
+    rows, columns = np.triu_indices(patterns * steps)
+    (t, p), (t2, p2) = divmod(int(rows[index]), patterns), divmod(int(columns[index]), patterns)
+    return f"t = {t}, t' = {t2}" + (f", p = {p}, p' = {p2}" if patterns > 1 else "")
+
+
+def antidiagonal(kernel: Array) -> Array:
+    """K^(t, T-1-t) of the first pattern, t = 0..T-1."""
+    time = np.arange(kernel.shape[-1])
+    return np.asarray(kernel[0, 0][time, time[::-1]])
