@@ -17,8 +17,8 @@ import torch
 import xarray as xr
 from conftest import KAPPA, PRIOR, ROOT, assert_z, draw, endpoint_run, exact_run
 
-from weightsharing.code import modules_behind
-from weightsharing.commands.sample import read_starts
+from weightsharing.cli import read_starts
+from weightsharing.code import targets_behind
 from weightsharing.errors import DeviceError, DivergenceError, FileError, StepSizeError
 from weightsharing.files import task_dataset, write_dataset, write_record
 from weightsharing.measures.branches import branch_signs
@@ -213,7 +213,7 @@ def test_fingerprint_covers_the_code_of_its_sampler_alone(method: str) -> None:
     module = f"weightsharing.sampling.{method}.sampler"
     assert SAMPLERS[method].__module__ == f"weightsharing.sampling.{method}"
     behind = {
-        name.removeprefix("weightsharing.") for name in modules_behind(chain.__name__, module)
+        name.removeprefix("weightsharing.") for name in targets_behind(chain.__name__, module)
     }
     weights = {"langevin", "dynamics", "sgld.step", "kinetic.step", "compiled", "fused", "kernels"}
     activities = {"exact.marginal", "exact.units", "exact.collective", "exact.adaptation"}

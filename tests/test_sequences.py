@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from conftest import assert_z, posterior_mean, prior_network_kernels
 
-from weightsharing.commands import sample as sample_verb
+from weightsharing import cli, terminal
 from weightsharing.errors import DivergenceError, InterruptedRunError, StepSizeError
 from weightsharing.files import (
     join,
@@ -204,7 +204,7 @@ def test_killed_family_resumes_and_finished_groups_are_not_drawn_again(
     sample_batch = chain.sample_batch
     monkeypatch.setattr(chain, "sample_batch", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        sample_verb.execute(options(tmp_path))
+        cli.sample(options(tmp_path))
     assert done == [["test/family 1", "test/family 1-3"]]
     assert not (tmp_path / "samples.nc").exists()
     found = [path.name for path in tmp_path.glob("*.npz")]
@@ -219,11 +219,11 @@ def test_killed_family_resumes_and_finished_groups_are_not_drawn_again(
         return result
 
     monkeypatch.setattr(chain, "sample_batch", counted)
-    sample_verb.execute(options(tmp_path))
+    cli.sample(options(tmp_path))
     assert steps[0] == 0
     assert steps[1] > 0
     assert not list(tmp_path.glob("*.npz"))
-    sample_verb.execute(options(tmp_path, output=tmp_path / "again.nc", checkpoint=None))
+    cli.sample(options(tmp_path, output=tmp_path / "again.nc", checkpoint=None))
     resumed, alone = (read_dataset(tmp_path / f"{n}.nc", "samples") for n in ("samples", "again"))
     xr.testing.assert_equal(resumed.drop_vars("wall_seconds"), alone.drop_vars("wall_seconds"))
 
@@ -243,13 +243,13 @@ def test_interrupted_group_resumes_in_its_middle_and_is_bitwise_equal(
         yield lambda: next(asked) == 30
 
     with monkeypatch.context() as patch:
-        patch.setattr(sample_verb, "stop_signals", stopped_at_30)
+        patch.setattr(terminal, "stop_signals", stopped_at_30)
         with pytest.raises(InterruptedRunError, match="test/family: interrupted at step 30 of 40"):
-            sample_verb.execute(options(tmp_path))
+            cli.sample(options(tmp_path))
     assert [path.name for path in tmp_path.glob("*.npz")] == ["chains.npz"]
-    sample_verb.execute(options(tmp_path))
+    cli.sample(options(tmp_path))
     assert "resuming at step 30 of 40" in caplog.text
-    sample_verb.execute(options(tmp_path, output=tmp_path / "again.nc", checkpoint=None))
+    cli.sample(options(tmp_path, output=tmp_path / "again.nc", checkpoint=None))
     resumed, whole = (read_dataset(tmp_path / f"{n}.nc", "samples") for n in ("samples", "again"))
     xr.testing.assert_equal(resumed.drop_vars("wall_seconds"), whole.drop_vars("wall_seconds"))
 
@@ -357,7 +357,7 @@ def test_a_chain_that_diverges_is_named_with_its_member(
 
     monkeypatch.setattr(marginal, "gradient", broken)
     with pytest.raises(DivergenceError, match=r"^test/family 1-3: chain 2 diverged before"):
-        sample_verb.execute(options(tmp_path))
+        cli.sample(options(tmp_path))
 
 
 # --- generalisation error ---------------------------------------------------------------------
@@ -562,7 +562,7 @@ def test_a_step_size_that_fails_names_the_member(tmp_path: Path) -> None:
     )  # fmt: skip
     written(run, tmp_path)
     with pytest.raises(StepSizeError, match=r"test/family (4|1-2-3-4): step_size: 0\.16"):
-        sample_verb.execute(options(tmp_path))
+        cli.sample(options(tmp_path))
 
 
 def test_chains_cross_to_a_minimum_that_is_a_phase_at_their_width() -> None:

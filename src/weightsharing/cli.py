@@ -1,62 +1,335 @@
-"""The command line: ``python -m weightsharing VERB ...``, one verb for each step of the pipeline."""
+"""The command line: ``python -m weightsharing VERB ...``, one verb for each step of the pipeline.
+
+A verb reads files, calls the library and writes files. Its imports stand inside it: drawing a figure
+does not load PyTorch, and a rule of the workflow depends on its own verb alone (``code.code_hash``).
+"""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from weightsharing import __version__
 from weightsharing.errors import UserError
+from weightsharing.origin import VERSION
 
-# Each verb is a module of weightsharing.commands, imported only when it is called: drawing a figure
-# does not load PyTorch, and a rule depends on the code of its own verb only.
-VERBS = {
-    "check": "validate a configuration and list its runs",
-    "schema": "print the JSON schema of the configuration",
-    "resolve": "write the YAML file of one run, and its task",
-    "theory": "solve the kernel theory of a run",
-    "transition": "scan the theory of one depth over the signal strength",
-    "sample": "train the networks of a run",
-    "measure": "compare theory and samples of a run",
-    "figure": "draw a figure",
-    "scorecard": "judge every claim of the captions",
-    "caption": "write the caption of a figure",
-    "runs": "list every run with its diagnostics and origin",
-    "archive": "pack files into one zip archive",
-    "costs": "print the time and memory of each figure",
-}
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from weightsharing.model.axes import Array
+    from weightsharing.sampling.run import Run
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns 0, or 1 after printing what the user has to mend, one line each.
+class Argument(NamedTuple):
+    """The words of an argument and the options of ``ArgumentParser.add_argument``."""
 
-    After Ctrl-C 130, as a shell has it, unless the verb makes something of it.
+    names: tuple[str, ...]
+    options: dict[str, Any]
+
+
+class Verb(NamedTuple):
+    """A function of the parsed options, and the arguments that it takes."""
+
+    execute: Callable[[Namespace], None]
+    arguments: tuple[Argument, ...]
+
+
+VERBS: dict[str, Verb] = {}
+
+
+def argument(*names: str, **options: Any) -> Argument:  # noqa: ANN401
+    """An argument, as ``ArgumentParser.add_argument`` takes it."""
+    return Argument(names, options)
+
+
+def path(*names: str, **options: Any) -> Argument:  # noqa: ANN401
+    """An argument that is a path, or paths."""
+    return Argument(names, {"type": Path, **options})
+
+
+def verb(
+    *arguments: Argument,
+) -> Callable[[Callable[[Namespace], None]], Callable[[Namespace], None]]:
+    """Register a function under its name."""
+
+    def register(execute: Callable[[Namespace], None]) -> Callable[[Namespace], None]:
+        VERBS[execute.__name__] = Verb(execute, arguments)
+        return execute
+
+    return register
+
+
+RUN = path("run", help="resolved run, YAML")
+TASK = path("task", help="task, NetCDF")
+TABLE = path("output", help="table of tab-separated values")
+PAGE = path("--page", help="the same as HTML")
+SECTION = argument(
+    "--section", required=True, help="its section as JSON; `check --section` prints it"
+)
+NAME = argument("name", help="name of the figure's folder, such as fig4")
+RESULTS = path("--results", nargs="*", default=[], help="measures and transitions, NetCDF")
+
+
+# --- configuration ----------------------------------------------------------------------------------
+
+
+@verb(
+    path("config", nargs="+", help="config.yaml and presets over it"),
+    argument("--json", action="store_true", help="print the parameters of each run"),
+    argument("--section", metavar="FIGURE", help="print the section of a figure as JSON"),
+)
+def check(options: Namespace) -> None:
+    """Validate a configuration and list its runs."""
+    from weightsharing.config import load, runs
+
+    config = load(options.config)
+    if options.section is not None:
+        print(config.section(options.section).model_dump_json())
+        return
+    for run in runs(config).values():
+        print(run.model_dump_json() if options.json else run.id)
+
+
+@verb()
+def schema(options: Namespace) -> None:
+    """Print the JSON schema of the configuration."""
+    import json
+
+    from weightsharing.config import schema
+
+    print(json.dumps(schema(), indent=2))
+
+
+@verb(
+    argument("parameters", help="the run as JSON; `check --json` prints those of a configuration"),
+    path("output", help="YAML file to write"),
+    path("--task", help="inputs and targets to write as well, NetCDF"),
+)
+def resolve(options: Namespace) -> None:
+    """Write the YAML file of one run, and its task."""
+    from weightsharing.errors import ConfigError
+    from weightsharing.files import parse_record, task_dataset, write_members, write_record
+    from weightsharing.sampling.run import Run
+    from weightsharing.theory.scan import Transition
+
+    record: Run | Transition = parse_record(options.parameters, Run | Transition)
+    if options.task is not None:
+        if not isinstance(record, Run):
+            raise ConfigError(f"{record.id}: a scan of the theory has no task")
+        write_members([task_dataset(task) for task in record.tasks], options.task, "task", record)
+    write_record(record, options.output)
+
+
+# --- theory, samples, measures ----------------------------------------------------------------------
+
+
+@verb(RUN, TASK, path("output", help="stationary points, NetCDF"))
+def theory(options: Namespace) -> None:
+    """Solve the kernel theory of a run."""
+    from weightsharing.files import read_record, read_tasks, write_members
+    from weightsharing.model.condition import Condition
+    from weightsharing.theory.solve import solve
+
+    condition = read_record(options.run, Condition)
+    tasks = read_tasks(options.task, condition)
+    points = [solve(task, condition.architecture, condition.kappa) for task in tasks]
+    write_members(points, options.output, "theory", condition)
+
+
+@verb(
+    path("run", help="resolved scan, YAML"),
+    path("output", help="branches and Landau curves, NetCDF"),
+)
+def transition(options: Namespace) -> None:
+    """Scan the theory of one depth over the signal strength."""
+    from weightsharing.files import read_record, write_dataset
+    from weightsharing.theory.curves import scan
+    from weightsharing.theory.scan import Transition
+
+    parameters = read_record(options.run, Transition)
+    write_dataset(scan(parameters), options.output, "transition", parameters)
+
+
+@verb(
+    RUN,
+    TASK,
+    path("output", help="samples, NetCDF"),
+    path("--theory", help="needed if the run does not start at the prior"),
+    path("--checkpoint", help="file to resume from and to keep up to date"),
+    argument("--checkpoint-seconds", type=float, default=60.0, help="default: 60"),
+    argument("--threads", type=int, default=1, help="CPU threads (default: 1)"),
+)
+def sample(options: Namespace) -> None:
+    """Train the networks of a run."""
+    import torch
+
+    from weightsharing.files import read_record, read_tasks, write_members
+    from weightsharing.sampling.chain import remove_checkpoints, sample
+    from weightsharing.sampling.run import Run
+    from weightsharing.terminal import progress, stop_signals
+
+    torch.set_num_threads(options.threads)
+    # Some containers turn on TF32, which rounds to three digits.
+    torch.set_float32_matmul_precision("highest")
+    run = read_record(options.run, Run)
+    with stop_signals() as stopping:
+        draws = sample(
+            run,
+            read_tasks(options.task, run),
+            read_starts(run, options.theory),
+            checkpoint=options.checkpoint,
+            checkpoint_seconds=options.checkpoint_seconds,
+            progress=progress,
+            stopping=stopping,
+        )
+    write_members(draws, options.output, "samples", run)
+    remove_checkpoints(run, options.checkpoint)
+
+
+def read_starts(run: Run, theory: Path | None) -> list[Array | None]:
+    """For each member of a run, H of its first activities; None for a start from the prior.
+
+    Raises FileError if the theory is needed and missing, or belongs to another run.
     """
+    from weightsharing.errors import FileError
+    from weightsharing.files import read_members
+    from weightsharing.sampling.initial import start_kernel
+
+    start = run.sampler.start
+    if start == "prior":
+        return [None] * len(run.members)
+    if theory is None:
+        raise FileError(f"--theory: missing; start is {start!r}, which is read from there")
+    return [start_kernel(start, points) for points in read_members(theory, "theory", run)]
+
+
+@verb(
+    RUN,
+    TASK,
+    path("samples", help="samples, NetCDF"),
+    path("output", help="measures, NetCDF"),
+    path("--theory", help="stationary points, NetCDF, if there are any"),
+)
+def measure(options: Namespace) -> None:
+    """Compare theory and samples of a run."""
+    from weightsharing.files import read_members, read_record, read_tasks, write_members
+    from weightsharing.measures.compare import compare
+    from weightsharing.sampling.run import Run
+
+    run = read_record(options.run, Run)
+    tasks = read_tasks(options.task, run)
+    samples = read_members(options.samples, "samples", run)
+    theories: Sequence[xr.Dataset | None] = [None] * len(tasks)
+    if options.theory is not None:
+        theories = read_members(options.theory, "theory", run)
+    members = zip(run.members, tasks, theories, samples, strict=True)
+    write_members([compare(*member) for member in members], options.output, "measures", run)
+
+
+# --- figures and tables -----------------------------------------------------------------------------
+
+
+@verb(NAME, path("output", nargs="+", help="figure; each ending names a format"), SECTION, RESULTS)
+def figure(options: Namespace) -> None:
+    """Draw a figure."""
+    from weightsharing.figures.registry import find
+    from weightsharing.figures.results import read_results
+    from weightsharing.figures.style import save
+
+    chosen = find(options.name)
+    section = chosen.read_section(options.section)
+    save(chosen.module("plot").draw(read_results(options.results), section), *options.output)
+
+
+@verb(
+    NAME,
+    path("output", help="reStructuredText"),
+    SECTION,
+    argument("--seed", type=int, required=True, help="root seed"),
+    path("--scorecard", required=True, help="table of all claims"),
+)
+def caption(options: Namespace) -> None:
+    """Write the caption of a figure, with the claims that do not pass."""
+    from weightsharing.figures.captions import caption
+    from weightsharing.figures.registry import find
+    from weightsharing.files import replacing
+
+    chosen = find(options.name)
+    section = chosen.read_section(options.section)
+    text = caption(chosen, section, options.seed, options.scorecard)
+    with replacing(options.output) as temporary:
+        temporary.write_text(text)
+
+
+@verb(TABLE, PAGE, RESULTS)
+def scorecard(options: Namespace) -> None:
+    """Judge every claim of the captions, with the results that exist."""
+    from weightsharing.figures.results import read_results
+    from weightsharing.figures.scorecard import page, scorecard, table
+    from weightsharing.figures.tables import write_page, write_table
+
+    claims = scorecard(read_results(options.results))
+    write_table(table(claims), options.output)
+    if options.page is not None:
+        write_page(page(claims), options.page)
+
+
+@verb(TABLE, PAGE, RESULTS)
+def runs(options: Namespace) -> None:
+    """List every run with its sampler, diagnostics, wall time and commit."""
+    from weightsharing.figures.listing import page, table
+    from weightsharing.figures.results import read_results
+    from weightsharing.figures.tables import write_page, write_table
+
+    listing = table(read_results(options.results))
+    write_table(listing, options.output)
+    if options.page is not None:
+        write_page(page(listing), options.page)
+
+
+@verb(
+    path("output", help="zip archive"),
+    path("files", nargs="+", help="kept under their relative paths"),
+)
+def archive(options: Namespace) -> None:
+    """Pack files into one zip archive."""
+    from weightsharing.figures.archive import write_archive
+
+    write_archive(options.files, options.output)
+
+
+@verb(path("folder", help="benchmarks/<preset>"))
+def costs(options: Namespace) -> None:
+    """Print the time and memory of each figure."""
+    from weightsharing.figures.costs import costs, table
+
+    print(table(costs(options.folder)))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns 0, or 1 after printing one line for each fault, or 130 after Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("weightsharing").setLevel(logging.INFO)
-    words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="python -m weightsharing",
         description="Kernel theory and Langevin training of RNNs and DNNs.",
         epilog="`python -m weightsharing VERB --help` explains a verb.",
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    chosen = next((word for word in words if not word.startswith("-")), None)
-    command = None
-    for verb, summary in VERBS.items():
-        subparser = subparsers.add_parser(verb, help=summary, description=summary)
-        if verb == chosen:
-            command = importlib.import_module(f"weightsharing.commands.{verb}")
-            command.arguments(subparser)
-    options = parser.parse_args(words)
-    assert command is not None  # argparse has refused anything but a known verb
+    parser.add_argument("--version", action="version", version=VERSION)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, (execute, arguments) in VERBS.items():
+        summary = str(execute.__doc__).rstrip(".")
+        subparser = verbs.add_parser(name, help=summary, description=summary)
+        for names, options in arguments:
+            subparser.add_argument(*names, **options)
+    chosen = parser.parse_args(words)
     try:
-        command.execute(options)
+        VERBS[chosen.verb].execute(chosen)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -23,45 +23,32 @@ def code_hash(*targets: str) -> str:
     "weightsharing.cli:theory". A function brings the definitions of its module that it names, and
     nothing else of that module. Raises KeyError for a missing function, ValueError for a relative import.
     """
-    trees = {target: _tree(target) for target in targets}
-    imported = {name for tree in trees.values() for name in _imports(tree)}
-    trees |= {name: _tree(name) for name in modules_behind(*imported)}
     digest = hashlib.sha256()
-    for name in sorted(trees):
-        digest.update(f"{name}\n{ast.unparse(trees[name])}\n".encode())
+    for target in sorted(targets_behind(*targets)):
+        digest.update(f"{target}\n{ast.unparse(_tree(target))}\n".encode())
     return digest.hexdigest()
 
 
-def modules_behind(*modules: str) -> set[str]:
-    """These modules and all modules of the package that they import, directly or not."""
+def targets_behind(*targets: str) -> set[str]:
+    """These targets and all modules of the package that they import, directly or not."""
     seen: set[str] = set()
-    waiting = list(modules)
+    waiting = list(targets)
     while waiting:
-        module = waiting.pop()
-        if module not in seen:
-            seen.add(module)
-            waiting += imports_of(module)
+        target = waiting.pop()
+        if target not in seen:
+            seen.add(target)
+            waiting += imports_of(target)
     return seen
 
 
 @cache
-def imports_of(module: str) -> frozenset[str]:
-    """The modules of the package that a module imports, anywhere in its source.
+def imports_of(target: str) -> frozenset[str]:
+    """The modules of the package that a target imports, anywhere in its source.
 
     Raises ValueError for a relative import.
     """
-    return _imports(_tree(module))
-
-
-def path_of(module: str) -> Path:
-    """The source file of a module or of a package."""
-    base = ROOT.joinpath(*module.split("."))
-    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
-
-
-def _imports(tree: ast.Module) -> frozenset[str]:
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(_tree(target)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -71,6 +58,12 @@ def _imports(tree: ast.Module) -> frozenset[str]:
             inside = [f"{node.module}.{alias.name}" for alias in node.names]
             names.update(name if _is_module(name) else node.module for name in inside)
     return frozenset(name for name in names if _is_module(name))
+
+
+def path_of(module: str) -> Path:
+    """The source file of a module or of a package."""
+    base = ROOT.joinpath(*module.split("."))
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
 
 
 def _is_module(name: str) -> bool:

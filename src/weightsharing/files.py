@@ -16,12 +16,12 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.model.axes import OUTPUT_AXES
@@ -142,6 +142,14 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
         raise FileError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error))) from error
+
+
+def parse_record(text: str, kind: Any) -> Any:  # noqa: ANN401
+    """A record, or one of a union of records, in JSON. Raises ConfigError, a line for each fault."""
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(error))) from error
 
 
 def read_dataset(

@@ -23,7 +23,7 @@ for name, figure in FIGURES.items():
         conda:
             "../../environment.yml"
         params:
-            code=code("commands.figure", f"figures.{name}.plot"),
+            code=code("cli:figure", f"figures.{name}.plot"),
             name=name,
             section=CONFIG.section(name).model_dump_json(),
         shell:
@@ -43,7 +43,7 @@ rule caption:
     conda:
         "../../environment.yml"
     params:
-        code=code("commands.caption"),
+        code=code("cli:caption"),
         section=lambda wildcards: CONFIG.section(wildcards.figure).model_dump_json(),
         seed=CONFIG.seed,
     shell:

@@ -15,7 +15,7 @@ rule scorecard:
     conda:
         "../../environment.yml"
     params:
-        code=code("commands.scorecard", *(f"figures.{name}.claims" for name in FIGURES)),
+        code=code("cli:scorecard", *(f"figures.{name}.claims" for name in FIGURES)),
     shell:
         "python -m weightsharing scorecard {output.table:q} --page {output.page:q}"
         " --results {input:q} 2> {log:q}"
@@ -31,7 +31,7 @@ rule runs:
     conda:
         "../../environment.yml"
     params:
-        code=code("commands.runs"),
+        code=code("cli:runs"),
     shell:
         "python -m weightsharing runs {output.table:q} --page {output.page:q}"
         " --results {input:q} 2> {log:q}"
@@ -51,6 +51,6 @@ rule archive:
     conda:
         "../../environment.yml"
     params:
-        code=code("commands.archive"),
+        code=code("cli:archive"),
     shell:
         "python -m weightsharing archive {output:q} {input:q} 2> {log:q}"

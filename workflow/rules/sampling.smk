@@ -14,7 +14,7 @@ rule sample:
     threads: 1
     params:
         # A chain depends on its own sampler, not on the others.
-        code=lambda wildcards: code("commands.sample", algorithm_of(RUNS[wildcards.run])),
+        code=lambda wildcards: code("cli:sample", algorithm_of(RUNS[wildcards.run])),
         # It is no output: Snakemake deletes outputs before a rerun, but a rerun resumes from this.
         checkpoint=f"{RESULTS}/checkpoints/{{run}}.npz",
         theory=lambda wildcards, input: option("--theory", input.theory),
@@ -39,7 +39,7 @@ rule measure:
     conda:
         "../../environment.yml"
     params:
-        code=code("commands.measure"),
+        code=code("cli:measure"),
         theory=lambda wildcards, input: option("--theory", input.theory),
     shell:
         "python -m weightsharing measure {input.run:q} {input.task:q} {input.samples:q} {output:q}"

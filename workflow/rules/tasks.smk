@@ -14,7 +14,7 @@ rule resolve:
     conda:
         "../../environment.yml"
     params:
-        code=code("commands.resolve"),
+        code=code("cli:resolve"),
         # Only a run whose parameters have changed in config.yaml is resolved again.
         run=lambda wildcards: RUNS[wildcards.run].model_dump_json(),
     shell:

@@ -11,7 +11,7 @@ rule theory:
     conda:
         "../../environment.yml"
     params:
-        code=code("commands.theory"),
+        code=code("cli:theory"),
     shell:
         "python -m weightsharing theory {input.run:q} {input.task:q} {output:q} 2> {log:q}"
 
@@ -28,6 +28,6 @@ rule transition:
     conda:
         "../../environment.yml"
     params:
-        code=code("commands.transition"),
+        code=code("cli:transition"),
     shell:
         "python -m weightsharing transition {input.run:q} {output:q} 2> {log:q}"

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from weightsharing.errors import ConfigError
 from weightsharing.figures.sections import RunBuilder
-from weightsharing.model.record import Record, explain
+from weightsharing.model.record import Record, explain, shortened
 from weightsharing.sampling.run import Run
 from weightsharing.theory.scan import Transition
 
@@ -74,3 +74,10 @@ FIGURES: dict[str, Figure] = {
     name: Figure(name)
     for name in sorted((path.parent.name for path in _FOLDER.glob("fig*/config.py")), key=in_order)
 }
+
+
+def find(name: str) -> Figure:
+    """The figure of this name. Raises ConfigError if there is none."""
+    if name not in FIGURES:
+        raise ConfigError(f"figure: got {shortened(name)}, must be one of {', '.join(FIGURES)}")
+    return FIGURES[name]
