@@ -131,13 +131,18 @@ def resolve(options: Namespace) -> None:
 @verb(RUN, TASK, path("output", help="stationary points, NetCDF"))
 def theory(options: Namespace) -> None:
     """Solve the kernel theory of a run."""
+    from weightsharing.errors import ConfigError
     from weightsharing.files import read_record, read_tasks, write_members
     from weightsharing.model.condition import Condition
     from weightsharing.theory.solve import solve
 
     condition = read_record(options.run, Condition)
-    tasks = read_tasks(options.task, condition)
-    points = [solve(task, condition.architecture, condition.kappa) for task in tasks]
+    points = []
+    for member, task in zip(condition.members, read_tasks(options.task, condition), strict=True):
+        try:
+            points.append(solve(task, member.architecture, member.kappa))
+        except ConfigError as error:
+            raise ConfigError(f"{member.id}: {error}") from error
     write_members(points, options.output, "theory", condition)
 
 

@@ -85,13 +85,22 @@ def _tree(target: str) -> ast.Module:
         name = waiting.pop()
         if name not in needed:
             needed[name] = defined[name]
-            waiting += [
-                node.id
-                for node in ast.walk(defined[name])
-                if isinstance(node, ast.Name) and node.id in defined
-            ]
+            waiting += _names_used(defined[name]) & defined.keys()
     kept = [node for node in tree.body if node in needed.values()]
     return ast.Module(body=kept, type_ignores=[])
+
+
+def _names_used(statement: ast.stmt) -> set[str]:
+    """The names that a statement takes from outside; what a function binds itself is its own."""
+    nodes = list(ast.walk(statement))
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    if not isinstance(statement, ast.FunctionDef):
+        return used
+    bound = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    for node in nodes[1:]:
+        if isinstance(node, ast.stmt):
+            bound.update(_names_defined(node))
+    return used - bound
 
 
 def _names_defined(node: ast.stmt) -> list[str]:
