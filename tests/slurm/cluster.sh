@@ -18,7 +18,7 @@ check() {
         command -v $program > /dev/null || missing+=" $program"
     done
     if [ -n "$missing" ]; then
-        echo "The cluster tests start their own Slurm and need its programs. Not found:$missing." >&2
+        echo "The tests of the cluster start a Slurm of their own and need its programs; not found:$missing." >&2
         echo "On Debian or Ubuntu: apt-get install --no-install-recommends munge slurmctld slurmd slurm-client" >&2
         return 1
     fi
