@@ -1,15 +1,15 @@
 # A fresh machine with Python >= 3.11 needs nothing else:
-#   make figures/fig4.pdf    installs what is pinned in requirements.lock into .venv, makes the figure
+#   make figures/fig4.pdf    installs the packages of requirements.lock into .venv, makes the figure
 #   make test                the test suite, in two processes
-#   make test-faults         the workflow and its chains killed again and again (5 to 20 minutes on two cores)
-#   make test-slurm          cluster submission on a Slurm of one node, started for it (about 15 minutes on two quiet cores)
+#   make test-faults         kills the workflow and its chains again and again (5 to 20 minutes on two cores)
+#   make test-slurm          starts a Slurm of one node and submits to it (about 15 minutes on two quiet cores)
 #   make check               formatters, linters and types
-#   make review              everything for a reader: review/laptop.html and .zip
-# PRESET=smoke behind the first and the last takes another preset.
+#   make review              all results for a reader: review/laptop.html and .zip
+# `make review PRESET=smoke` uses another preset; figures take PRESET too.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# config.yaml itself is the preset "laptop".
+# config.yaml is the preset "laptop".
 PRESET ?= laptop
 PRESET_FILE = $(if $(filter-out laptop,$(PRESET)),--configfile workflow/presets/$(PRESET).yaml)
 
@@ -21,7 +21,7 @@ all: $(INSTALLED)
 figures/%.pdf: $(INSTALLED) FORCE
 	$(BIN)/snakemake $@ $(PRESET_FILE)
 
-# All figures, the scorecard and a table of all runs: one HTML file, which needs no network, and one archive.
+# One HTML file, which needs no network, and one archive: all figures, scorecard, table of all runs.
 review: $(INSTALLED)
 	$(BIN)/snakemake archive $(PRESET_FILE)
 	$(BIN)/snakemake archive $(PRESET_FILE) --report review/$(PRESET).html
@@ -43,7 +43,7 @@ check: $(INSTALLED)
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 
-# Compared with posteriors, JAX and optax too, where they are installed: pip install -e .[benchmarks]
+# Includes posteriors, JAX and optax if they are installed: pip install -e .[benchmarks]
 bench: $(INSTALLED)
 	mkdir -p results
 	$(BIN)/python -m bench results/bench.nc --plot results/bench.png
@@ -60,8 +60,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Pins what is installed now. The local version label of torch ("+cpu") depends on the machine, and Triton is
-# not for all of them.
+# Pins the installed packages. The label "+cpu" of torch depends on the machine, and Triton does not exist for
+# all machines.
 lock:
 	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed -e 's/+cpu$$//' \
 		-e 's/^triton==.*/&; sys_platform == "linux" and platform_machine == "x86_64"/' > requirements.lock

@@ -1,6 +1,6 @@
-# Regenerates the figures of "A unified theory of feature learning in RNNs and DNNs".
+# Recomputes the figures of "A unified theory of feature learning in RNNs and DNNs".
 #   snakemake figures/fig4.pdf     one figure
-#   snakemake                      all of them, the scorecard of their claims and a table of all runs
+#   snakemake                      all figures, the scorecard of their claims and a table of all runs
 #   snakemake archive              review/<preset>.zip: figures, scorecard, measures
 from snakemake.utils import min_version
 

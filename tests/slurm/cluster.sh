@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A Slurm of one node on this machine, for tests: its daemons listen on 127.0.0.1 only, its files lie in
-# one folder, and root or a plain user may start it. No accounting, no cgroups, and GPUs that do not exist.
-#   cluster.sh check            are the programs there? says what to install
-#   cluster.sh up FOLDER        afterwards FOLDER/bin, first in PATH, has the clients: sbatch, squeue, ...
+# A Slurm of one node on this machine, for tests. Its daemons listen on 127.0.0.1 only, and its files lie in one
+# folder. Root or a plain user may start it. It has no accounting and no cgroups, and its GPUs are not real.
+#   cluster.sh check            checks that the programs exist, and names the packages to install
+#   cluster.sh up FOLDER        starts it; FOLDER/bin, first in PATH, has the clients: sbatch, squeue, ...
 #   cluster.sh down FOLDER      cancels the jobs, stops the daemons, removes FOLDER
 set -euo pipefail
 
-CPUS=4               # more than the machine may have: its jobs mostly wait for each other
-MEMORY=32000         # MB, the same
-GPUS="/dev/null /dev/zero /dev/full /dev/random"   # devices that everyone has stand in for GPUs
+CPUS=4               # may exceed the real number, because jobs mostly wait for each other
+MEMORY=32000         # MB, may exceed the real memory
+GPUS="/dev/null /dev/zero /dev/full /dev/random"   # devices of every machine that stand in for GPUs
 CLIENTS="sbatch srun squeue scancel scontrol sinfo sacct sacctmgr sshare"
 export PATH=$PATH:/usr/sbin
 
@@ -67,16 +67,16 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
 ReturnToService=2
-# Seconds from SIGTERM to SIGKILL; those for which squeue shows a job that has ended.
+# KillWait: seconds from SIGTERM to SIGKILL. MinJobAge: seconds for which squeue shows an ended job.
 KillWait=5
 MinJobAge=7200
-# A job that no node can ever run is refused, instead of pending for ever.
+# Refuse a job that no node can run, instead of keeping it pending.
 EnforcePartLimits=ALL
 GresTypes=gpu
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$CPUS RealMemory=$MEMORY Gres=gpu:$(wc -w <<< "$GPUS") State=UNKNOWN
 PartitionName=test Nodes=$host Default=YES MaxTime=1-00:00:00 State=UP
 CONF
-    # Wrappers: Snakemake's executor takes SLURM_CONF out of the environment of the jobs' srun.
+    # Wrappers are needed because Snakemake's executor removes SLURM_CONF from the environment of the jobs' srun.
     local client
     for client in $CLIENTS; do
         command -v "$client" > /dev/null || continue
@@ -90,7 +90,7 @@ up() {
     local folder=$1
     check
     mkdir -p "$folder"/{bin,etc,log,munge,run,spool,state}
-    # munged wants others to reach its socket and nobody to write beside it.
+    # munged requires that others can reach its socket, and that nobody else can write to its folder.
     chmod 755 "$folder" "$folder"/*
     head -c 1024 /dev/urandom > "$folder/munge/key"
     chmod 600 "$folder/munge/key"
@@ -120,7 +120,7 @@ down() {
     done
     for daemon in slurmd slurmctld munged; do
         pid=$(cat "$folder/run/$daemon.pid" 2> /dev/null) || continue
-        # The process may be gone, and its number may be another's.
+        # Another process may have this number now.
         [ "$(cat "/proc/$pid/comm" 2> /dev/null)" = $daemon ] || continue
         kill "$pid"
         for _ in {1..60}; do

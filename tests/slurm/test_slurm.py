@@ -1,7 +1,7 @@
 """The workflow on a real Slurm of one node, which these tests start and stop: `make test-slurm`.
 
-Jobs are submitted with the profile as it is, polled sooner. What must not depend on Slurm, the numbers,
-is compared bit by bit with commands run without it.
+Jobs use the shipped profile, with earlier polling. The draws must not depend on Slurm: tests compare
+them bit by bit with those of commands run without it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from weightsharing.sampling.settings import DynamicsSettings
 SCRIPT = ROOT / "tests" / "slurm" / "cluster.sh"
 PROFILE = ["--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "2"]
 
-# The family of figure 5's RNNs: a chain of seven members, each with a checkpoint of its own.
+# The family of figure 5's RNNs: a chain of seven members, each with its own checkpoint.
 FAMILY = "fig5/rnn"
 LONG = f"results/smoke/{FAMILY}/samples.nc"
 # Three chains that take seconds and need no theory.
@@ -44,22 +44,22 @@ SHORT = [
     f"results/smoke/fig4/depth4-{run}/samples.nc"
     for run in ("lambda5", "lambda5-exact", "lambda1.5-exact")
 ]
-# Seconds after which something hangs; nothing here is measured by the clock.
+# Seconds after which a test counts as hanging. Nothing else here depends on the clock.
 PATIENCE = 1800.0
-# A job over its time limit of one minute is ended within half a minute of it.
+# Seconds. Slurm ends a job at most half a minute after its time limit of one minute.
 LONGER_THAN_A_MINUTE = 100.0
-# Of processor time. Orphans work on while a second Snakemake starts and is refused, for half a minute
-# on a busy machine.
+# Seconds of processor time. Orphans continue while a second Snakemake starts and is refused. This takes
+# half a minute on a busy machine.
 LONG_ENOUGH_TO_INTERRUPT = 90.0
 
 
-# Every Snakemake that was started.
+# All Snakemake processes that these tests started.
 STARTED: list[subprocess.Popen[str]] = []
 
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """What Slurm says of a job: its state, what Snakemake submitted it for, and what it asked for.
+    """Slurm's record of a job: state, purpose (Snakemake's comment) and requested resources.
 
     minutes: time limit. gpus: number of GPUs.
     """
@@ -74,7 +74,7 @@ class SlurmJob:
 
 @dataclass(frozen=True)
 class Workflow:
-    """A Snakemake in a copy of the repository, and what it prints."""
+    """A Snakemake process in a copy of the repository, and its output."""
 
     repository: Path
     process: subprocess.Popen[str]
@@ -82,11 +82,11 @@ class Workflow:
 
     @property
     def text(self) -> str:
-        """What was printed so far."""
+        """The output so far."""
         return self.output.read_text()
 
     def succeeds(self) -> str:
-        """Wait for the end, which has to be good, and return what was printed."""
+        """Wait for the end, assert success, and return the output."""
         code = self.process.wait(PATIENCE)
         assert code == 0, self.text
         return self.text
@@ -102,7 +102,7 @@ def cluster() -> Iterator[None]:
         os.environ["PATH"] = f"{folder / 'bin'}:{path}"
         yield
     finally:
-        # Where a test was interrupted its Snakemake would go on to submit, also to what is being stopped.
+        # After an interrupted test, its Snakemake would continue to submit to the Slurm that stops.
         for process in STARTED:
             process.kill()
         os.environ["PATH"] = path
@@ -123,7 +123,7 @@ def submit(repository: Path, *words: str) -> Workflow:
 
 
 def wait_until(condition: Callable[[], object], workflow: Workflow | None = None) -> None:
-    """Wait for a condition, while the workflow, if there is one, is still at work."""
+    """Wait for a condition. Fail if the workflow, if given, ends before."""
     started = time.monotonic()
     while not condition():
         if workflow is not None:
@@ -133,7 +133,7 @@ def wait_until(condition: Callable[[], object], workflow: Workflow | None = None
 
 
 def slurm_jobs(repository: Path, *, alive: bool = False) -> list[SlurmJob]:
-    """The jobs submitted from a repository by their numbers; alive: those that have not ended."""
+    """The jobs of a repository in the order of their numbers; alive: only those that have not ended."""
     done = subprocess.run(
         ["scontrol", "show", "job", "--oneliner"], capture_output=True, text=True, check=True
     )
@@ -167,7 +167,7 @@ def chains(repository: Path) -> list[SlurmJob]:
 
 
 def seconds_per_step(member: Run) -> float:
-    """Processor time of a step of a member of the family: what it takes where nothing else runs."""
+    """Processor time of one step of a member of the family, on an idle machine."""
     assert isinstance(member.sampler, DynamicsSettings)
     steps = 4000
     burn_in = (steps - member.sampler.draws) * member.sampler.step_size
@@ -187,7 +187,7 @@ def seconds_per_step(member: Run) -> float:
 def copy_with_a_long_family(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[float], Path]:
-    """A function: a new repository whose family of chains takes so many seconds of processor time."""
+    """A function that makes a repository whose family of chains takes given processor seconds."""
     run = runs(load([ROOT / "config.yaml", ROOT / "workflow/presets/smoke.yaml"]))[FAMILY]
     assert isinstance(run, Run)
     settings = run.sampler
@@ -206,7 +206,7 @@ def copy_with_a_long_family(
 
 @pytest.fixture(scope="session")
 def over_its_limit(copy_with_a_long_family: Callable[[float], Path]) -> Iterator[Workflow]:
-    """A chain that takes longer than its time limit at first, at work while other tests run."""
+    """A chain that first exceeds its time limit. It runs beside the other tests."""
     repository = copy_with_a_long_family(LONGER_THAN_A_MINUTE)
     workflow = submit(
         repository, LONG,
@@ -219,7 +219,7 @@ def over_its_limit(copy_with_a_long_family: Callable[[float], Path]) -> Iterator
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory, over_its_limit: Workflow) -> Workflow:
-    """The smoke preset, all of it, through Slurm."""
+    """The whole smoke preset, through Slurm."""
     workflow = submit(smoke_repository(tmp_path_factory.mktemp("smoke")))
     workflow.succeeds()
     return workflow
@@ -231,7 +231,7 @@ def test_all_figures_are_made_through_slurm(smoke: Workflow) -> None:
     assert planned(smoke.repository) == Counter()
     jobs = slurm_jobs(smoke.repository)
     assert {job.state for job in jobs} == {"COMPLETED"}
-    # A chain and its measuring are one job; what costs less than a job is not submitted.
+    # A chain and its measures are one job. Rules that cost less than a job are not submitted.
     rules = Counter(re.sub("_wildcards_.*", "", job.comment) for job in jobs)
     samples = list((smoke.repository / "results").rglob("samples.nc"))
     scans = list((smoke.repository / "results").rglob("transition.nc"))
@@ -248,13 +248,13 @@ def test_only_chains_ask_for_a_gpu(smoke: Workflow) -> None:
         assert job.gpus == ("sample" in job.comment), job
         assert job.cpus == 1, job
         assert job.minutes == (150 if "sample" in job.comment else 30), job
-    # The GPU that Slurm handed out does not exist, and the chain found that out by itself.
+    # The GPU that Slurm assigned does not exist. The chain detected this and used the CPU.
     with xr.open_dataset(smoke.repository / LONG) as samples:
         assert set(samples["device"].to_numpy()) == {"cpu"}
 
 
 def run_alone(repository: Path, run: str, output: Path) -> None:
-    """A chain by the command alone, without Snakemake and Slurm."""
+    """Run a chain by its command, without Snakemake and Slurm."""
     folder = repository / "results" / "smoke" / run
     subprocess.run(
         [
@@ -266,7 +266,7 @@ def run_alone(repository: Path, run: str, output: Path) -> None:
 
 
 def assert_same_draws(one: Path, other: Path) -> None:
-    """The same numbers, bit by bit; how long they took may differ."""
+    """Assert that two files have bitwise equal numbers. Run times may differ."""
     with xr.open_dataset(one) as first, xr.open_dataset(other) as second:
         xr.testing.assert_equal(
             first.drop_vars("wall_seconds", errors="ignore"),
@@ -284,9 +284,9 @@ def test_a_job_computes_what_the_command_computes(smoke: Workflow, tmp_path: Pat
 def uninterrupted(
     copy_with_a_long_family: Callable[[float], Path], smoke: Workflow
 ) -> tuple[Path, Path]:
-    """A repository whose family is long enough to be interrupted, and the family's draws if it is not.
+    """A repository whose family is long enough to interrupt, and its draws without interruption.
 
-    Made after the smoke preset, beside which it would take longer.
+    It runs after the smoke preset, because it would take longer beside it.
     """
     repository = copy_with_a_long_family(LONG_ENOUGH_TO_INTERRUPT)
     snakemake(repository, f"results/smoke/{FAMILY}/theory.nc")
@@ -297,7 +297,7 @@ def uninterrupted(
 
 @pytest.fixture
 def repository(uninterrupted: tuple[Path, Path], tmp_path: Path) -> Path:
-    """A new copy of that repository with its configuration and without results."""
+    """A new copy of this repository with its configuration and without results."""
     folder = smoke_repository(tmp_path)
     shutil.copy(uninterrupted[0] / "config.yaml", folder)
     return folder
@@ -309,7 +309,7 @@ def checkpoints(repository: Path) -> list[Path]:
 
 
 def sample_log(repository: Path) -> str:
-    """What the family's chain printed when it ran last."""
+    """The output of the last run of the family's chain."""
     return (repository / f"logs/smoke/{FAMILY}/sample.log").read_text()
 
 
@@ -331,16 +331,17 @@ def test_a_cancelled_chain_is_submitted_again_and_resumes(
 
 
 def resumed_within(repository: Path) -> bool:
-    """Whether a member of the family was resumed between its first and its last step."""
+    """Whether a member of the family resumed between its first and its last step."""
     steps = re.findall(r"resuming at step (\d+) of (\d+)", sample_log(repository))
     return any(0 < int(step) < int(last) for step, last in steps)
 
 
 def wait_until_it_waits(workflow: Workflow) -> None:
-    """Wait until Snakemake has selected its jobs and waits for them, however long that takes here.
+    """Wait until Snakemake has selected its jobs and waits for them.
 
-    Its handler of SIGTERM takes a lock that it holds while it selects jobs: then it hangs for ever.
-    It waits when its main thread has used no processor time, and it has had no solver, for a second.
+    Snakemake holds a lock while it selects jobs, and its SIGTERM handler takes the same lock. A signal at
+    that time hangs it. Snakemake counts as waiting after one second in which its main thread used no
+    processor time and it had no solver process.
     """
     process = psutil.Process(workflow.process.pid)
 
@@ -349,7 +350,7 @@ def wait_until_it_waits(workflow: Workflow) -> None:
         return (main.user_time, main.system_time)
 
     def solves() -> bool:
-        # Other children are questions to Slurm, which another thread asks all the time.
+        # Other child processes are Slurm queries of another thread.
         with contextlib.suppress(psutil.NoSuchProcess):
             return any("cbc" in child.name() for child in process.children())
         return True
@@ -368,21 +369,21 @@ def wait_until_it_waits(workflow: Workflow) -> None:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A workflow ended by a signal: its exit status, and when the files it had finished were made."""
+    """A workflow that a signal ended: its exit status, and the times of its finished files."""
 
     code: int
     finished: dict[Path, int]
 
 
 def interrupt(repository: Path, number: signal.Signals, *words: str) -> Interrupted:
-    """Start a workflow; once a short chain is finished and another at work, send it a signal."""
+    """Start a workflow. Send it a signal once one short chain has finished and another runs."""
     workflow = submit(repository, *words)
     wait_until(lambda: "(Rule: sample)" in workflow.text, workflow)
     wait_until(lambda: "RUNNING" in {job.state for job in chains(repository)}, workflow)
     if LONG in words:
         wait_until(lambda: checkpoints(repository), workflow)
     wait_until_it_waits(workflow)
-    # What Snakemake has not yet seen ending does not count as finished.
+    # A job counts as finished only if Snakemake has seen its end.
     seen = re.findall(r"Finished jobid: (\d+) \(Rule: sample\)", workflow.text)
     jobs = re.findall(r"output: (\S+/samples\.nc)\n(?:.*\n)*?\s+jobid: (\d+)", workflow.text)
     finished = [repository / name for name, job in jobs if job in seen]
@@ -395,7 +396,7 @@ def interrupt(repository: Path, number: signal.Signals, *words: str) -> Interrup
 def assert_resumed(
     repository: Path, interrupted: Interrupted, smoke: Workflow, *targets: str
 ) -> None:
-    """Start the workflow again, and see that nothing is done twice or comes out different."""
+    """Run the workflow again. Assert that no finished job reruns and that results are the same."""
     assert not all((repository / target).exists() for target in targets)
     output = submit(repository, *targets).succeeds()
     for path, made in interrupted.finished.items():
@@ -430,7 +431,7 @@ def test_after_a_termination_running_jobs_end_and_no_more_are_submitted(
 
 
 def commands_after_a_kill() -> str:
-    """The commands that docs/cluster.md gives for it."""
+    """The commands after a kill, from docs/cluster.md."""
     page = (ROOT / "docs" / "cluster.md").read_text()
     (block,) = [
         part for part in re.findall(r"(?:^    .*\n)+", page, re.MULTILINE) if "scancel" in part
@@ -464,5 +465,5 @@ def test_a_chain_over_its_time_limit_gets_more_time_and_resumes(over_its_limit: 
     assert [job.state for job in jobs] == ["TIMEOUT"] * (len(jobs) - 1) + ["COMPLETED"]
     assert len(jobs) > 1
     assert [job.minutes for job in jobs] == list(range(1, len(jobs) + 1))
-    # Slurm says SIGTERM before SIGKILL, which is time enough for a checkpoint.
+    # Slurm sends SIGTERM before SIGKILL. The time between suffices for a checkpoint.
     assert resumed_within(over_its_limit.repository)
