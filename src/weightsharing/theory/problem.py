@@ -167,7 +167,8 @@ def nonlinear_problem(
             "at large N"
         )
     inputs, shift, common = _common(task, architecture, kappa)
-    mask, prior = common["mask"], architecture.prior
+    mask: Array = common["mask"]
+    prior = architecture.prior
 
     # Only the supports matter here, so a few thousand random points are enough.
     input_kernel = prior.u * inputs @ inputs.T
