@@ -81,11 +81,14 @@ class ExactSampler:
 
     def init(self, streams: Streams) -> State:
         """Activities of untrained networks, or with the kernels of ``starts``."""
-        # Chain by chain: all units take far more memory than the few rows of linear networks.
-        kernels = [None] * len(streams) if self.starts is None else list(self.starts)
+        # A few chains at a time: all units take far more memory than the few rows of linear networks.
+        chains = self.settings.chains
+        chunks = [slice(first, first + chains) for first in range(0, len(streams), chains)]
         rows = [
-            self._first_activities(stream, kernel)
-            for stream, kernel in zip(streams, kernels, strict=True)
+            self._first_activities(
+                streams[chunk], None if self.starts is None else self.starts[chunk]
+            )
+            for chunk in chunks
         ]
         position = torch.cat(rows)
         mass = first_mass(self.target, position)
@@ -93,15 +96,15 @@ class ExactSampler:
         move = Move(step_size, torch.zeros_like(step_size.drift), torch.zeros_like(step_size.drift))
         return State(whitened(position, mass.factor), mass, move, move)
 
-    def _first_activities(self, stream: torch.Generator, kernel: Array | None) -> Tensor:
-        """g of one chain, (1, row, d)."""
+    def _first_activities(self, streams: Streams, kernels: Array | None) -> Tensor:
+        """g of some chains, (chain, row, d)."""
         posterior, width = self.target.posterior, self.settings.width
         steps, patterns, _ = posterior.inputs.shape
-        deviates = normal(posterior.inputs, (width, steps * patterns), [stream])
-        if kernel is None:
+        deviates = normal(posterior.inputs, (width, steps * patterns), streams)
+        if kernels is None:
             pre = initial.activities_from_prior(posterior, width, deviates)
         else:
-            pre = initial.activities_from_kernel(kernel, deviates, posterior)
+            pre = initial.activities_from_kernel(kernels, deviates, posterior)
         position = pre.flatten(1, 2).mT @ self.target.basis
         if not self.linear:
             return position
