@@ -246,8 +246,11 @@ def test_comparison_states_what_did_not_converge() -> None:
     assert found.attrs["converged"] == 0
     assert found.attrs["faults"].startswith("order_parameter")
     assert found.attrs["signal"] == pytest.approx(5.0)
+    task = make_task(run.task, 4)
+    np.testing.assert_array_equal(found["input"], task.inputs)
+    np.testing.assert_array_equal(found["target"], task.targets)
     assert float(found["order_parameter"]) > 0
-    problem = linear_problem(make_task(run.task, 4), run.architecture, run.kappa)
+    problem = linear_problem(task, run.architecture, run.kappa)
     np.testing.assert_allclose(found["kernel_theory"][0, 0], stationary_points(problem)[0].kernel)
     assert set(found["nearest_point"].to_numpy()) == {0.0}
     assert int(found["phases"]) == 1
