@@ -191,6 +191,7 @@ def test_error_bar_of_a_ratio(generator: np.random.Generator) -> None:
 def test_relative_error_of_a_mean(generator: np.random.Generator) -> None:
     """Its error bar covers the true value, and what sampling contributes is told apart."""
     reference = np.diag([3.0, 4.0])
+    assert relative_error(1.1 * reference, reference) == pytest.approx(0.1)
     truth = reference + np.array([[0.5, 0.2], [0.2, -0.3]])
     exact = relative_error(truth, reference)
     z, noise = [], []
@@ -238,14 +239,17 @@ def compared(run: Run, with_theory: bool = True) -> xr.Dataset:
     return compare(run, task, theory, sample(run, [task])[0])
 
 
-def test_comparison_states_what_did_not_converge() -> None:
+def test_comparison_names_the_scalars_that_did_not_converge() -> None:
     run = endpoint_run(5.0, burn_in=0.5, duration=1.0, draws=20)
     found = compared(run)
     assert found.attrs["converged"] == 0
     assert found.attrs["faults"].startswith("order_parameter")
     assert found.attrs["signal"] == pytest.approx(5.0)
+    task = make_task(run.task, 4)
+    np.testing.assert_array_equal(found["input"], task.inputs)
+    np.testing.assert_array_equal(found["target"], task.targets)
     assert float(found["order_parameter"]) > 0
-    problem = linear_problem(make_task(run.task, 4), run.architecture, run.kappa)
+    problem = linear_problem(task, run.architecture, run.kappa)
     np.testing.assert_allclose(found["kernel_theory"][0, 0], stationary_points(problem)[0].kernel)
     assert set(found["nearest_point"].to_numpy()) == {0.0}
     assert int(found["phases"]) == 1
@@ -292,11 +296,6 @@ def test_without_a_theory_the_experiment_is_measured_alone() -> None:
     assert "kernel" in found
     assert "eigenvalue" in found
     assert not [name for name in found if "theory" in str(name)]
-
-
-def test_relative_error() -> None:
-    kernel = np.diag([3.0, 4.0])
-    assert relative_error(1.1 * kernel, kernel) == pytest.approx(0.1)
 
 
 def test_z_scores_reject_what_is_wrong(generator: np.random.Generator) -> None:

@@ -104,7 +104,7 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """The verdict in words: "yes", or "no: " and what did not converge."""
+        """The verdict in words: "yes", or "no: " and the faults."""
         return "yes" if self.converged else f"no: {', '.join(self.faults)}"
 
     def faults_with(self, *measures: str) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ class Branch(NamedTuple):
 
 @dataclass(frozen=True)
 class Scan:
-    """The theory of one depth over the signal strength, as ``theory.scan`` makes it."""
+    """The theory of one depth over the signal strength, as the verb ``transition`` writes it."""
 
     transition: Transition
     data: xr.Dataset

@@ -49,11 +49,11 @@ def draw(results: Results, section: Section) -> Figure:
 
 
 def _conditions(runs: Runs) -> list[str]:
-    """N, chains, samplers and what did not converge."""
+    """N, chains, samplers, and the runs that did not converge."""
     parts = []
-    for method, own in _by_method(runs).items():
-        size = f"$N = {own[0].width}$ to ${own[-1].width}$, {conditions.chains(own)}"
-        parts.append(f"{SAMPLER_NAMES[method]}: {size}{conditions.step_size(own[:1])}")
+    for method, group in _by_method(runs).items():
+        size = f"$N = {group[0].width}$ to ${group[-1].width}$, {conditions.chains(group)}"
+        parts.append(f"{SAMPLER_NAMES[method]}: {size}{conditions.step_size(group[:1])}")
     kappa = rf"$\kappa = {runs[0].run.kappa:g}$"
     first = "; ".join([*parts, kappa, "error bars: standard error"])
     failed = [run for run in runs if run.faults_with("alignment")]
@@ -71,20 +71,20 @@ def _by_method(runs: Runs) -> dict[str, list[Result]]:
     """Runs of each sampler there is, by increasing width."""
     ordered = sorted(runs, key=lambda run: run.width)
     groups = {method: [run for run in ordered if run.method == method] for method in MARKERS}
-    return {method: own for method, own in groups.items() if own}
+    return {method: group for method, group in groups.items() if group}
 
 
 def _alignment(axes: Axes, runs: Runs) -> None:
     inset = axes.inset_axes((0.42, 0.16, 0.56, 0.5))
     axes.axhline(1.0, color="0.8", linewidth=0.8, zorder=0)
     groups = _by_method(runs)
-    for (method, own), colour in zip(groups.items(), colours(len(groups)), strict=True):
+    for (method, group), colour in zip(groups.items(), colours(len(groups)), strict=True):
         style: dict[str, Any] = {
             "marker": MARKERS[method], "markersize": 4 if method == "exact" else 4.5,
             "color": colour, "markeredgecolor": "black", "markeredgewidth": 0.6,
             "linestyle": "none",
         }  # fmt: skip
-        for run in own:
+        for run in group:
             value, error = run.value("alignment"), run.value("alignment_standard_error")
             hollow = bool(run.faults_with("alignment"))
             face = style | {"markerfacecolor": "white" if hollow else colour}

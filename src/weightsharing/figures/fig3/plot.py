@@ -52,7 +52,7 @@ def draw(results: Results, section: object) -> Figure:
 
 
 def _conditions(results: Results) -> list[str]:
-    """N, chains, samplers and what did not converge."""
+    """N, chains, samplers, and the runs that did not converge."""
     runs = results.runs
     trained, exact = results.select(role="trained"), results.select(role="exact")
     how = f"{conditions.names(trained)}: {conditions.size(trained)}{conditions.schedule(trained)}"

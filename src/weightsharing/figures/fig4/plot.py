@@ -42,7 +42,7 @@ def draw(results: Results, section: object) -> Figure:
 
 
 def _conditions(results: Results) -> list[str]:
-    """N, chains, samplers and what did not converge."""
+    """N, chains, samplers, and the runs that did not converge."""
     runs = results.runs
     first, exact = results.select(role="trained")[:1], results.select(role="exact")[:1]
     lines = [

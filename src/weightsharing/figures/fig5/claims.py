@@ -194,8 +194,8 @@ def unsupervised_outputs_vanish(runs: Runs) -> Finding:
     missing=NO_HALF,
 )
 def unsupervised_outputs_are_met(runs: Runs) -> Finding:
-    """What RNNs miss of the targets at unsupervised times: 0 for the teacher, 1 for predictions of 0."""
-    found = []
+    """Relative error of RNNs at unsupervised times: 0 for the teacher, 1 for predictions of 0."""
+    errors_of_sets = []
     for run in runs:
         free = ~run.task.supervised[0]
         target, output, theory, error = (
@@ -206,8 +206,8 @@ def unsupervised_outputs_are_met(runs: Runs) -> Finding:
         # Fully correlated between times, which is the worst case.
         spread = 2.0 * float(np.abs(target - output) @ error) / size
         missed = [float(((target - f) ** 2).sum()) / size for f in (output, theory)]
-        found.append((missed[0], spread, missed[1]))
-    measured, errors, theories = np.array(found).T
+        errors_of_sets.append((missed[0], spread, missed[1]))
+    measured, errors, theories = np.array(errors_of_sets).T
     value, error = median(measured, errors)
     return Finding(
         quantity="squared deviation from the target at unsupervised steps relative to its square, median "

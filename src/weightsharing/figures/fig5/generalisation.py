@@ -142,7 +142,7 @@ def elsewhere(run: Result, holds: bool) -> str:
     """For a claim that fails: how many chains sit at another stationary point of the theory."""
     if holds or "nearest_point" not in run.data:
         return ""
-    elsewhere = int((run.array("nearest_point") != 0).sum())
+    nearest = run.array("nearest_point")
     return (
-        f" {elsewhere} of {run.data.sizes['chain']} chains are nearest to another stationary point."
+        f" {(nearest != 0).sum()} of {nearest.size} chains are nearest to another stationary point."
     )

@@ -90,7 +90,7 @@ def _families(results: Results) -> list[list[Result]]:
 
 
 def _conditions(results: Results, largest: float) -> list[str]:
-    """N, chains, samplers, phases and what did not converge.
+    """N, chains, samplers, phases, and the sets that did not converge.
 
     largest: end of the colour scale of the kernels.
     """
