@@ -91,10 +91,10 @@ def test_a_figure_of_ones_own_is_made_judged_and_packed(with_figure_6: Path) -> 
     figures = with_figure_6 / "figures"
     assert (figures / "fig6.pdf").read_bytes().startswith(b"%PDF")
     (row,) = table(with_figure_6 / "results/smoke/scorecard.tsv")
-    assert (row["id"], row["figure"], row["panel"]) == ("6a-growth", "6", "a")
+    assert (row["id"], row["figure"], row["panel"]) == ("6a-order", "6", "a")
     caption = (figures / "fig6.rst").read_text()
     assert "T = 4, lambda = 5.0" in caption
-    assert ("The order parameter grows" in caption) == (row["verdict"] != "pass")
+    assert ("The widest network has the order parameter" in caption) == (row["verdict"] != "pass")
     names = zipfile.ZipFile(with_figure_6 / "review/smoke.zip").namelist()
     assert {"figures/fig6.png", "results/smoke/fig6/width32/measures.nc"} <= set(names)
 

@@ -164,15 +164,18 @@ THEORY = {"theory", "sample", "measure", *PRODUCTS}
     *[(f"figures/{name}/plot.py", "CHANGED = 1", {name}) for name in FIGURES],
     *[(f"figures/{name}/claims.py", "CHANGED = 1", {"scorecard", "caption"}) for name in FIGURES],
     ("figures/fig4/caption.rst", "More.", {"caption"}),
-    ("figures/panels.py", "CHANGED = 1", {"fig3", "fig5"}),
+    ("figures/panels.py", "CHANGED = 1", {"fig2", "fig3", "fig5"}),
+    ("figures/statistics.py", "CHANGED = 1", {"fig2", "fig5", "scorecard", "caption"}),
     ("figures/style.py", "CHANGED = 1", set(FIGURES)),
-    ("theory/linear.py", "CHANGED = 1", {"transition", *THEORY}),
     ("theory/transition.py", "CHANGED = 1", {"transition", *THEORY}),
-    ("theory/nonlinear.py", "CHANGED = 1", THEORY),
+    ("theory/curves.py", "CHANGED = 1", {"transition", "fig4", "scorecard", "caption"}),
+    ("theory/search.py", "CHANGED = 1", THEORY),
     ("theory/outliers.py", "CHANGED = 1", THEORY),
     ("measures/compare.py", "CHANGED = 1", {"measure", *PRODUCTS}),
-    ("sampling/langevin.py", "CHANGED = 1", {"sample", "measure", *PRODUCTS}),
-    ("sampling/marginal.py", "CHANGED = 1", {"sample", "measure", *PRODUCTS}),
+    # Only figure 2 has chains of SGLD.
+    ("sampling/sgld/sampler.py", "CHANGED = 1",
+     {"sample", "measure", "fig2", "scorecard", "caption", "runs"}),
+    ("sampling/exact/marginal.py", "CHANGED = 1", {"sample", "measure", *PRODUCTS}),
     ("config.py", "CHANGED = 1", set()),
     ("cli.py", "CHANGED = 1", set()),
     ("model/axes.py", "# A comment.", set()),
@@ -186,6 +189,18 @@ def test_changing_a_file_reruns_the_rules_that_use_it(
     edit(path, f"\n{addition}\n")
     try:
         assert set(planned(built)) == rules
+    finally:
+        path.write_bytes(before)
+
+
+def test_a_change_of_the_theory_reruns_chains_that_start_from_it_only(built: Path) -> None:
+    path = built / "src/weightsharing/theory/search.py"
+    before = path.read_bytes()
+    starts = [yaml.safe_load(run.read_text()) for run in built.glob("results/**/run.yaml")]
+    from_theory = [run["id"] for run in starts if run.get("sampler", {}).get("start") == "lowest"]
+    edit(path, "\nCHANGED = 1\n")
+    try:
+        assert planned(built)["sample"] == len(from_theory) == 7
     finally:
         path.write_bytes(before)
 
@@ -272,22 +287,6 @@ def test_table_of_runs_has_every_run_with_its_origin(built: Path) -> None:
     assert (row["width"], row["sampler"], row["chains"]) == ("24", "kinetic", "2")
     assert row["converged"].startswith("no: ")
     assert 0 < float(row["wall_seconds"]) < 600
-
-
-@pytest.mark.parametrize(("samples", "measures", "says"), [
-    (["dnn-weak"], ["rnn-weak"], "dnn-weak are missing"),
-    (["dnn-weak"], ["dnn-weak", "rnn-weak"], "no samples are given for fig3/rnn-weak"),
-])  # fmt: skip
-def test_table_of_runs_refuses_files_that_do_not_belong_together(
-    built: Path, samples: list[str], measures: list[str], says: str,
-    tmp_path: Path, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    folder = built / "results/smoke/fig3"
-    words = ["--samples", *(f"{folder / name}/samples.nc" for name in samples)]
-    words += ["--measures", *(f"{folder / name}/measures.nc" for name in measures)]
-    assert main(["runs", str(tmp_path / "runs.tsv"), *words]) == 1
-    assert says in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_costs_are_those_of_all_jobs_but_the_shortest(
