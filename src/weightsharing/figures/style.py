@@ -21,11 +21,16 @@ from matplotlib.figure import Figure, SubFigure
 
 from weightsharing import __version__
 from weightsharing.files import git_commit, replacing
+from weightsharing.sampling import SAMPLERS
 
 # Name and symbol of each sampler, in the order of legends, and the symbol of its step size.
-SAMPLER_NAMES = {"sgld": "SGLD", "kinetic": "underdamped Langevin", "exact": "exact sampler"}
-MARKERS = {"sgld": "D", "kinetic": "s", "exact": "o"}
-STEP_NAMES = {"sgld": r"\eta", "kinetic": "h"}
+SAMPLER_NAMES = {method: settings.label for method, settings in SAMPLERS.items()}
+MARKERS = {method: settings.marker for method, settings in SAMPLERS.items()}
+STEP_NAMES = {
+    method: settings.step_symbol
+    for method, settings in SAMPLERS.items()
+    if settings.step_symbol is not None
+}
 # Width of both columns together, in inches.
 PAGE_WIDTH = 6.75
 
