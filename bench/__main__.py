@@ -16,10 +16,10 @@ import xarray as xr
 from bench import efficiency, roofline, solvers, steps
 from bench.clock import seconds
 from bench.plot import draw
-from weightsharing import __version__
 from weightsharing.figures.style import save
-from weightsharing.files import git_commit, replacing
+from weightsharing.files import replacing
 from weightsharing.model.architecture import KINDS
+from weightsharing.origin import VERSION, git_commit
 from weightsharing.sampling.device import find_device
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> None:
         attrs={
             "device": f"{name or platform.machine()}, {options.threads} threads",
             "torch": str(torch.__version__),
-            "weightsharing_version": __version__,
+            "weightsharing_version": VERSION,
             "git_commit": git_commit(),
         }
     )

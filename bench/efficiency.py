@@ -15,7 +15,7 @@ import torch
 from bench.clock import seconds
 from weightsharing.measures.estimate import Estimate, estimate
 from weightsharing.model.architecture import Architecture
-from weightsharing.model.tasks import EndpointTask, make_task
+from weightsharing.model.tasks import EndpointTask
 from weightsharing.sampling import SamplerSettings
 from weightsharing.sampling.batches import single
 from weightsharing.sampling.chain import build_sampler, sample
@@ -69,7 +69,7 @@ class Efficiency:
 def measure(name: str, width: int) -> Efficiency:
     """Effective samples of a sampler, and the time of its step at ``width``."""
     run = _run(SAMPLERS[name])
-    task = make_task(run.task, STEPS)
+    task = run.tasks[0]
     found = _order_parameter(run)
     law = order_parameter_law(linear_problem(task, run.architecture, KAPPA), run.sampler.width)
     steps = run.sampler.draw_every * run.sampler.draws
@@ -99,7 +99,7 @@ def measure(name: str, width: int) -> Efficiency:
 
 
 def _order_parameter(run: Run) -> Estimate:
-    (samples,) = sample(run, [make_task(run.task, STEPS)])
+    (samples,) = sample(run, [run.tasks[0]])
     kernel = samples["kernel"].to_numpy()
     return estimate(np.abs(kernel[:, :, 0, 0, -1, -2]))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weightsharing.model.architecture import Architecture
-from weightsharing.model.tasks import EndpointTask, SinusoidTask, make_task
+from weightsharing.model.tasks import EndpointTask, SinusoidTask
 from weightsharing.theory import search
 from weightsharing.theory.action import action, gradient
 from weightsharing.theory.minimiser import minimise
@@ -43,7 +43,7 @@ class SolveTime:
 def measure(patterns: int) -> SolveTime:
     """Figure 3's RNN with T = 8 and this number of patterns, at the same signal strength."""
     label = (SIGNAL / patterns) ** 0.5
-    task = make_task(EndpointTask(labels=(label,) * patterns), STEPS)
+    task = EndpointTask(labels=(label,) * patterns).make(STEPS)
     problem = linear_problem(task, Architecture(kind="rnn", steps=STEPS), KAPPA)
     start = coherent_start(problem)
     started = time.perf_counter()
@@ -60,7 +60,7 @@ def measure(patterns: int) -> SolveTime:
 def measure_nonlinear() -> tuple[float, StationaryPoint]:
     """Seconds of the nonlinear theory of figure 2, from the prior kernel, and its solution."""
     architecture = Architecture(kind="rnn", activation="erf", steps=NONLINEAR_STEPS)
-    task = make_task(SinusoidTask(), NONLINEAR_STEPS)
+    task = SinusoidTask().make(NONLINEAR_STEPS)
     started = time.perf_counter()
     problem = nonlinear_problem(task, architecture, NONLINEAR_KAPPA)
     solution = search.descend(problem, NONLINEAR_QUADRATURE)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from weightsharing.model.architecture import Architecture, Kind
-from weightsharing.model.tasks import EndpointTask, make_task
+from weightsharing.model.tasks import EndpointTask
 from weightsharing.sampling import compiled, gpu, posterior
 from weightsharing.sampling.batches import single
 from weightsharing.sampling.chain import build_sampler
@@ -57,7 +57,7 @@ def benchmark_run(kind: Kind, width: int, chains: int = 2) -> Run:
 def own(kind: Kind, width: int, device: torch.device, chains: int = 1) -> Step:
     """The step of this package, for a batch of chains."""
     run = benchmark_run(kind, width)
-    task = make_task(run.task, STEPS)
+    task = run.tasks[0]
     _, sampler = build_sampler(single(run, task), device)
     streams = new_streams(run.seed, chains, device)
     state = sampler.init(streams)
@@ -161,9 +161,7 @@ def on_gpu(
     """The step of this package on a GPU for one chain, without its kernels or without its graphs."""
     run = benchmark_run(kind, width)
     assert isinstance(run.sampler, LangevinSettings)
-    target = posterior.build(
-        [make_task(run.task, STEPS)], run.architecture, run.kappa, device, torch.float32
-    )
+    target = posterior.build([run.tasks[0]], run.architecture, run.kappa, device, torch.float32)
     sampler = DynamicsSampler(target, run.sampler, None, with_velocities=False)
     streams = new_streams(run.seed, 1, device)
     memory = sampler.init(streams).memory
@@ -190,7 +188,7 @@ def underdamped(kind: Kind, width: int, in_pytorch: bool) -> Step:
         chains=BATCH, precision="float32", start="prior",
     )  # fmt: skip
     architecture = Architecture(kind=kind, steps=STEPS)
-    task, device = make_task(benchmark_run(kind, width).task, STEPS), torch.device("cpu")
+    task, device = benchmark_run(kind, width).tasks[0], torch.device("cpu")
     target = posterior.build([task], architecture, KAPPA, device, torch.float32)
     sampler = DynamicsSampler(target, settings, None, with_velocities=True)
     memory = sampler.init(new_streams(1, BATCH, device)).memory

@@ -20,7 +20,7 @@ from scipy import stats
 from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array
 from weightsharing.model.task import Task
-from weightsharing.model.tasks import EndpointTask, make_task, sinusoid_task
+from weightsharing.model.tasks import EndpointTask, SinusoidTask
 from weightsharing.sampling import SamplerSettings, chain
 from weightsharing.sampling.exact import ExactSettings
 from weightsharing.sampling.kinetic import KineticSettings
@@ -49,7 +49,7 @@ def endpoint(
     kind: Kind, steps: int, labels: list[float], kappa: float = KAPPA, prior: Prior = PRIOR
 ) -> LinearProblem:
     """The linear problem of one network on the endpoint task."""
-    task = make_task(EndpointTask(labels=tuple(labels)), steps)
+    task = EndpointTask(labels=tuple(labels)).make(steps)
     return linear_problem(task, Architecture(kind=kind, steps=steps, prior=prior), kappa)
 
 
@@ -105,9 +105,7 @@ def _run(
 
 def draw(run: Run, start: Array | None = None, **options: Any) -> xr.Dataset:
     """The draws of a run of a single task; ``start`` is H of the first activities."""
-    (samples,) = chain.sample(
-        run, [make_task(run.task, run.architecture.steps)], [start], **options
-    )
+    (samples,) = chain.sample(run, [run.tasks[0]], [start], **options)
     return samples
 
 
@@ -165,7 +163,7 @@ def posterior_mean(
 
 def rotation(steps: int, supervised: set[int]) -> tuple[Task, Array]:
     """One input, outputs cos(2 pi t / T): the rotation of figure 5. Returns the task and all targets."""
-    task = sinusoid_task(steps, tuple(sorted(supervised)))
+    task = SinusoidTask(supervised=tuple(sorted(supervised))).make(steps)
     return task, task.targets[0]
 
 

@@ -14,7 +14,6 @@ from bench import clock, roofline, solvers, steps
 from bench.__main__ import main
 from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.network import Weights
-from weightsharing.model.tasks import make_task
 from weightsharing.sampling import fused, gpu, langevin, posterior
 from weightsharing.theory.action import stationary_point
 from weightsharing.theory.minimiser import minimise
@@ -27,7 +26,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 def test_the_energy_of_the_others_is_ours(kind: Kind) -> None:
     run = steps.benchmark_run(kind, 12)
-    task = make_task(run.task, steps.STEPS)
+    task = run.tasks[0]
     target = posterior.build([task], run.architecture, run.kappa, CPU, torch.float32)
     stream = torch.Generator().manual_seed(3)
     matrices = run.architecture.weight_matrices
@@ -71,7 +70,7 @@ def test_work_of_a_step_counts_every_weight_once() -> None:
 
 def test_gradient_descent_ends_at_the_minimum_of_the_newton_method() -> None:
     run = steps.benchmark_run("rnn", 12)
-    problem = linear_problem(make_task(run.task, 4), Architecture(kind="rnn", steps=4), 0.5)
+    problem = linear_problem(run.tasks[0], Architecture(kind="rnn", steps=4), 0.5)
     start = coherent_start(problem)
     assert solvers.descend(problem, start) < solvers.DESCENT_TOLERANCE
     assert stationary_point(problem, minimise(problem, start)).converged

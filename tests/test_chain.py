@@ -27,7 +27,7 @@ from weightsharing.model.architecture import Kind
 from weightsharing.model.axes import Array
 from weightsharing.model.network import Weights
 from weightsharing.model.symmetry import order_parameter, reflect_kernel
-from weightsharing.model.tasks import Task, make_task
+from weightsharing.model.task import Task
 from weightsharing.sampling import SAMPLERS, chain, checkpoint, dynamics, posterior, random
 from weightsharing.sampling.batches import single
 from weightsharing.sampling.checkpoint import save_checkpoint
@@ -41,7 +41,7 @@ from weightsharing.theory.transition import critical_signal
 
 
 def task_of(run: Run) -> Task:
-    return make_task(run.task, run.architecture.steps)
+    return run.tasks[0]
 
 
 def assert_equal(first: xr.Dataset, second: xr.Dataset) -> None:

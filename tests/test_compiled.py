@@ -12,9 +12,10 @@ import torch
 from conftest import kinetic_run
 from torch import Tensor
 
-from weightsharing.model.architecture import Activation, Architecture, Kind, Prior
+from weightsharing.model.activations import ActivationName
+from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.network import Weights
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 from weightsharing.sampling import compiled, initial, posterior, random
 from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.kinetic import step as kinetic
@@ -24,7 +25,7 @@ WIDTH, CHAINS, FEATURES = 13, 3, 2
 CPU = torch.device("cpu")
 
 
-def problem(kind: Kind, activation: Activation, patterns: int, steps: int = 4) -> Posterior:
+def problem(kind: Kind, activation: ActivationName, patterns: int, steps: int = 4) -> Posterior:
     """Inputs and targets at all times, some of them supervised, and unequal prior variances."""
     generator = np.random.default_rng(5)
     task = Task(
@@ -74,7 +75,7 @@ def pytorch_step(
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 @pytest.mark.parametrize("patterns", [1, 3])
 def test_compiled_step_is_that_of_pytorch(
-    kind: Kind, activation: Activation, patterns: int
+    kind: Kind, activation: ActivationName, patterns: int
 ) -> None:
     target, sampler = problem(kind, activation, patterns), settings()
     ours, deviates = states(target, WIDTH, 1)

@@ -24,11 +24,13 @@ from weightsharing.measures.branches import branch_signs
 from weightsharing.measures.estimate import Estimate, estimate
 from weightsharing.measures.kernels import alignment
 from weightsharing.model import network as networks
-from weightsharing.model.architecture import Activation, Architecture, Kind, Prior
+from weightsharing.model.activations import ActivationName
+from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array, kernel_axes
 from weightsharing.model.network import Weights
 from weightsharing.model.symmetry import reflect_kernel
-from weightsharing.model.tasks import EndpointTask, SinusoidTask, Task, make_task
+from weightsharing.model.task import Task
+from weightsharing.model.tasks import EndpointTask, SinusoidTask
 from weightsharing.sampling import initial, posterior
 from weightsharing.sampling.exact import ExactSettings, adaptation, collective, marginal, units
 from weightsharing.sampling.run import Run
@@ -47,7 +49,7 @@ OTHER_PRIOR = Prior(w=0.7, u=1.3, v=0.8)
 
 
 def density(
-    task: Task, kind: Kind, activation: Activation, width: int, kappa: float = 0.3,
+    task: Task, kind: Kind, activation: ActivationName, width: int, kappa: float = 0.3,
     prior: Prior = OTHER_PRIOR,
 ) -> marginal.Marginal:  # fmt: skip
     architecture = Architecture(kind=kind, activation=activation, steps=task.steps, prior=prior)
@@ -85,7 +87,7 @@ def assert_gradient(target: marginal.Marginal, position: Tensor) -> None:
 
 
 TASKS = {
-    "endpoint": make_task(EndpointTask(labels=(0.9, -0.4)), 3),
+    "endpoint": EndpointTask(labels=(0.9, -0.4)).make(3),
     "sequence": rotation(4, {1, 2, 4})[0],
     "late input": Task(
         np.array([[[0.0], [1.0], [0.3]]]), np.array([[0.0, 0.5, -0.2]]), np.array([[False, True, True]])
@@ -100,14 +102,16 @@ TASKS = {
 @pytest.mark.parametrize("activation", ["linear", "erf", "tanh", "relu"])
 @KINDS
 def test_gradient_matches_finite_differences(
-    kind: Kind, activation: Activation, task: Task
+    kind: Kind, activation: ActivationName, task: Task
 ) -> None:
     target = density(task, kind, activation, width=11)
     assert_gradient(target, untrained(target, 2))
 
 
 @NETWORKS
-def test_energy_is_that_of_one_layer_after_the_other(kind: Kind, activation: Activation) -> None:
+def test_energy_is_that_of_one_layer_after_the_other(
+    kind: Kind, activation: ActivationName
+) -> None:
     """Product of the conditional laws of h^t given what came before, and the evidence of y.
 
     Written out for each unit from the weights' prior, without C. Densities of several h may differ from
@@ -163,7 +167,7 @@ def test_activities_from_the_prior_are_those_of_untrained_networks(kind: Kind) -
 
 
 @ACTIVATIONS
-def test_outputs_have_the_law_of_readouts_given_the_activities(activation: Activation) -> None:
+def test_outputs_have_the_law_of_readouts_given_the_activities(activation: ActivationName) -> None:
     """Mean and covariance of drawn f, against readouts drawn with the weights."""
     task, width, count = rotation(4, {2, 3})[0], 16, 4000
     target = density(task, "rnn", activation, width)
@@ -193,7 +197,7 @@ SETS = ({1, 2, 4}, {3}, {2, 3})
 
 
 def densities(
-    kind: Kind, activation: Activation
+    kind: Kind, activation: ActivationName
 ) -> tuple[marginal.Marginal, list[marginal.Marginal]]:
     """The density of chains of one set each, and of each set alone."""
     tasks = [rotation(4, chosen)[0] for chosen in SETS]
@@ -205,7 +209,7 @@ def densities(
 
 @NETWORKS
 def test_energies_and_gradients_of_chains_of_different_sets(
-    kind: Kind, activation: Activation
+    kind: Kind, activation: ActivationName
 ) -> None:
     """Against each set alone, without a mask, and against finite differences."""
     together, alone = densities(kind, activation)
@@ -279,7 +283,7 @@ def trajectory(
 @NETWORKS
 @BOTH
 def test_trajectories_are_reversible_and_of_second_order(
-    move: str, kind: Kind, activation: Activation
+    move: str, kind: Kind, activation: ActivationName
 ) -> None:
     """Fitted over steps that halve while the trajectory keeps its length; each chain has its own step."""
     target = density(TASKS["sequence"], kind, activation, 24)
@@ -326,7 +330,7 @@ def test_volume_grows_as_stated(move: str) -> None:
 @NETWORKS
 @BOTH
 def test_joint_law_of_activities_and_labels_is_left_alone(
-    move: str, kind: Kind, activation: Activation
+    move: str, kind: Kind, activation: ActivationName
 ) -> None:
     """Geweke's (2004) joint test: networks from the prior, labels drawn from them, then trajectories.
 
@@ -381,7 +385,7 @@ def test_components_are_those_along_an_orthonormal_basis() -> None:
 @pytest.mark.parametrize("activation", ["linear", "erf", "relu"])
 @KINDS
 def test_collective_force_is_the_slope_of_the_energy_and_the_volume(
-    kind: Kind, activation: Activation
+    kind: Kind, activation: ActivationName
 ) -> None:
     """By central differences along z exp(s X) with a random symmetric X."""
     target = density(TASKS["sequence"], kind, activation, 12)
@@ -429,7 +433,7 @@ def test_units_drawn_for_a_kernel_are_uniform() -> None:
 
 
 @ACTIVATIONS
-def test_mass_is_the_curvature_of_the_energy(activation: Activation) -> None:
+def test_mass_is_the_curvature_of_the_energy(activation: ActivationName) -> None:
     """<X, A X> against second differences along z exp(s X), where all curvatures are positive."""
     target = density(TASKS["sequence"], "rnn", activation, 400, kappa=5.0)
     factor, z = whitened(target, untrained(target, 2))
@@ -451,7 +455,7 @@ def test_mass_is_the_curvature_of_the_energy(activation: Activation) -> None:
 
 
 def drawn_kernel(run: Run) -> Estimate:
-    task, kernels = make_task(run.task, run.architecture.steps), draw(run)["kernel"].to_numpy()
+    task, kernels = run.tasks[0], draw(run)["kernel"].to_numpy()
     signs = branch_signs(kernels, task, run.architecture)
     return estimate(reflect_kernel(kernels, signs)[:, :, 0, 0])
 
@@ -465,7 +469,7 @@ def test_exact_sampler_agrees_with_the_theory_to_order_one_over_n(kind: Kind, ra
         ratio * critical_signal(4, PRIOR, KAPPA), kind=kind, width=width, warm_up=150, draws=500,
         leapfrog_steps=16,
     )  # fmt: skip
-    problem = linear_problem(make_task(run.task, 4), run.architecture, run.kappa)
+    problem = linear_problem(run.tasks[0], run.architecture, run.kappa)
     kernel = search.stationary_points(problem)[0].kernel
     correction = finite_width.kernel_correction(problem, kernel)
     found = drawn_kernel(run)
@@ -498,7 +502,7 @@ def test_exact_sampler_agrees_with_sgld(kind: Kind) -> None:
 @KINDS
 def test_weights_given_the_activities_produce_them(kind: Kind) -> None:
     run = exact_run(3.0, kind=kind, draws=8, spectra=4, keep_weights=True)
-    task, samples = make_task(run.task, 4), draw(run)
+    task, samples = run.tasks[0], draw(run)
     names = ("recurrent", "input_weights", "readout")
     weights = Weights(*(torch.as_tensor(samples[name].to_numpy())[None] for name in names))
     target = posterior.build([task], run.architecture, run.kappa, CPU, torch.float64)
@@ -525,7 +529,7 @@ def test_step_size_adapts_to_the_acceptance_aimed_at() -> None:
 def figure_2() -> tuple[StationaryPoint, dict[int, Array]]:
     """Theory and exact sampler for the erf network of figure 2 at three widths."""
     architecture = Architecture(kind="rnn", activation="erf", steps=10)
-    task = make_task(SinusoidTask(), 10)
+    task = SinusoidTask().make(10)
     problem = nonlinear_problem(task, architecture, 0.5)
     solution = search.descend(problem, search.Quadrature(points=2**15, scramblings=4))
     drawn = {}

@@ -29,8 +29,7 @@ from weightsharing.cli import main
 from weightsharing.errors import FileError, UserError
 from weightsharing.figures.style import save
 from weightsharing.files import read_dataset, read_record, write_dataset, write_record
-from weightsharing.model.architecture import Activation
-from weightsharing.model.tasks import make_task
+from weightsharing.model.activations import ActivationName
 from weightsharing.sampling import chain, compiled, langevin
 from weightsharing.sampling.batches import single
 from weightsharing.sampling.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -187,7 +186,7 @@ def test_a_command_given_a_damaged_file_names_it_and_writes_nothing(
 
 def begun(run: Run, path: Path) -> tuple[chain.Chains, Sampler[Any], Checkpoint]:
     """Chains at step 0, and their checkpoint."""
-    batch = single(run, make_task(run.task, run.architecture.steps))
+    batch = single(run, run.tasks[0])
     target, sampler = chain.build_sampler(batch, torch.device("cpu"))
     return chain.begin(batch, target, sampler), sampler, Checkpoint(path, "key", 0.0)
 
@@ -434,7 +433,7 @@ def with_step(
 
 
 def erf(run: Run) -> Run:
-    activation: Activation = "erf"
+    activation: ActivationName = "erf"
     architecture = run.architecture.model_copy(update={"activation": activation})
     return run.model_copy(update={"architecture": architecture})
 
@@ -506,7 +505,7 @@ def test_a_gradient_that_is_nan_ends_the_run_at_the_next_check(
 
 
 def key_of(run: Run) -> str:
-    task = make_task(run.task, run.architecture.steps)
+    task = run.tasks[0]
     return chain.fingerprint(single(run, task), torch.device("cpu"))
 
 

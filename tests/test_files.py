@@ -15,7 +15,6 @@ from weightsharing import files, origin
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.files import read_dataset, read_record, read_tasks, task_dataset, write_dataset
 from weightsharing.model.task import Task
-from weightsharing.model.tasks import make_task
 from weightsharing.sampling.run import Run
 from weightsharing.theory.scan import Transition
 
@@ -24,7 +23,7 @@ from weightsharing.theory.scan import Transition
 def written(tmp_path: Path) -> Path:
     """A task file."""
     run = endpoint_run(2.0)
-    write_dataset(task_dataset(make_task(run.task, 4)), tmp_path / "task.nc", "task", run)
+    write_dataset(task_dataset(run.tasks[0]), tmp_path / "task.nc", "task", run)
     return tmp_path / "task.nc"
 
 
@@ -89,7 +88,7 @@ def test_files_of_another_run_are_refused(written: Path, tmp_path: Path) -> None
 
 def test_inconsistent_task_is_named(tmp_path: Path) -> None:
     run = endpoint_run(2.0)
-    dataset = task_dataset(make_task(run.task, 4))
+    dataset = task_dataset(run.tasks[0])
     dataset["supervised"] = xr.ones_like(dataset["supervised"])
     write_dataset(dataset, tmp_path / "task.nc", "task", run)
     with pytest.raises(FileError, match="NaN or infinite at a supervised time"):

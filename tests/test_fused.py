@@ -23,9 +23,10 @@ from scipy import stats
 from torch import Tensor
 
 from weightsharing.errors import InterruptedRunError
-from weightsharing.model.architecture import Activation, Architecture, Kind, Prior
+from weightsharing.model.activations import ActivationName
+from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.network import Weights
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 from weightsharing.sampling import dynamics, fused, gpu, initial
 from weightsharing.sampling import posterior as posteriors
 from weightsharing.sampling.kinetic import step as kinetic
@@ -48,7 +49,7 @@ PRIOR = Prior(w=0.8, u=1.2, v=0.6)
 Words = NDArray[np.uint32]
 
 
-def posterior(kind: Kind, activation: Activation = "linear", patterns: int = 2) -> Posterior:
+def posterior(kind: Kind, activation: ActivationName = "linear", patterns: int = 2) -> Posterior:
     generator = np.random.default_rng(patterns)
     supervised = np.zeros((patterns, STEPS), dtype=bool)
     supervised[:, [1, 3]] = True
@@ -170,7 +171,7 @@ def test_reference_philox_gives_the_published_answers() -> None:
 
 
 # Widths: fewer rows than a counter serves, a multiple of a tile, none, and several tiles.
-CASES: list[tuple[Kind, Activation, int, int]] = [
+CASES: list[tuple[Kind, ActivationName, int, int]] = [
     ("rnn", "linear", 1, 71), ("rnn", "erf", 4, 13), ("rnn", "erf", 1, 64), ("dnn", "linear", 4, 3),
     ("dnn", "erf", 1, 13),
 ]  # fmt: skip
@@ -178,7 +179,7 @@ CASES: list[tuple[Kind, Activation, int, int]] = [
 
 @pytest.mark.parametrize(("kind", "activation", "patterns", "width"), CASES)
 def test_sgld_step_is_that_of_pytorch(
-    kind: Kind, activation: Activation, patterns: int, width: int
+    kind: Kind, activation: ActivationName, patterns: int, width: int
 ) -> None:
     """Gradient, decay and noise, at a step whose number needs both halves of the counter's clock."""
     target = posterior(kind, activation, patterns)
@@ -194,7 +195,7 @@ def test_sgld_step_is_that_of_pytorch(
 
 @pytest.mark.parametrize(("kind", "activation", "patterns", "width"), CASES)
 def test_kinetic_step_is_that_of_pytorch(
-    kind: Kind, activation: Activation, patterns: int, width: int
+    kind: Kind, activation: ActivationName, patterns: int, width: int
 ) -> None:
     target = posterior(kind, activation, patterns)
     memory, blocks = state(target, width, moving=True)

@@ -18,7 +18,6 @@ import torch
 from conftest import endpoint_run, kinetic_run
 from torch import Tensor
 
-from weightsharing.model.tasks import make_task
 from weightsharing.sampling import chain, dynamics, fused, gpu, graphs
 from weightsharing.sampling.batches import single
 from weightsharing.sampling.exact import ExactSettings
@@ -41,7 +40,7 @@ def chains(
     """States at step 0, random streams, and the step as it is made on a GPU."""
     settings, where = run.sampler, torch.device(device)
     assert not isinstance(settings, ExactSettings)
-    batch = single(run, make_task(run.task, run.architecture.steps))
+    batch = single(run, run.tasks[0])
     target, sampler = chain.build_sampler(batch, where)
     streams = new_streams(run.seed, settings.chains, where)
     memory = sampler.init(streams).memory
@@ -74,7 +73,7 @@ def test_without_triton_steps_are_those_of_a_cpu(
         "fused kernels are not used: ModuleNotFoundError: import of triton"
     )
     assert warnings[1].startswith("no CUDA graph (RuntimeError: no stream); steps are launched")
-    batch = single(run, make_task(run.task, run.architecture.steps))
+    batch = single(run, run.tasks[0])
     _, sampler = chain.build_sampler(batch, torch.device("cpu"))
     streams = new_streams(run.seed, run.sampler.chains, torch.device("cpu"))
     wanted = sampler.init(streams)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from weightsharing.errors import StepSizeError
 from weightsharing.measures.estimate import Estimate, estimate
-from weightsharing.model.architecture import Activation, Kind
+from weightsharing.model.activations import ActivationName
+from weightsharing.model.architecture import Kind
 from weightsharing.model.network import Weights
 from weightsharing.sampling import langevin
 from weightsharing.sampling.kinetic import step as kinetic
@@ -37,7 +38,7 @@ def add(first: Weights, second: Weights, factor: float) -> Weights:
 
 @pytest.mark.parametrize("activation", ["linear", "erf", "tanh", "relu"])
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_step_is_the_splitting_written_out(kind: Kind, activation: Activation) -> None:
+def test_step_is_the_splitting_written_out(kind: Kind, activation: ActivationName) -> None:
     """B, A, O, A, one after the other, with the gradient by automatic differentiation."""
     target = posterior(kind, activation)
     weights, h, friction = weights_of(target.architecture), 0.03, 0.7

@@ -9,10 +9,11 @@ from conftest import assert_z
 from torch import Tensor
 
 from weightsharing.model import network as networks
-from weightsharing.model.architecture import Activation, Architecture, Kind, Prior
+from weightsharing.model.activations import ActivationName
+from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array
 from weightsharing.model.network import Weights
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 from weightsharing.sampling import initial, langevin
 from weightsharing.sampling import posterior as posteriors
 from weightsharing.sampling.posterior import Posterior
@@ -22,7 +23,7 @@ WIDTH, STEPS, FEATURES, CHAINS = 7, 4, 2, 3
 PRIOR = Prior(w=0.8, u=1.2, v=0.6)
 
 
-def posterior(kind: Kind, activation: Activation = "linear", seed: int = 0) -> Posterior:
+def posterior(kind: Kind, activation: ActivationName = "linear", seed: int = 0) -> Posterior:
     generator = np.random.default_rng(seed)
     supervised = np.array([[False, True, False, True], [True, False, False, True]])
     task = Task(
@@ -56,7 +57,9 @@ def scale(weights: Weights, factors: tuple[float, float, float]) -> list[Tensor]
 
 @pytest.mark.parametrize("activation", ["linear", "erf", "tanh", "relu"])
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_step_without_noise_is_a_step_down_the_energy(kind: Kind, activation: Activation) -> None:
+def test_step_without_noise_is_a_step_down_the_energy(
+    kind: Kind, activation: ActivationName
+) -> None:
     """The hand-written gradient against automatic differentiation of the energy."""
     target = posterior(kind, activation)
     weights = weights_of(target.architecture)

@@ -23,9 +23,10 @@ from pymanopt.manifolds import SymmetricPositiveDefinite
 from pymanopt.optimizers import ConjugateGradient
 from scipy import optimize
 
-from weightsharing.model.architecture import Activation, Architecture, Kind
+from weightsharing.model.activations import ActivationName
+from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.axes import Array, kernel_axes, kernel_matrix
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 from weightsharing.theory import action, minimiser, search
 from weightsharing.theory.finite_width import kernel_correction
 from weightsharing.theory.problem import (
@@ -255,7 +256,9 @@ def test_more_patterns_than_features() -> None:
 @pytest.mark.parametrize(
     ("activation", "fault"), [("linear", "all zero"), ("erf", "linear theory needs 'linear'")]
 )
-def test_zero_inputs_and_wrong_activation_are_refused(activation: Activation, fault: str) -> None:
+def test_zero_inputs_and_wrong_activation_are_refused(
+    activation: ActivationName, fault: str
+) -> None:
     task = given_task(np.zeros((1, 3, 1)), np.ones((1, 3)))
     with pytest.raises(ValueError, match=fault):
         linear_problem(task, Architecture(kind="rnn", steps=3, activation=activation), KAPPA)

@@ -18,9 +18,11 @@ from weightsharing.measures.kernels import (
     temporal_coherence,
 )
 from weightsharing.model import symmetry
-from weightsharing.model.architecture import Activation, Architecture, Kind
+from weightsharing.model.activations import ActivationName
+from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.axes import Array
-from weightsharing.model.tasks import EndpointTask, Task, label_kernels, make_task
+from weightsharing.model.task import Task, label_kernels
+from weightsharing.model.tasks import EndpointTask
 from weightsharing.sampling.chain import sample
 from weightsharing.sampling.run import Run
 from weightsharing.theory.problem import linear_problem
@@ -96,7 +98,7 @@ def test_sign_symmetry_needs_inputs_and_targets_of_one_parity(
     supervised[0, np.array(output_times) - 1] = True
     task = Task(inputs, np.ones((1, 4)), supervised)
     assert symmetry.has_one_parity(task) == symmetric
-    odd: tuple[Activation, ...] = ("linear", "erf", "tanh")
+    odd: tuple[ActivationName, ...] = ("linear", "erf", "tanh")
     for activation in odd:
         rnn = Architecture(kind="rnn", activation=activation, steps=4)
         assert symmetry.is_sign_symmetric(task, rnn) == symmetric
@@ -120,7 +122,7 @@ def test_sign_symmetry_needs_inputs_and_targets_of_one_parity(
 
 def test_outputs_go_with_their_kernels() -> None:
     """A network and its image under W -> -W, with U and v turned so that it fits the same label."""
-    task = make_task(endpoint_run(1.0).task, 4)
+    task = endpoint_run(1.0).tasks[0]
     generator = np.random.default_rng(2)
     matrix, into, readout = (generator.normal(size=s) for s in ((5, 5), 5, 5))
 
@@ -155,7 +157,7 @@ def test_binder_cumulant_tells_one_peak_from_two(generator: np.random.Generator)
 
 
 def test_draws_are_mapped_only_where_the_symmetry_is_broken(generator: np.random.Generator) -> None:
-    task = make_task(endpoint_run(1.0).task, 4)
+    task = endpoint_run(1.0).tasks[0]
     m = generator.normal(size=(2, 500))
     kernels = np.zeros((2, 500, 1, 1, 4, 4))
     for values, broken in ((m, False), (np.sign(m) * (3 + 0.3 * m), True)):
@@ -225,14 +227,14 @@ def test_alignment_ignores_scale_and_constants_and_sees_the_rest(
 
 
 def test_label_kernels() -> None:
-    task = make_task(EndpointTask(labels=(2.0, -1.0)), 3)
+    task = EndpointTask(labels=(2.0, -1.0)).make(3)
     temporal, samples = label_kernels(task)
     np.testing.assert_array_equal(temporal, np.diag([0.0, 0.0, 4.0]))
     np.testing.assert_array_equal(samples, [[4.0, -2.0], [-2.0, 1.0]])
 
 
 def compared(run: Run, with_theory: bool = True) -> xr.Dataset:
-    task = make_task(run.task, 4)
+    task = run.tasks[0]
     theory = None
     if with_theory:
         theory = solve(task, run.architecture, run.kappa)
@@ -245,7 +247,7 @@ def test_comparison_names_the_scalars_that_did_not_converge() -> None:
     assert found.attrs["converged"] == 0
     assert found.attrs["faults"].startswith("order_parameter")
     assert found.attrs["signal"] == pytest.approx(5.0)
-    task = make_task(run.task, 4)
+    task = run.tasks[0]
     np.testing.assert_array_equal(found["input"], task.inputs)
     np.testing.assert_array_equal(found["target"], task.targets)
     assert float(found["order_parameter"]) > 0
@@ -274,7 +276,7 @@ def test_eigenvalues_follow_their_kernel_to_the_positive_branch() -> None:
     run = endpoint_run(
         30.0, burn_in=12.0, ramp=8.0, duration=8.0, draws=40, spectra=4, chains=4, step_size=4e-4
     )
-    task = make_task(run.task, 4)
+    task = run.tasks[0]
     dataset = sample(run, [task])[0]
     found = compare(run, task, None, dataset)
     m = symmetry.order_parameter(dataset["kernel"].to_numpy(), np.ones(1))

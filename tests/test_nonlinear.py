@@ -11,9 +11,11 @@ from conftest import KAPPA, assert_z, given_task, lowest, rotation, second_order
 from scipy import special, stats
 from scipy.stats import qmc
 
-from weightsharing.model.architecture import Activation, Architecture, Kind
+from weightsharing.model.activations import ActivationName
+from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.axes import Array
-from weightsharing.model.tasks import EndpointTask, Task, make_task
+from weightsharing.model.task import Task
+from weightsharing.model.tasks import EndpointTask
 from weightsharing.theory import integral, saddle
 from weightsharing.theory.point import GRADIENT_TOLERANCE, StationaryPoint
 from weightsharing.theory.problem import (
@@ -30,7 +32,7 @@ QUICK = Quadrature(points=2**14, scramblings=8)
 KINDS = pytest.mark.parametrize("kind", ["rnn", "dnn"])
 
 
-def network(kind: Kind, steps: int, activation: Activation = "erf") -> Architecture:
+def network(kind: Kind, steps: int, activation: ActivationName = "erf") -> Architecture:
     return Architecture(kind=kind, activation=activation, steps=steps)
 
 
@@ -159,7 +161,7 @@ def test_identity_is_the_linear_theory(kind: Kind) -> None:
 @KINDS
 def test_ordered_branch_of_a_linear_network(kind: Kind) -> None:
     """Beyond the transition: the lowest solution, on the branch m > 0, and its action."""
-    task = make_task(EndpointTask(labels=(np.sqrt(2 * 2.632238),)), 4)
+    task = EndpointTask(labels=(np.sqrt(2 * 2.632238),)).make(4)
     architecture = network(kind, 4, "linear")
     expected = lowest(linear_problem(task, architecture, KAPPA))
     problem = nonlinear_problem(task, architecture, KAPPA)
@@ -276,7 +278,7 @@ def test_independent_scramblings_agree_and_errors_fall_faster_than_monte_carlo()
 
 
 def test_dnn_with_one_supervised_time_is_uncorrelated_between_times() -> None:
-    task = make_task(EndpointTask(labels=(1.5,)), 4)
+    task = EndpointTask(labels=(1.5,)).make(4)
     problem = nonlinear_problem(task, network("dnn", 4), KAPPA)
     point = descend(problem, QUICK)
     assert point.converged

@@ -11,7 +11,7 @@ from scipy import stats
 from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array, kernel_matrix
 from weightsharing.model.network import Weights
-from weightsharing.model.tasks import EndpointTask, make_task
+from weightsharing.model.tasks import EndpointTask
 from weightsharing.sampling import initial, posterior
 from weightsharing.theory import search, transition
 from weightsharing.theory.outliers import noise_beyond, noise_edge, weight_eigenvalues
@@ -70,7 +70,7 @@ def weights_with_kernel(
     """Weights drawn given activities of this kernel, for one network (Matheron's rule)."""
     steps = kernel.shape[-1]
     architecture = Architecture(kind=problem_kind, steps=steps)
-    task = make_task(EndpointTask(labels=tuple(labels)), steps)
+    task = EndpointTask(labels=tuple(labels)).make(steps)
     target = posterior.build([task], architecture, KAPPA, torch.device("cpu"), torch.float64)
     stream = torch.Generator().manual_seed(5)
     memory = torch.randn(

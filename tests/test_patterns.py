@@ -10,7 +10,7 @@ from conftest import KAPPA, endpoint, given_task
 
 from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.axes import Array
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 from weightsharing.theory import patterns, search
 from weightsharing.theory.action import lowest_curvature
 from weightsharing.theory.problem import linear_problem

@@ -31,7 +31,7 @@ from weightsharing.files import join, write_dataset
 from weightsharing.measures.compare import compare as measure
 from weightsharing.model.architecture import KINDS, Architecture, Kind
 from weightsharing.model.axes import KERNEL_AXES, OUTPUT_AXES
-from weightsharing.model.tasks import AnyTask, EndpointTask, SequenceTask, SinusoidTask, make_task
+from weightsharing.model.tasks import AnyTask, EndpointTask, SequenceTask, SinusoidTask
 from weightsharing.sampling import SamplerSettings
 from weightsharing.sampling.exact import ExactSettings
 from weightsharing.sampling.kinetic import KineticSettings
@@ -106,7 +106,7 @@ def test_results_are_read_once_and_typed(tmp_path: Path, scan: Scan) -> None:
     assert (first.converged, first.verdict) == (True, "yes")
     assert (second.converged, second.verdict) == (False, "no: order_parameter, loss")
     assert second.faults == ("order_parameter", "loss")
-    task = make_task(first.run.task, 4)
+    task = first.run.tasks[0]
     for name in ("inputs", "targets", "supervised"):
         np.testing.assert_array_equal(getattr(first.task, name), getattr(task, name))
     assert results.scans[0].transition == scan.transition
@@ -295,7 +295,7 @@ def endpoint(kind: Kind, size: float, sampler: SamplerSettings) -> Run:
 @cache
 def theory_of(kind: Kind, size: float) -> xr.Dataset:
     run = endpoint(kind, size, EXACT)
-    return solve(make_task(run.task, 4), run.architecture, run.kappa)
+    return solve(run.tasks[0], run.architecture, run.kappa)
 
 
 @cache
@@ -342,7 +342,7 @@ def network(
         coords={"time": np.arange(4), "output_time": np.arange(1, 5)},
         attrs={"stiffness": 1.0, "device": "cpu"},
     )
-    return Result.of(run, measure(run, make_task(run.task, 4), theory_of(kind, size), samples))
+    return Result.of(run, measure(run, run.tasks[0], theory_of(kind, size), samples))
 
 
 def cells(cell: str = "", **change: float) -> Results:
@@ -385,12 +385,12 @@ def test_networks_that_do_not_fail_where_they_differ(
 
 
 def test_task_of_figure_3() -> None:
-    task = make_task(EndpointTask(labels=(1.0, 1.0, -1.0, -1.0)), 4)
+    task = EndpointTask(labels=(1.0, 1.0, -1.0, -1.0)).make(4)
     assert figure3.inputs_are_orthogonal(task).holds
     assert figure3.labels_have_unit_size(task).holds
     assert figure3.labels_are_at_the_end(task).holds
-    assert not figure3.labels_have_unit_size(make_task(EndpointTask(labels=(0.5, -0.5)), 4)).holds
-    assert not figure3.labels_are_at_the_end(make_task(SINUSOID, 4)).holds
+    assert not figure3.labels_have_unit_size(EndpointTask(labels=(0.5, -0.5)).make(4)).holds
+    assert not figure3.labels_are_at_the_end(SINUSOID.make(4)).holds
 
 
 # --- figure 4 ---------------------------------------------------------------------------------------
@@ -494,7 +494,7 @@ def sequence(
     task = SequenceTask(period=float(steps), sets=(times,))
     family = make_run(f"fig5/{kind}", kind=kind, steps=steps, task=task, sampler=KINETIC)
     (run,) = family.members
-    learned = make_task(run.task, steps)
+    learned = run.tasks[0]
     output = np.where(learned.supervised | (kind == "rnn"), learned.targets, 0.0)
     theory = error if theory is None else theory
     values = {
@@ -553,11 +553,11 @@ def test_share_of_sets_is_held_against_chance() -> None:
 
 
 def test_task_and_teacher_of_figure_5() -> None:
-    tasks = [make_task(SinusoidTask(period=6.0, supervised=times), 6) for times in ((2, 3), None)]
+    tasks = [SinusoidTask(period=6.0, supervised=times).make(6) for times in ((2, 3), None)]
     assert figure5.label_kernel_is_sinusoid(tasks, 6.0).holds
     assert figure5.teacher_rotates(6.0).measured == pytest.approx(60.0)
     assert figure5.teacher_makes_targets(tasks, 6.0).holds
-    other = [make_task(SinusoidTask(period=5.0), 6)]
+    other = [SinusoidTask(period=5.0).make(6)]
     assert not figure5.label_kernel_is_sinusoid(other, 6.0).holds
     assert not figure5.teacher_makes_targets(other, 6.0).holds
     rows = figure5.claims(Results((sequence("rnn", ALL, 0.1),)))

@@ -36,14 +36,13 @@ from weightsharing.measures.generalisation import (
 from weightsharing.model import symmetry
 from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array
+from weightsharing.model.task import Task
 from weightsharing.model.tasks import (
     SequenceTask,
-    Task,
+    SinusoidTask,
     even_sets,
-    make_task,
     random_sets,
     rotation_teacher,
-    sinusoid_task,
 )
 from weightsharing.sampling import batches, chain
 from weightsharing.sampling.batches import batch_size
@@ -90,7 +89,7 @@ def test_teacher_rotates_a_plane_and_has_the_targets_as_outputs(steps: int, peri
     expected = np.exp(2j * np.pi / period * np.array([-1.0, 1.0]))
     found = np.linalg.eigvals(recurrent)
     np.testing.assert_allclose(sorted(found, key=lambda value: value.imag), expected, atol=1e-14)
-    task = sinusoid_task(steps, period=period)
+    task = SinusoidTask(period=period).make(steps)
     state, outputs = into @ task.inputs[0, 0], []
     for time in range(steps):
         state = recurrent @ state + into @ task.inputs[0, time] if time else state
@@ -145,10 +144,7 @@ def test_members_are_runs_of_their_own() -> None:
 def test_split_undoes_join() -> None:
     """Stationary points of different number, attributes and all."""
     run = family("rnn", ((2, 5), (1, 2, 3, 4, 5), (4, 5)), 5)
-    datasets = [
-        solve(make_task(member.task, 5), member.architecture, member.kappa)
-        for member in run.members
-    ]
+    datasets = [solve(member.tasks[0], member.architecture, member.kappa) for member in run.members]
     assert len({dataset.sizes["point"] for dataset in datasets}) > 1
     joined = join(datasets, run.member_names)
     assert joined.sizes["set"] == 3
@@ -164,7 +160,7 @@ def test_split_undoes_join() -> None:
 def written(run: Run, folder: Path) -> None:
     """What ``sample`` reads."""
     write_record(run, folder / "run.yaml")
-    tasks = [make_task(member.task, member.architecture.steps) for member in run.members]
+    tasks = [member.tasks[0] for member in run.members]
     dataset = join([task_dataset(task) for task in tasks], run.member_names)
     write_dataset(dataset, folder / "task.nc", "task", run)
 
@@ -259,7 +255,7 @@ def test_interrupted_group_resumes_in_its_middle_and_is_bitwise_equal(
 
 def tasks_and_starts(run: Run) -> tuple[list[Task], list[Array | None]]:
     """Of the members of a run."""
-    tasks = [make_task(member.task, member.architecture.steps) for member in run.members]
+    tasks = [member.tasks[0] for member in run.members]
     if run.sampler.start == "prior":
         return tasks, [None] * len(tasks)
     points = [solve(task, run.architecture, run.kappa) for task in tasks]
@@ -367,7 +363,7 @@ def test_a_chain_that_diverges_is_named_with_its_member(
 
 def test_generalisation_error_in_closed_form() -> None:
     """Nothing learned: sum of y^2 from t = 2 on; the first step does not count."""
-    targets = sinusoid_task(10).targets
+    targets = SinusoidTask().make(10).targets
     expected = (5.0 - math.cos(2 * math.pi / 10) ** 2) / 20.0
     assert float(generalisation_error(0.0 * targets, targets)) == pytest.approx(expected)
     wrong_first = targets + np.eye(1, 10)
@@ -382,7 +378,7 @@ def test_error_bar_of_the_generalisation_error(missed: float) -> None:
     times, as here, too long by sqrt(7) = 2.65.
     """
     generator = np.random.default_rng(8)
-    targets = sinusoid_task(6).targets
+    targets = SinusoidTask().make(6).targets
     mean = targets + missed
     truth = float(generalisation_error(mean, targets))
     found, bars, noises = [], [], []
@@ -402,11 +398,11 @@ def test_error_bar_of_the_generalisation_error(missed: float) -> None:
 def test_outputs_of_both_branches_average_to_nothing_where_parity_differs() -> None:
     rnn, dnn = (Architecture(kind=kind, steps=6) for kind in ("rnn", "dnn"))
     outputs = np.random.default_rng(1).normal(size=(3, 4, 1, 6))
-    even = sinusoid_task(6, (2, 6))
+    even = SinusoidTask(supervised=(2, 6)).make(6)
     mixed = symmetry.mix_outputs(outputs, even, rnn)
     np.testing.assert_array_equal(mixed[..., 0::2], 0.0)
     np.testing.assert_array_equal(mixed[..., 1::2], outputs[..., 1::2])
-    for task, network in ((sinusoid_task(6, (2, 5)), rnn), (even, dnn)):
+    for task, network in ((SinusoidTask(supervised=(2, 5)).make(6), rnn), (even, dnn)):
         np.testing.assert_array_equal(symmetry.mix_outputs(outputs, task, network), outputs)
 
 
@@ -415,7 +411,7 @@ def test_outputs_of_both_branches_average_to_nothing_where_parity_differs() -> N
 
 def test_prediction_correction_is_the_mean_over_the_fluctuations() -> None:
     """First derivative of f along the kernel's correction plus half its second, by differences."""
-    task = sinusoid_task(5, (2, 3, 5))
+    task = SinusoidTask(supervised=(2, 3, 5)).make(5)
     problem = linear_problem(task, Architecture(kind="rnn", steps=5, prior=PRIOR), 0.1)
     kernel = search.stationary_points(problem)[0].kernel
 
@@ -438,7 +434,7 @@ def test_prediction_correction_is_the_mean_over_the_fluctuations() -> None:
 def test_mean_outputs_of_networks_of_finite_width() -> None:
     """Untrained networks of width 24, reweighted to the posterior: no formula of the theory."""
     width, kappa = 24, 0.3
-    task = sinusoid_task(4, (2, 3))
+    task = SinusoidTask(supervised=(2, 3)).make(4)
     architecture = Architecture(kind="rnn", steps=4)
     problem = linear_problem(task, architecture, kappa)
     kernel = search.stationary_points(problem)[0].kernel
@@ -465,7 +461,7 @@ def test_mean_outputs_of_networks_of_finite_width() -> None:
 def measured(run: Run) -> list[xr.Dataset]:
     found = []
     for member in run.members:
-        task = make_task(member.task, member.architecture.steps)
+        task = member.tasks[0]
         theory = solve(task, member.architecture, member.kappa)
         start = start_kernel(member.sampler.start, theory)
         samples = sample(member, [task], [start])[0]
@@ -522,7 +518,7 @@ def test_networks_that_learn_a_whole_period_rotate_by_its_angle() -> None:
 def errors_in_theory(kind: Kind, sets: list[tuple[int, ...]], prior: Prior) -> Array:
     errors = []
     for times in sets:
-        task = sinusoid_task(10, times)
+        task = SinusoidTask(supervised=times).make(10)
         problem = linear_problem(task, Architecture(kind=kind, steps=10, prior=prior), KAPPA)
         kernel = search.stationary_points(problem, random_starts=1)[0].kernel
         outputs = predict(problem, kernel)
@@ -541,7 +537,7 @@ def test_reference_medians_lie_within_the_spread_of_random_sets(
     sets = [times for times in random_sets(10, 5, seed=3) if len(times) == number]
     found = errors_in_theory("rnn", sets, Prior())
     assert found.min() < rnn < found.max()
-    squares = np.append(0.0, sinusoid_task(10).targets[0, 1:] ** 2) / 20.0
+    squares = np.append(0.0, SinusoidTask().make(10).targets[0, 1:] ** 2) / 20.0
     left = [
         squares.sum() - squares[np.array(times) - 1].sum()
         for times in itertools.combinations(range(1, 11), number)
@@ -574,7 +570,7 @@ def test_chains_cross_to_a_minimum_that_is_a_phase_at_their_width() -> None:
     """
     for width, phases in ((32, 4), (1024, 1)):
         run = family("rnn", ((3, 7, 10),), 10, width=width, draws=200, thinning=5).members[0]
-        task = make_task(run.task, 10)
+        task = run.tasks[0]
         theory = solve(task, run.architecture, run.kappa)
         start = start_kernel(run.sampler.start, theory)
         samples = sample(run, [task], [start])[0]

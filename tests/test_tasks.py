@@ -16,7 +16,7 @@ from weightsharing.cli import main
 from weightsharing.errors import FileError
 from weightsharing.model.axes import kernel_matrix
 from weightsharing.model.task_file import file_task
-from weightsharing.model.tasks import EndpointTask, FileTask, make_task
+from weightsharing.model.tasks import EndpointTask, FileTask
 from weightsharing.theory.action import action
 from weightsharing.theory.problem import linear_problem
 from weightsharing.theory.transition import critical_signal
@@ -146,7 +146,7 @@ def test_a_task_of_a_file_is_solved_and_sampled_from_the_command_line(
     run = exact_run(1.0, width=512, draws=200, warm_up=50, start="lowest")
     size = np.sqrt(2.0 * critical_signal(4, run.architecture.prior, KAPPA))
     labels = (float(size * np.cos(np.pi / 6)), float(size * np.sin(np.pi / 6)))
-    same = make_task(EndpointTask(labels=labels), 4)
+    same = EndpointTask(labels=labels).make(4)
     stored(
         tmp_path / "mine.nc",
         {

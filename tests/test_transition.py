@@ -8,7 +8,7 @@ from conftest import KAPPA, PRIOR, endpoint, lowest, posterior_mean, prior_netwo
 
 from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array
-from weightsharing.model.tasks import EndpointTask, make_task
+from weightsharing.model.tasks import EndpointTask
 from weightsharing.theory import action, finite_width, minimiser, search, transition
 from weightsharing.theory.problem import LinearProblem as Problem
 from weightsharing.theory.problem import coherence, linear_problem
@@ -212,7 +212,7 @@ def test_correction_makes_the_error_second_order_in_one_over_n() -> None:
     The remainder after the 1/N term has to fall like 1/N^2. Diagonal entries, T = 3, two widths; the
     leading error is resolved by more than eight standard errors, the rest is not at the largest N.
     """
-    task = make_task(EndpointTask(labels=(0.4**0.5,)), 3)
+    task = EndpointTask(labels=(0.4**0.5,)).make(3)
     problem = linear_problem(task, rnn(3), 0.3)
     kernel = search.stationary_points(problem)[0].kernel
     correction = np.diag(finite_width.kernel_correction(problem, kernel))
@@ -239,7 +239,7 @@ def test_order_parameter_law_below_and_at_the_transition(ratio: float) -> None:
     """
     kappa = 1.0
     signal = ratio * critical_signal(4, PRIOR, kappa)
-    task = make_task(EndpointTask(labels=(signal**0.5,)), 4)
+    task = EndpointTask(labels=(signal**0.5,)).make(4)
     problem = linear_problem(task, rnn(4), kappa)
     gaps = {}
     for width in (8, 16):

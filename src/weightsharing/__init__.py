@@ -4,5 +4,3 @@ RNNs are DNNs with shared weights. This package solves the large-width kernel th
 trains both by Langevin dynamics, measures both with the same code and draws one against the
 other. It knows nothing of Snakemake; ``python -m weightsharing --help`` lists its verbs.
 """
-
-__version__ = "0.1.0"

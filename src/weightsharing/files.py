@@ -28,8 +28,7 @@ from weightsharing.model.axes import OUTPUT_AXES
 from weightsharing.model.condition import Condition
 from weightsharing.model.record import Record, explain, shortened
 from weightsharing.model.task import Task
-from weightsharing.origin import VERSION
-from weightsharing.origin import git_commit as git_commit
+from weightsharing.origin import VERSION, git_commit
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 

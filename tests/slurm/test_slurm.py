@@ -28,7 +28,6 @@ from conftest import ROOT
 from test_workflow import FIGURES, configure, planned, smoke_repository, snakemake
 
 from weightsharing.config import load, runs
-from weightsharing.model.tasks import make_task
 from weightsharing.sampling.chain import sample
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.settings import DynamicsSettings
@@ -174,7 +173,7 @@ def seconds_per_step(member: Run) -> float:
     duration = member.sampler.draws * member.sampler.step_size
     settings = {"start": "prior", "burn_in": burn_in, "duration": duration}
     member = member.model_copy(update={"sampler": member.sampler.model_copy(update=settings)})
-    task = make_task(member.task, member.architecture.steps)
+    task = member.tasks[0]
     used = []
     for _ in range(3):
         started = time.process_time()

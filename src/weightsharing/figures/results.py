@@ -16,7 +16,7 @@ from weightsharing.errors import FileError
 from weightsharing.files import read_dataset, split
 from weightsharing.model.architecture import Kind
 from weightsharing.model.axes import Array
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 from weightsharing.sampling.run import Run
 from weightsharing.theory.scan import Transition
 

@@ -19,8 +19,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from weightsharing import __version__
-from weightsharing.files import git_commit, replacing
+from weightsharing.files import replacing
+from weightsharing.origin import VERSION, git_commit
 from weightsharing.sampling import SAMPLERS
 
 # Name and symbol of each sampler, in the order of legends, and the symbol of its step size.
@@ -80,7 +80,7 @@ def part_title(part: SubFigure, letter: str, text: str) -> None:
 
 def save(figure: Figure, *paths: Path) -> None:
     """Write the figure with version and commit, without dates: the same data give the same files."""
-    origin = f"weightsharing {__version__}, commit {git_commit()}"
+    origin = f"weightsharing {VERSION}, commit {git_commit()}"
     metadata = {
         ".pdf": {"CreationDate": None, "Subject": origin},
         ".svg": {"Date": None, "Description": origin},

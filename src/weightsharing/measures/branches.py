@@ -18,7 +18,7 @@ from weightsharing.model.symmetry import (
     reflect_kernel,
     reflect_outputs,
 )
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 
 # Above this Binder cumulant the sign symmetry counts as broken: 0 for a Gaussian, 2/3 for +-m.
 BROKEN_BINDER = 1.0 / 3.0

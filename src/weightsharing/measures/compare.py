@@ -28,7 +28,7 @@ from weightsharing.model.symmetry import (
     mix_outputs,
     order_parameter,
 )
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 from weightsharing.sampling.run import Run
 
 # Of a dataset by their names: axes and values, or a scalar.

@@ -14,8 +14,6 @@ from weightsharing.model.record import Positive, Record
 LARGEST_INTEGRAL = 20
 Kind = Literal["rnn", "dnn"]
 KINDS: tuple[Kind, ...] = ("dnn", "rnn")
-# The name of an activation function. Temporary alias.
-Activation = ActivationName
 
 
 class Prior(Record):
@@ -34,7 +32,7 @@ class Architecture(Record):
     """
 
     kind: Kind
-    activation: Activation = "linear"
+    activation: ActivationName = "linear"
     steps: Annotated[int, Field(ge=2)]
     prior: Prior = Prior()
 

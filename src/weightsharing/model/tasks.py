@@ -11,11 +11,8 @@ from pydantic import Field, model_validator
 
 from weightsharing.model.axes import Array
 from weightsharing.model.record import Count, Finite, Period, Record, Times
-
-# The second names of each line are temporary, for rooms that are not merged yet.
-from weightsharing.model.task import Task as Task
-from weightsharing.model.task import label_kernels as label_kernels
-from weightsharing.model.task_file import file_task as file_task
+from weightsharing.model.task import Task
+from weightsharing.model.task_file import file_task
 
 
 class EndpointTask(Record):
@@ -144,15 +141,3 @@ def even_sets(steps: int) -> tuple[tuple[int, ...], ...]:
         tuple(math.floor(index * steps / size + 0.5) for index in range(1, size + 1))
         for size in range(1, steps + 1)
     )
-
-
-# Temporary: removed when all rooms are merged.
-def make_task(spec: AnyTask, steps: int) -> Task:
-    """``spec.make``."""
-    assert not isinstance(spec, SequenceTask)
-    return spec.make(steps)
-
-
-def sinusoid_task(steps: int, supervised: Times | None = None, period: float | None = None) -> Task:
-    """``SinusoidTask.make``."""
-    return SinusoidTask(supervised=supervised, period=period).make(steps)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from weightsharing.model.axes import Array
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 from weightsharing.sampling.run import Run
 
 # Bytes for the states of the chains of a batch, by device. On a CPU they fit its cache.

@@ -26,7 +26,7 @@ from weightsharing.code import code_hash
 from weightsharing.errors import ChainError, InterruptedRunError, UserError
 from weightsharing.model.axes import Array
 from weightsharing.model.network import Weights
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 from weightsharing.sampling import SamplerSettings, algorithm, posterior
 from weightsharing.sampling.batches import (
     Batch,

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightsharing.model.architecture import Activation
+from weightsharing.model.activations import ActivationName
 from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.posterior import Posterior
 from weightsharing.sampling.random import by_thread
@@ -40,7 +40,7 @@ Stepper = Callable[[Tensor, Tensor | None, Posterior], None]
 
 Reals = NDArray[np.floating]
 
-CODES: dict[Activation, int] = {"linear": 0, "erf": 1, "tanh": 2, "relu": 3}
+CODES: dict[ActivationName, int] = {"linear": 0, "erf": 1, "tanh": 2, "relu": 3}
 LINEAR, ERF, TANH, _ = CODES.values()
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from weightsharing.model.architecture import Architecture
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 
 
 @dataclass(frozen=True)

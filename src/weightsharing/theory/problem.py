@@ -29,7 +29,7 @@ from weightsharing.model.symmetry import (
     label_direction,
     order_parameter,
 )
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 from weightsharing.theory.symmetric import pack, packed_size, unpack
 
 ActivationFunction = Callable[[Array], Array]

@@ -9,7 +9,7 @@ from weightsharing.errors import ConfigError
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.axes import KERNEL_AXES, OUTPUT_AXES, Array, kernel_axes
 from weightsharing.model.symmetry import order_parameter
-from weightsharing.model.tasks import Task
+from weightsharing.model.task import Task
 from weightsharing.theory.finite_width import kernel_correction, prediction_correction
 from weightsharing.theory.outliers import weight_eigenvalues
 from weightsharing.theory.point import StationaryPoint

@@ -18,7 +18,7 @@ from scipy import linalg, optimize
 from weightsharing.errors import SolverError
 from weightsharing.model.architecture import Architecture, Prior
 from weightsharing.model.axes import Array
-from weightsharing.model.tasks import EndpointTask, make_task
+from weightsharing.model.tasks import EndpointTask
 from weightsharing.theory.action import action, gradient, hessian, lowest_curvature
 from weightsharing.theory.problem import LinearProblem, linear_problem
 from weightsharing.theory.symmetric import pack, unpack
@@ -81,7 +81,7 @@ def critical_signal(steps: int, prior: Prior, kappa: float) -> float:
 
 def endpoint_problem(signal: float, architecture: Architecture, kappa: float) -> LinearProblem:
     """S(H) for one pattern with label sqrt(lambda)."""
-    task = make_task(EndpointTask(labels=(float(np.sqrt(signal)),)), architecture.steps)
+    task = EndpointTask(labels=(float(np.sqrt(signal)),)).make(architecture.steps)
     return linear_problem(task, architecture, kappa)
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from weightsharing.figures.sections import ByMethod, RunBuilder
-from weightsharing.model.architecture import Activation, Architecture, Prior
+from weightsharing.model.activations import ActivationName
+from weightsharing.model.architecture import Architecture, Prior
 from weightsharing.model.record import Count, Positive, Record
 from weightsharing.model.tasks import SinusoidTask
 from weightsharing.sampling import SamplerSettings
@@ -24,7 +25,7 @@ class Section(Record):
 
     kappa: Positive
     prior: Prior
-    activation: Activation
+    activation: ActivationName
     steps: Annotated[int, Field(ge=3)]
     trained: Annotated[tuple[ByMethod, ...], Field(min_length=1)]
     exact: Annotated[tuple[ExactSettings, ...], Field(min_length=1)]

@@ -19,7 +19,7 @@ from weightsharing.figures.statistics import (
 from weightsharing.measures.kernels import alignment, relative_error
 from weightsharing.measures.spectra import EDGE_FALSE_ALARM
 from weightsharing.model.architecture import KINDS
-from weightsharing.model.tasks import Task, label_kernels
+from weightsharing.model.task import Task, label_kernels
 from weightsharing.theory.outliers import weight_eigenvalues
 
 

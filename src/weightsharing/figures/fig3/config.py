@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from weightsharing.figures.sections import ByMethod, RunBuilder
-from weightsharing.model.architecture import KINDS, Activation, Architecture, Prior
+from weightsharing.model.activations import ActivationName
+from weightsharing.model.architecture import KINDS, Architecture, Prior
 from weightsharing.model.record import Positive, Record
 from weightsharing.model.tasks import EndpointTask
 from weightsharing.sampling.exact import ExactSettings
@@ -32,7 +33,7 @@ class Section(Record):
 
     kappa: Positive
     prior: Prior
-    activation: Activation
+    activation: ActivationName
     steps: Annotated[int, Field(ge=3)]
     signs: Annotated[tuple[Literal[-1, 1], ...], Field(min_length=2)]
     weak: Positive

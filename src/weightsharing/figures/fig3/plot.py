@@ -23,7 +23,7 @@ from weightsharing.figures.panels import (
 from weightsharing.figures.results import Result, Results
 from weightsharing.figures.style import colours, page_figure, part_title
 from weightsharing.model.architecture import KINDS
-from weightsharing.model.tasks import Task, label_kernels
+from weightsharing.model.task import Task, label_kernels
 
 
 def draw(results: Results, section: object) -> Figure:

@@ -27,7 +27,8 @@ from weightsharing.figures.statistics import (
 )
 from weightsharing.measures.spectra import EDGE_FALSE_ALARM
 from weightsharing.model.architecture import KINDS, Kind
-from weightsharing.model.tasks import SinusoidTask, Task, label_kernels, rotation_teacher
+from weightsharing.model.task import Task, label_kernels
+from weightsharing.model.tasks import SinusoidTask, rotation_teacher
 from weightsharing.theory.outliers import weight_eigenvalues
 
 Runs = Sequence[Result]
