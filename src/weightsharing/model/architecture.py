@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import Field
 
-from weightsharing.model.activations import ActivationName
+from weightsharing.model.activations import ACTIVATIONS, ActivationName
 from weightsharing.model.record import Positive, Record
 
 # Largest dimension T P of the single-neuron integral of the nonlinear theory. Beyond it the importance
 # weights degenerate.
 LARGEST_INTEGRAL = 20
+# An array or a tensor.
+Values = TypeVar("Values", bound=Any)
 Kind = Literal["rnn", "dnn"]
 KINDS: tuple[Kind, ...] = ("dnn", "rnn")
 
@@ -35,6 +37,14 @@ class Architecture(Record):
     activation: ActivationName = "linear"
     steps: Annotated[int, Field(ge=2)]
     prior: Prior = Prior()
+
+    def phi(self, pre: Values) -> Values:
+        """The activation function, elementwise."""
+        return cast(Values, ACTIVATIONS[self.activation].phi(pre))
+
+    def slope(self, pre: Values) -> Values:
+        """The slope of the activation function, elementwise."""
+        return cast(Values, ACTIVATIONS[self.activation].slope(pre))
 
     @property
     def weight_matrices(self) -> int:

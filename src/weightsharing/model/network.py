@@ -8,12 +8,11 @@ input feature a.
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from weightsharing.model.activations import ACTIVATIONS, ActivationName
 from weightsharing.model.architecture import Architecture
 
 
@@ -41,25 +40,15 @@ def matrix_index(architecture: Architecture, time: int) -> int:
     return 0 if architecture.kind == "rnn" else time - 1
 
 
-def activate(name: ActivationName, pre: Tensor) -> Tensor:
-    """phi(h)."""
-    return cast(Tensor, ACTIVATIONS[name].phi(pre))
-
-
-def activation_slope(name: ActivationName, pre: Tensor) -> Tensor:
-    """phi'(h)."""
-    return cast(Tensor, ACTIVATIONS[name].slope(pre))
-
-
 def forward(weights: Weights, inputs: Tensor, architecture: Architecture) -> Activities:
     """The unrolled forward pass; ``inputs`` has the axes (time, pattern, feature)."""
     driven = torch.matmul(inputs.flatten(0, 1), weights.input.mT).unflatten(1, inputs.shape[:2])
     pre = [driven[:, 0]]
-    post = [activate(architecture.activation, pre[0])]
+    post = [architecture.phi(pre[0])]
     for time in range(1, architecture.steps):
         matrix = weights.recurrent[:, matrix_index(architecture, time)]
         pre.append(torch.baddbmm(driven[:, time], post[-1], matrix.mT))
-        post.append(activate(architecture.activation, pre[-1]))
+        post.append(architecture.phi(pre[-1]))
     stacked = torch.stack(pre, dim=1)
     if architecture.activation == "linear":
         return Activities(stacked, stacked)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.axes import Array, kernel_matrix
-from weightsharing.model.network import Weights, activate, by_time, matrix_index
+from weightsharing.model.network import Weights, by_time, matrix_index
 from weightsharing.sampling.posterior import Posterior, masked, shift, supervised_outputs
 from weightsharing.sampling.random import Streams
 
@@ -98,7 +98,7 @@ def given_activities(
     pre: h, (chain, time, pattern, unit). prior_weights: a draw of the prior. label_noise: that of
     ``noise_of_labels``, (chain, chosen).
     """
-    post = activate(posterior.architecture.activation, pre).double()
+    post = posterior.architecture.phi(pre).double()
     recurrent, input_ = _given_transitions(pre.double(), post, posterior, prior_weights)
     readout = _given_labels(post, posterior, prior_weights.readout.double(), label_noise.double())
     dtype = prior_weights.readout.dtype
@@ -172,7 +172,7 @@ def activities_from_prior(posterior: Posterior, width: int, deviates: Tensor) ->
         mean = pre[..., before] @ gain.mT
         spread = covariance[:, now, now] - gain @ covariance[:, before, now]
         pre[..., now] = mean + deviates[..., now] @ symmetric_root(spread)
-        post[..., now] = activate(architecture.activation, pre[..., now])
+        post[..., now] = architecture.phi(pre[..., now])
     return by_time(pre.mT, steps)
 
 

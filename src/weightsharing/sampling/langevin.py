@@ -18,7 +18,6 @@ from weightsharing.model.architecture import Architecture
 from weightsharing.model.network import (
     Activities,
     Weights,
-    activation_slope,
     forward,
     matrix_index,
     outputs,
@@ -73,12 +72,12 @@ def backward(
     linear = architecture.activation == "linear"
     delta = [direct[:, -1]]
     if not linear:
-        delta[0] = delta[0] * activation_slope(architecture.activation, activities.pre[:, -1])
+        delta[0] = delta[0] * architecture.slope(activities.pre[:, -1])
     for time in range(architecture.steps - 1, 0, -1):
         matrix = weights.recurrent[:, matrix_index(architecture, time)]
         arriving = torch.baddbmm(direct[:, time - 1], delta[-1], matrix)
         if not linear:
-            slope = activation_slope(architecture.activation, activities.pre[:, time - 1])
+            slope = architecture.slope(activities.pre[:, time - 1])
             arriving = arriving * slope
         delta.append(arriving)
     return torch.stack(delta[::-1], dim=1)

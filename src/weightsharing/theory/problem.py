@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from weightsharing.model.architecture import LARGEST_INTEGRAL, Architecture
 from weightsharing.model.axes import Array, kernel_axes, time_major
@@ -35,12 +34,6 @@ from weightsharing.theory.symmetric import pack, packed_size, unpack
 ActivationFunction = Callable[[Array], Array]
 AnyProblem = TypeVar("AnyProblem", bound="Problem")
 
-ACTIVATIONS: dict[str, ActivationFunction] = {
-    "linear": lambda h: h,
-    "erf": lambda h: np.asarray(special.erf(0.5 * np.sqrt(np.pi) * h)),
-    "tanh": lambda h: np.asarray(np.tanh(h)),
-    "relu": lambda h: np.asarray(np.maximum(h, 0.0)),
-}
 
 # Singular values of a linear covariance below this are zero, relative to the largest or to 1.
 UNREACHABLE = 1e-10
@@ -149,16 +142,16 @@ def nonlinear_problem(
     task: Task,
     architecture: Architecture,
     kappa: float,
-    activation: str | ActivationFunction | None = None,
+    activation: ActivationFunction | None = None,
 ) -> NonlinearProblem:
     """S(F, q) of a network on a task (THEORY 9).
 
-    activation: a name in ``ACTIVATIONS`` or an elementwise function; by default the architecture's.
-    Raises ValueError in these cases: the name is unknown; T P exceeds ``LARGEST_INTEGRAL``; all
+    activation: an elementwise function; by default the architecture's.
+    Raises ValueError in these cases: T P exceeds ``LARGEST_INTEGRAL``; all
     inputs are 0; patterns are so nearly dependent that float64 cannot tell; a product phi phi'
     does not fluctuate, so that the maximum over Q does not define its conjugate.
     """
-    phi = _activation(architecture.activation if activation is None else activation)
+    phi = architecture.phi if activation is None else activation
     size = task.steps * task.patterns
     if size > LARGEST_INTEGRAL:
         raise ValueError(
@@ -297,16 +290,6 @@ def _common(
         "direction": label_direction(task),
     }
     return inputs, np.eye(steps * patterns, k=-patterns), common
-
-
-def _activation(chosen: str | ActivationFunction) -> ActivationFunction:
-    if callable(chosen):
-        return chosen
-    if chosen not in ACTIVATIONS:
-        raise ValueError(
-            f"activation: got {chosen!r}, want one of {', '.join(ACTIVATIONS)} or a function"
-        )
-    return ACTIVATIONS[chosen]
 
 
 def _range(symmetric: Array) -> Array:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from weightsharing.model.network import activate, activation_slope, by_time
+from weightsharing.model.network import by_time
 from weightsharing.sampling.initial import activities_from_prior, symmetric_root
 from weightsharing.sampling.posterior import (
     Posterior,
@@ -99,7 +99,7 @@ def build(posterior: Posterior, width: int) -> Marginal:
         1, units, steps * patterns, generator=stream, dtype=driven.dtype, device=driven.device
     )
     pre = activities_from_prior(posterior, units, deviates).flatten(1, 2)
-    post = activate(posterior.architecture.activation, pre)
+    post = posterior.architecture.phi(pre)
     prior_kernel = (post @ post.mT / units)[0]
     covariance = input_kernel + posterior.architecture.prior.w * masked(
         shift(prior_kernel, patterns), posterior
@@ -122,7 +122,7 @@ def build(posterior: Posterior, width: int) -> Marginal:
 def activations(marginal: Marginal, position: Tensor) -> tuple[Tensor, Tensor]:
     """h and phi(h), each (chain, unit, T P), from g (chain, unit, d)."""
     pre = position if marginal.complete else position @ marginal.basis.T
-    return pre, activate(marginal.posterior.architecture.activation, pre)
+    return pre, marginal.posterior.architecture.phi(pre)
 
 
 def reachable(marginal: Marginal, matrix: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ def gradient(marginal: Marginal, position: Tensor) -> Tensor:
     if architecture.activation == "linear":
         linear: Tensor = position @ (inverse - reachable(marginal, conjugate))
         return linear
-    pull = post @ conjugate * activation_slope(architecture.activation, pre)
+    pull = post @ conjugate * architecture.slope(pre)
     slope: Tensor = position @ inverse
     return slope - (pull if marginal.complete else pull @ marginal.basis)
 
