@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import yaml
 from conftest import ROOT
 from snakemake.cli import get_argument_parser
 
+import weightsharing
 from weightsharing import code
 from weightsharing.code import code_hash, imports_of, path_of, targets_behind
 
@@ -22,7 +25,7 @@ PACKAGE = "weightsharing"
 # Bottom to top: a module imports only from its own layer or from layers before it. theory and
 # sampling share a height and must not know of each other; what they share lies below.
 LAYERS: list[set[str]] = [
-    {"weightsharing", "errors", "code", "origin", "terminal"},
+    {"errors", "code", "origin", "terminal"},
     {"model"},
     {"files"},
     {"theory", "sampling"},
@@ -30,7 +33,7 @@ LAYERS: list[set[str]] = [
     {"figures"},
     {"config"},
     {"cli"},
-    {"__main__"},
+    {"__main__", "weightsharing"},
 ]
 
 
@@ -66,6 +69,25 @@ def test_a_verb_does_not_depend_on_what_must_not_rerun_it(verb: str, never: str)
     names = targets_behind(f"{PACKAGE}.cli:{verb}")
     assert names
     assert not [name for name in names if f"{name}.".startswith(f"{PACKAGE}.{never}.")]
+
+
+def test_the_public_names_load_when_they_are_used() -> None:
+    """Also from the folder alone, and the example of the docstring gives figure 4's theory."""
+    lines = (weightsharing.__doc__ or "").split("\n\n")[3].splitlines()
+    program = "\n".join([
+        "import sys", *(line.strip() for line in lines),
+        "print(float(theory.order_parameter[0]), 'torch' in sys.modules)",
+        "print(all(getattr(ws, name).__name__ == name for name in dir(ws)))",
+        "assert not hasattr(ws, 'other')",
+    ])  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": str(SOURCE)}, text=True,
+        capture_output=True, check=True,
+    )  # fmt: skip
+    theory, names = done.stdout.splitlines()
+    assert theory.split()[1] == "False"
+    assert float(theory.split()[0]) > 0
+    assert names == "True"
 
 
 def test_theory_does_not_load_torch_and_nothing_knows_snakemake() -> None:
