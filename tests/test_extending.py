@@ -47,7 +47,7 @@ def test_a_task_of_ones_own(tmp_path: Path) -> None:
     assert task.inputs.shape == (2, 4, 3)
     assert task.supervised.sum() == 4
     with xr.open_dataset(tmp_path / "mine/theory.nc") as theory:
-        assert theory.attrs["converged"] == "yes"
+        assert theory.attrs["converged"] == 1
 
 
 def test_a_run_by_hand(tmp_path: Path) -> None:

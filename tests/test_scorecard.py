@@ -197,6 +197,14 @@ def test_median_has_the_error_of_the_values_in_the_middle() -> None:
     assert error == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize(("identity", "figure", "panel"), [
+    ("4a-x", "4", "a"), ("2-output", "2", ""), ("10b-x", "10", "b"), ("S1c-x", "S1", "c"),
+])  # fmt: skip
+def test_a_claim_names_its_figure_and_panel(identity: str, figure: str, panel: str) -> None:
+    row = Statement(identity, "claim", lambda: finding()).judge()
+    assert (row.figure, row.panel) == (figure, panel)
+
+
 def test_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     rows = [judge(theory=0.25), judge(holds=False, explanation="Because.")]
     path, frame = tmp_path / "scorecard.tsv", table(rows)

@@ -9,6 +9,7 @@ claim that rests on a run which did not converge has no verdict but "not converg
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, ParamSpec
@@ -98,9 +99,10 @@ class Statement(Generic[Evidence]):
     def judge(self, *evidence: Any, **words: object) -> Claim:
         """The row of the claim. It rests on all results in the evidence. words: of id and sentence."""
         identity = self.identity.format_map(words)
-        place = identity.split("-")[0]
+        # "4a-mean" is of figure 4, "S1a-mean" of figure S1.
+        number, panel = re.match(r"(S?\d+)(\w*)", identity).groups()  # type: ignore[union-attr]
         row: dict[str, Any] = {
-            "id": identity, "figure": place[0], "panel": place[1:],
+            "id": identity, "figure": number, "panel": panel,
             "claim": self.sentence.format_map(words),
         }  # fmt: skip
         try:

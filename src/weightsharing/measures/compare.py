@@ -71,7 +71,7 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
         separate["alignment"] = estimate(alignment(draws.activation_kernel, activated))
         variables |= _scalars({"alignment": separate["alignment"]})
     faults = [name for name, scalar in judged.items() if not scalar.converged]
-    if theory is not None and theory.attrs["converged"] != "yes":
+    if theory is not None and not theory.attrs["converged"]:
         faults.append("theory")
     m = order_parameter(samples["kernel"].to_numpy(), label_direction(task))
     return xr.Dataset(

@@ -85,7 +85,7 @@ def _points_dataset(problem: Problem, points: list[StationaryPoint]) -> xr.Datas
             "order_parameter": ("point", order_parameter(kernels, problem.direction)),
         },
         coords={"time": time, "time_": time, "output_time": time + 1},
-        attrs={"converged": "no: " + "; ".join(faults) if faults else "yes"},
+        attrs={"converged": int(not faults), "faults": "; ".join(faults)},
     )
 
 
