@@ -15,7 +15,8 @@ from torch import Tensor
 
 from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.tasks import EndpointTask
-from weightsharing.sampling import compiled, gpu, posterior
+from weightsharing.sampling import posterior
+from weightsharing.sampling.backends import compiled, gpu
 from weightsharing.sampling.batches import single
 from weightsharing.sampling.chain import build_sampler
 from weightsharing.sampling.dynamics import DynamicsSampler

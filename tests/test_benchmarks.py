@@ -14,7 +14,8 @@ from bench import clock, roofline, solvers, steps
 from bench.__main__ import main
 from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.network import Weights
-from weightsharing.sampling import fused, gpu, langevin, posterior
+from weightsharing.sampling import langevin, posterior
+from weightsharing.sampling.backends import fused, gpu
 from weightsharing.theory.action import stationary_point
 from weightsharing.theory.minimiser import minimise
 from weightsharing.theory.problem import linear_problem

@@ -9,14 +9,15 @@ import numba
 import numpy as np
 import pytest
 import torch
-from conftest import kinetic_run
+from conftest import draw, kinetic_run
 from torch import Tensor
 
 from weightsharing.model.activations import ActivationName
 from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.network import Weights
 from weightsharing.model.task import Task
-from weightsharing.sampling import compiled, initial, posterior, random
+from weightsharing.sampling import initial, posterior, random
+from weightsharing.sampling.backends import compiled
 from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
@@ -88,6 +89,19 @@ def test_compiled_step_is_that_of_pytorch(
         move(ours, noise, now)
         pytorch_step(theirs, noise, now, sampler)
     torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-13)
+
+
+def test_pytorch_steps_where_the_compiled_step_does_not_know_the_activation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = kinetic_run(1.0, width=12, step_size=0.02, burn_in=0.2, duration=0.32, draws=4, refresh=2)
+    architecture = run.architecture.model_copy(update={"activation": "erf"})
+    run = run.model_copy(update={"architecture": architecture})
+    compiled_draws = draw(run)
+    monkeypatch.delitem(compiled.CODES, "erf")
+    monkeypatch.setattr(compiled, "step", None)
+    for name, values in draw(run).data_vars.items():
+        np.testing.assert_allclose(values, compiled_draws[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])

@@ -30,7 +30,8 @@ from weightsharing.errors import FileError, UserError
 from weightsharing.figures.style import save
 from weightsharing.files import read_dataset, read_record, write_dataset, write_record
 from weightsharing.model.activations import ActivationName
-from weightsharing.sampling import chain, compiled, langevin
+from weightsharing.sampling import chain, langevin
+from weightsharing.sampling.backends import compiled
 from weightsharing.sampling.batches import single
 from weightsharing.sampling.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from weightsharing.sampling.exact import ExactSettings, marginal

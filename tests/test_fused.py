@@ -27,8 +27,9 @@ from weightsharing.model.activations import ActivationName
 from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.network import Weights
 from weightsharing.model.task import Task
-from weightsharing.sampling import dynamics, fused, gpu, initial
+from weightsharing.sampling import dynamics, initial
 from weightsharing.sampling import posterior as posteriors
+from weightsharing.sampling.backends import fused, gpu
 from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
 from weightsharing.sampling.protocol import Blocks
@@ -41,7 +42,7 @@ if not ON_GPU:
     # Read when Triton is imported, which nothing here has done yet.
     os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="fused kernels need Triton")
-from weightsharing.sampling import kernels  # noqa: E402
+from weightsharing.sampling.backends import triton_steps  # noqa: E402
 
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")
 STEPS, FEATURES = 4, 3
@@ -404,7 +405,7 @@ def test_self_check_finds_a_wrong_kernel(
     target = posterior("rnn", "erf")
     memory, blocks = state(target, 40, moving=name == "kinetic")
     before = memory.clone()
-    monkeypatch.setattr(kernels, name, Wrong(getattr(kernels, name), change))
+    monkeypatch.setattr(triton_steps, name, Wrong(getattr(triton_steps, name), change))
     objection = fused.objection(memory, blocks, target, some_keys(2))
     assert objection is not None
     assert reason in objection
@@ -425,7 +426,7 @@ def test_self_check_passes_what_is_right(kind: Kind, moving: bool) -> None:
 def test_a_wrong_kernel_leaves_the_chain_to_pytorch(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(kernels, "langevin", Wrong(kernels.langevin, scaled(-3, 1.5)))
+    monkeypatch.setattr(triton_steps, "langevin", Wrong(triton_steps.langevin, scaled(-3, 1.5)))
     target = posterior("rnn")
     memory, blocks = state(target, 40)
     settings = RUNS["sgld"].sampler
@@ -447,17 +448,17 @@ COMPILE = """
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from weightsharing.sampling import fused, kernels
+from weightsharing.sampling.backends import fused, triton_steps
 
 kinds = dict.fromkeys(("blocks", "velocities", "left", "right"), "*fp32")
 kinds |= dict.fromkeys(("keys", "clock"), "*i64")
 numbers = ("keep", "pull", "spread", "step_size", "kept")
 # Triton makes constants of integers that are 1: the rows of v, the columns of U with a scalar input.
 for kernel, refreshed, ones in (
-    (kernels.langevin, None, ()),
-    (kernels.langevin, None, ("columns", "right_stride")),
-    (kernels.kinetic, True, ("rows", "left_stride")),
-    (kernels.kinetic, False, ()),
+    (triton_steps.langevin, None, ()),
+    (triton_steps.langevin, None, ("columns", "right_stride")),
+    (triton_steps.kinetic, True, ("rows", "left_stride")),
+    (triton_steps.kinetic, False, ()),
 ):
     names = kernel.arg_names
     fixed = {"ROWS": fused.TILE_ROWS, "COLUMNS": fused.TILE_COLUMNS, **dict.fromkeys(ones, 1)}

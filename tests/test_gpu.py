@@ -18,7 +18,8 @@ import torch
 from conftest import endpoint_run, kinetic_run
 from torch import Tensor
 
-from weightsharing.sampling import chain, dynamics, fused, gpu, graphs
+from weightsharing.sampling import chain, dynamics
+from weightsharing.sampling.backends import fused, gpu, graphs
 from weightsharing.sampling.batches import single
 from weightsharing.sampling.exact import ExactSettings
 from weightsharing.sampling.protocol import Advance
@@ -60,10 +61,10 @@ def test_without_triton_steps_are_those_of_a_cpu(
     run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Through the ramp and between refreshments, with a warning of each thing that is not there."""
-    for name in ("weightsharing.sampling.kernels", "triton"):
+    for name in ("weightsharing.sampling.backends.triton_steps", "triton"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delattr("weightsharing.sampling.kernels", raising=False)
+    monkeypatch.delattr("weightsharing.sampling.backends.triton_steps", raising=False)
     monkeypatch.setattr(torch.cuda, "Stream", forbidden)
     memory, streams, advance = chains(run, "cpu")
     for step in range(9):

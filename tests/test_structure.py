@@ -106,9 +106,9 @@ def test_theory_does_not_load_torch_and_nothing_knows_snakemake() -> None:
             assert "torch" not in roots, module
         # The package works without Triton: it comes with the kernels, and those come when used.
         if "triton" in roots:
-            assert module == f"{PACKAGE}.sampling.kernels"
-        if f"{PACKAGE}.sampling.kernels" in imports_of(module):
-            assert module == f"{PACKAGE}.sampling.fused"
+            assert module == f"{PACKAGE}.sampling.backends.triton_steps"
+        if f"{PACKAGE}.sampling.backends.triton_steps" in imports_of(module):
+            assert module == f"{PACKAGE}.sampling.backends.fused"
 
 
 LOWEST = '"""Words."""\n\nFACTOR = 2.0\n\n\ndef double(x):\n    return FACTOR * x\n'

@@ -14,7 +14,7 @@ from weightsharing.errors import DivergenceError, StepSizeError
 from weightsharing.model import network as networks
 from weightsharing.model.axes import Array
 from weightsharing.model.network import Weights
-from weightsharing.sampling import cpu, gpu, initial, langevin, protocol
+from weightsharing.sampling import backends, initial, langevin, protocol
 from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.posterior import Posterior
 from weightsharing.sampling.protocol import Observation
@@ -61,9 +61,8 @@ class DynamicsSampler:
             posterior.architecture, settings.width, posterior.inputs.shape[2]
         )
         self.check_every = max(1, round(CHECK_EVERY / settings.step_size))
-        backend = gpu if on_gpu(posterior) else cpu
         target_at = partial(ramped, posterior, settings=settings)
-        self.advance = backend.advance(posterior, settings, self.blocks, target_at)
+        self.advance = backends.advance(posterior, settings, self.blocks, target_at)
 
     def blocks(self, memory: Tensor) -> tuple[Weights, Weights | None]:
         """Weights and any velocities as views of ``memory``, (chain, size)."""
@@ -155,11 +154,6 @@ class DynamicsSampler:
 
     def acceptance(self, state: State) -> None:
         """None: there are no proposals."""
-
-
-def on_gpu(posterior: Posterior) -> bool:
-    """Whether steps are made on a GPU."""
-    return posterior.inputs.device.type == "cuda"
 
 
 def ramped(

@@ -6,7 +6,7 @@ matrix of a DNN, T P in U and in v. With it in factors, a step is
     SGLD          W <- (1 - eta) W + pull sum_r left_r right_r^T + sqrt(2 eta s^2) xi
     underdamped   V <- V - h W + pull sum_r left_r right_r^T, then drift, and friction and noise where due
 
-which ``kernels`` does in one pass over W, or over W and V, with xi drawn where it is used. It is the
+which ``triton_steps`` does in one pass over W, or over W and V, with xi drawn where it is used. It is the
 law of ``sgld.step`` and ``kinetic.step``, and their numbers but for rounding and for xi.
 
 Random numbers (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011):
@@ -21,7 +21,6 @@ Keys are hashes of the seeds of the chains' streams; the seeds themselves are Py
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,8 +35,6 @@ from weightsharing.sampling.protocol import Blocks
 from weightsharing.sampling.random import Streams
 from weightsharing.sampling.sgld import step as sgld
 
-# The kernels' source, which decides what is drawn, readable where Triton is not installed.
-KERNELS = Path(__file__).with_name("kernels.py")
 # Enters the keys, so that they are no stream's own.
 PURPOSE = 0x46555345
 # Entries of a quarter of a program's tile: not tuned, no GPU was at hand.
@@ -112,7 +109,7 @@ def langevin_step(
     gradient: ``loss_factors`` at ``weights``. clock: number of the step, an int64 on the device. noise:
     what the deviates are multiplied by. Raises ImportError without Triton.
     """
-    kernel = _kernels().langevin
+    kernel = _triton_steps().langevin
     for block, own, first in _blocks(weights, gradient):
         spread = noise * math.sqrt(2.0 * step_size * own.variance)
         kernel[_grid(block)](
@@ -130,7 +127,7 @@ def kinetic_step(
     damping: friction times the time since the last step with it, None for a step without. The rest is as
     in ``langevin_step``; ``velocities`` must have the strides of ``weights``.
     """
-    kernel = _kernels().kinetic
+    kernel = _triton_steps().kinetic
     kept = 1.0 if damping is None else math.exp(-damping)
     for (block, own, first), velocity in zip(
         _blocks(weights, gradient), matrices(velocities), strict=True
@@ -221,12 +218,12 @@ def _wrong_noise(memory: Tensor, blocks: Blocks, posterior: Posterior, keys: Ten
     return None
 
 
-def _kernels() -> Any:  # noqa: ANN401
+def _triton_steps() -> Any:  # noqa: ANN401
     """The kernels. Raises ImportError where Triton is not installed."""
     # Late: the package must import without Triton, and a CPU has no use for it.
-    from weightsharing.sampling import kernels
+    from weightsharing.sampling.backends import triton_steps
 
-    return kernels
+    return triton_steps
 
 
 def _blocks(weights: Weights, gradient: Gradient) -> list[tuple[Tensor, BlockGradient, int]]:

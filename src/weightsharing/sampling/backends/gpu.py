@@ -16,8 +16,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from weightsharing.sampling import WeightSettings, fused
-from weightsharing.sampling.graphs import captured
+from weightsharing.sampling import WeightSettings
+from weightsharing.sampling.backends import fused
+from weightsharing.sampling.backends.graphs import captured
 from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior

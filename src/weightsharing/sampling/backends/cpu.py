@@ -1,4 +1,4 @@
-"""Steps of weights on a CPU: SGLD by PyTorch, underdamped dynamics compiled."""
+"""Steps of weights on a CPU: SGLD by PyTorch, underdamped dynamics compiled or by PyTorch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from weightsharing.sampling import WeightSettings, compiled
+from weightsharing.sampling import WeightSettings
+from weightsharing.sampling.backends import compiled
 from weightsharing.sampling.kinetic import KineticSettings
+from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
 from weightsharing.sampling.protocol import Advance, Blocks
 from weightsharing.sampling.random import Streams, fill_normal
@@ -20,12 +22,11 @@ def advance(
     blocks: Blocks,
     target_at: Callable[[int], Posterior],
 ) -> Advance:
-    """The function that makes a step of a batch of chains in place, given its number.
+    """``backends.advance`` on a CPU.
 
-    blocks: weights and velocities, if any, as views of a memory (chain, size). target_at: the posterior
-    of a step, which may differ in its targets only.
+    PyTorch makes underdamped steps of networks whose activation the compiled step does not know.
     """
-    # Made at the first step and filled anew at each, to save the allocation.
+    # Allocated at the first step and filled anew at each.
     kept: list[Tensor] = []
 
     def deviates(memory: Tensor, streams: Streams) -> Tensor:
@@ -36,11 +37,19 @@ def advance(
         return kept[0]
 
     if isinstance(settings, KineticSettings):
-        move, refresh = compiled.stepper(posterior, settings), settings.refresh
+        refresh, damping = settings.refresh, settings.damping
+        is_known = posterior.architecture.activation in compiled.CODES
+        move = compiled.stepper(posterior, settings) if is_known else None
 
         def underdamped(memory: Tensor, streams: Streams, step: int) -> None:
             noise = deviates(memory, streams) if (step + 1) % refresh == 0 else None
-            move(memory, noise, target_at(step))
+            if move is not None:
+                move(memory, noise, target_at(step))
+                return
+            weights, velocities = blocks(memory)
+            assert velocities is not None
+            drawn = None if noise is None else blocks(noise)[0]
+            kinetic.step(weights, velocities, drawn, target_at(step), settings.step_size, damping)
 
         return underdamped
 
