@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from collections.abc import Callable
@@ -163,7 +164,9 @@ def posterior_mean(
 
 def rotation(steps: int, supervised: set[int]) -> tuple[Task, Array]:
     """One input, outputs cos(2 pi t / T): the rotation of figure 5. Returns the task and all targets."""
-    task = SinusoidTask(supervised=tuple(sorted(supervised))).make(steps)
+    task = SinusoidTask().make(steps)
+    chosen = np.isin(np.arange(1, steps + 1), list(supervised))[None]
+    task = dataclasses.replace(task, supervised=chosen)
     return task, task.targets[0]
 
 

@@ -51,7 +51,7 @@ def test_rows_of_a_gpu_make_our_step(name: str, monkeypatch: pytest.MonkeyPatch)
     ours = inspect.getclosurevars(step).nonlocals["memory"].clone()
     other = steps.own("dnn", 8, CPU)
     other()
-    torch.testing.assert_close(ours, inspect.getclosurevars(other).nonlocals["memory"])
+    torch.testing.assert_close(ours, inspect.getclosurevars(other).nonlocals["state"].memory)
 
 
 def test_work_of_a_step_counts_every_weight_once() -> None:

@@ -1,8 +1,8 @@
 """Backends: how a step of the weights is computed. All make the same step, that of the samplers' folders.
 
 ``cpu`` steps by PyTorch, and by a compiled step of underdamped dynamics. ``gpu`` steps by fused Triton
-code and CUDA graphs, or by PyTorch if these fail. The fused path has not run on a GPU yet. It goes if it is
-not 1.5 times as fast as PyTorch there. Nothing but this module knows of it.
+code and CUDA graphs, or by PyTorch if these fail. The fused path has not run on a GPU yet. It goes if it
+is not 1.5 times as fast as PyTorch there. Nothing but this module knows of it.
 """
 
 from __future__ import annotations
