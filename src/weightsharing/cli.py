@@ -86,10 +86,11 @@ RESULTS = path("--results", nargs="*", default=[], help="measures and transition
 def check(options: Namespace) -> None:
     """Validate a configuration and list its runs."""
     from weightsharing.config import load, runs
+    from weightsharing.figures.registry import find
 
     config = load(options.config)
     if options.section is not None:
-        print(config.section(options.section).model_dump_json())
+        print(config.section(find(options.section).name).model_dump_json())
         return
     for run in runs(config).values():
         print(run.model_dump_json() if options.json else run.id)
