@@ -1,1 +1,1 @@
-"""What a step, an effective sample and a solution cost, measured side by side in one run."""
+"""Benchmarks of steps, effective samples and solutions, measured side by side in one run."""

@@ -7,9 +7,12 @@ import logging
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict, astuple
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 
@@ -46,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = parse(words)
     torch.set_num_threads(options.threads)
-    # TF32, which the environment of some containers turns on, rounds to three digits.
+    # Some containers turn TF32 on, which rounds to three digits.
     torch.set_float32_matmul_precision("highest")
     device = find_device(options.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
@@ -73,124 +76,82 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _steps(widths: list[int], device: torch.device) -> xr.Dataset:
-    """Seconds of a step of SGLD per chain by each implementation, and of the roofline."""
+    """Seconds of a step of SGLD per chain, by each implementation and by the roofline."""
     ceilings = roofline.measure_ceilings(device)
     log.info(
-        "ceilings: %.3g bytes/s, %.3g operations/s, %.3g normal deviates/s",
-        ceilings.bytes,
-        ceilings.operations,
-        ceilings.deviates,
+        "ceilings: %.3g bytes/s, %.3g operations/s, %.3g normal deviates/s", *astuple(ceilings)
     )
     implementations = steps.implementations(device)
-    shape = (len(KINDS), len(widths), len(implementations))
-    found = np.full(shape, np.nan)
-    least = np.empty(shape[:2])
-    for i, kind in enumerate(KINDS):
-        for j, width in enumerate(widths):
-            architecture = steps.benchmark_run(kind, width).architecture
-            work = roofline.step_work(architecture, width, steps.PATTERNS, chains=1)
-            least[i, j] = work.least_seconds(ceilings)
-            for k, (name, build) in enumerate(implementations.items()):
-                try:
-                    once = seconds(build(kind, width, device), device)
-                except ImportError as error:
-                    log.info("%s: not installed (%s)", name, error.name)
-                    continue
-                found[i, j, k] = once / steps.CHAINS.get(name, 1)
-                log.info(
-                    "%s N = %d, %s: %.3g ms, %.2g of the roofline, %.2f times weightsharing",
-                    kind, width, name, 1e3 * found[i, j, k], least[i, j] / found[i, j, k],
-                    found[i, j, k] / found[i, j, 0],
-                )  # fmt: skip
-    axes = ("network", "width", "implementation")
-    return xr.Dataset(
-        {
-            "step_seconds": (axes, found),
-            "roofline_seconds": (axes[:2], least),
-            "bytes_per_second": ((), ceilings.bytes),
-            "operations_per_second": ((), ceilings.operations),
-            "deviates_per_second": ((), ceilings.deviates),
-        },
-        coords={
-            "network": list(KINDS),
-            "width": widths,
-            "implementation": list(implementations),
-        },
-    )
+    coordinates = {"network": list(KINDS), "width": widths, "implementation": list(implementations)}
+    times = np.full([len(values) for values in coordinates.values()], np.nan)
+    least = np.empty(times.shape[:2])
+    for (i, kind), (j, width) in product(enumerate(KINDS), enumerate(widths)):
+        architecture = steps.benchmark_run(kind, width).architecture
+        work = roofline.step_work(architecture, width, steps.PATTERNS, chains=1)
+        least[i, j] = work.least_seconds(ceilings)
+        for k, (name, build) in enumerate(implementations.items()):
+            try:
+                elapsed = seconds(build(kind, width, device), device)
+            except ImportError as error:
+                log.info("%s: not installed (%s)", name, error.name)
+                continue
+            times[i, j, k] = elapsed / steps.CHAINS.get(name, 1)
+            log.info(
+                "%s N = %d, %s: %.3g ms, %.2g of the roofline, %.2f times weightsharing",
+                kind, width, name, 1e3 * times[i, j, k], least[i, j] / times[i, j, k],
+                times[i, j, k] / times[i, j, 0],
+            )  # fmt: skip
+    rates = {f"{name}_per_second": rate for name, rate in asdict(ceilings).items()}
+    axes = tuple(coordinates)
+    variables = {"step_seconds": (axes, times), "roofline_seconds": (axes[:2], least)}
+    return xr.Dataset(variables, coordinates).assign(rates)
 
 
 def _underdamped(widths: list[int]) -> xr.Dataset:
     """Seconds of an underdamped step per chain on a CPU, compiled and in PyTorch."""
-    cpu = torch.device("cpu")
-    found = np.array(
-        [
-            [
-                [
-                    seconds(steps.underdamped(kind, width, in_pytorch), cpu) / steps.BATCH
-                    for in_pytorch in (False, True)
-                ]
-                for width in widths
-            ]
-            for kind in KINDS
-        ]
-    )
-    for kind, of_kind in zip(KINDS, found, strict=True):
-        for width, (ours, theirs) in zip(widths, of_kind, strict=True):
-            log.info(
-                "%s N = %d, underdamped, CPU: %.3g ms compiled, %.3g ms in PyTorch, %.2f times",
-                kind, width, 1e3 * ours, 1e3 * theirs, theirs / ours,
-            )  # fmt: skip
-    return xr.Dataset(
-        {"underdamped_seconds": (("network", "width", "language"), found)},
-        coords={"network": list(KINDS), "width": widths, "language": ["compiled", "PyTorch"]},
-    )
+    coordinates = {"network": list(KINDS), "width": widths, "language": ["compiled", "PyTorch"]}
+    times = np.empty([len(values) for values in coordinates.values()])
+    for (i, kind), (j, width) in product(enumerate(KINDS), enumerate(widths)):
+        for k, in_pytorch in enumerate((False, True)):
+            step = steps.underdamped(kind, width, in_pytorch)
+            times[i, j, k] = seconds(step, torch.device("cpu")) / steps.BATCH
+        log.info(
+            "%s N = %d, underdamped, CPU: %.3g ms compiled, %.3g ms in PyTorch, %.2f times",
+            kind, width, *(1e3 * times[i, j]), times[i, j, 1] / times[i, j, 0],
+        )  # fmt: skip
+    return xr.Dataset({"underdamped_seconds": (tuple(coordinates), times)}, coordinates)
 
 
 def _efficiency(width: int) -> xr.Dataset:
     """Effective samples of |m| per second by each sampler at this width."""
-    names = list(efficiency.SAMPLERS)
-    found = [efficiency.measure(name, width) for name in names]
-    for name, one in zip(names, found, strict=True):
+    rows = pd.DataFrame({name: efficiency.measure(name, width) for name in efficiency.SAMPLERS}).T
+    rates = rows["effective_samples_per_second"]
+    for name, rate in rates.items():
         log.info(
-            "%s at N = %d: %.3g effective samples of |m| per second, %.3g times SGLD, bias %.1f standard "
-            "errors", name, width, one.per_second, one.per_second / found[0].per_second, one.bias,
+            "%s at N = %d: %.3g effective samples of |m| per second, %.3g times SGLD, "
+            "bias %.1f standard errors",
+            name, width, rate, rate / rates.iloc[0], rows["sampler_bias"][name],
         )  # fmt: skip
-    return xr.Dataset(
-        {
-            "effective_samples_per_second": ("sampler", [one.per_second for one in found]),
-            "effective_samples_per_step": ("sampler", [one.per_step for one in found]),
-            "sampler_step_seconds": ("sampler", [one.step_seconds for one in found]),
-            "sampler_bias": ("sampler", [one.bias for one in found]),
-        },
-        coords={"sampler": names, "sampler_width": width},
-    )
+    return rows.rename_axis("sampler").to_xarray().assign_coords(sampler_width=width)
 
 
 def _theory(patterns: list[int]) -> xr.Dataset:
-    """Seconds of the linear theory against T P, and of figure 2's nonlinear one."""
-    sizes = [solvers.STEPS * number for number in patterns]
-    found = [solvers.measure(number) for number in patterns]
-    for size, one in zip(sizes, found, strict=True):
+    """Seconds of the linear theory against T P, and of the nonlinear theory of figure 2."""
+    rows = pd.DataFrame({solvers.STEPS * number: solvers.measure(number) for number in patterns}).T
+    for size, row in rows.iterrows():
         log.info(
-            "theory, T P = %d: %.3g s for a minimum, %.3g s for all stationary points; gradient descent "
-            "%.3g s to a gradient of %.1e",
-            size, one.minimum, one.all_points, one.descent, one.descent_norm,
+            "theory, T P = %d: %.3g s for a minimum, %.3g s for all stationary points; "
+            "gradient descent %.3g s to a gradient of %.1e", size, *row,
         )  # fmt: skip
-    nonlinear_seconds, solution = solvers.measure_nonlinear()
+    elapsed, solution = solvers.measure_nonlinear()
     log.info(
         "nonlinear theory of figure 2: %.3g s, S = %.5f, standard error %.1e, largest of Phi %.1e",
-        nonlinear_seconds, solution.action, solution.action_error, solution.phi_error.max(),
+        elapsed, solution.action, solution.action_error, solution.phi_error.max(),
     )  # fmt: skip
-    return xr.Dataset(
-        {
-            "nonlinear_seconds": ((), nonlinear_seconds),
-            "nonlinear_action_error": ((), solution.action_error),
-            "minimum_seconds": ("size", [one.minimum for one in found]),
-            "all_points_seconds": ("size", [one.all_points for one in found]),
-            "descent_seconds": ("size", [one.descent for one in found]),
-            "descent_norm": ("size", [one.descent_norm for one in found]),
-        },
-        coords={"size": sizes},
+    return (
+        rows.rename_axis("size")
+        .to_xarray()
+        .assign(nonlinear_seconds=elapsed, nonlinear_action_error=solution.action_error)
     )
 
 

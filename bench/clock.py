@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 import torch
 
-# A measurement is the median of this many.
+# A measurement is the median over this number of batches.
 REPEATS = 5
 
 
 def seconds(function: Callable[[], object], device: torch.device, least: float = 0.2) -> float:
     """Seconds of one call: the median over ``REPEATS`` batches, each of at least ``least`` seconds.
 
-    One call comes first, to fill caches and to compile what compiles. Waits for a GPU to finish.
+    The first call is not timed: it fills caches and compiles code. Waits for a GPU to finish.
     """
 
     def batch(calls: int) -> float:
@@ -33,6 +33,6 @@ def seconds(function: Callable[[], object], device: torch.device, least: float =
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was asked to."""
+    """Wait until the device has finished all launched work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

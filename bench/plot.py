@@ -1,4 +1,4 @@
-"""The plot of the benchmarks. Draws measurements, computes nothing."""
+"""The plot of the benchmarks. It draws measurements and computes nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weightsharing.figures.style import SAMPLER_NAMES, colours, page_figure
 
 
 def draw(measured: xr.Dataset) -> Figure:
-    """Steps against N, effective samples per second, and solve times against T P: what was measured."""
+    """One panel for each measured part: steps against N, effective samples, solutions against T P."""
     panels = [
         panel
         for name, panel in (
@@ -32,13 +32,13 @@ def draw(measured: xr.Dataset) -> Figure:
 def _steps(axes: Axes, measured: xr.Dataset) -> None:
     palette = colours(measured.sizes["implementation"])
     for network, style in (("rnn", "o-"), ("dnn", "s--")):
-        own = measured.sel(network=network)
-        for name, colour in zip(own["implementation"].to_numpy(), palette, strict=True):
-            values = own["step_seconds"].sel(implementation=name)
+        steps = measured.sel(network=network)
+        for name, colour in zip(steps["implementation"].to_numpy(), palette, strict=True):
+            values = steps["step_seconds"].sel(implementation=name)
             label = str(name) if network == "rnn" else None
-            axes.plot(own["width"], values, style, color=colour, markersize=3, label=label)
+            axes.plot(steps["width"], values, style, color=colour, markersize=3, label=label)
         axes.plot(
-            own["width"], own["roofline_seconds"], style[1:], color="0.6", linewidth=1.0,
+            steps["width"], steps["roofline_seconds"], style[1:], color="0.6", linewidth=1.0,
             label="roofline" if network == "rnn" else None,
         )  # fmt: skip
     axes.set(

@@ -1,8 +1,8 @@
-"""What the hardware allows: ceilings measured in the same run, and the work of a step counted.
+"""The roofline of a step: its counted work at the measured ceilings of the hardware.
 
-A step of SGLD has to read and write every weight, to multiply by the weights once forward and once
-backward at each time, and to draw one normal deviate for each. None of the three can be done faster
-than at its ceiling: the largest of the three times is the roofline (Williams, Waterman & Patterson 2009).
+A step of SGLD reads and writes every weight and draws one normal deviate for each. It multiplies by
+the weights once forward and once backward at each time. Each kind of work has a highest rate. The
+roofline is the largest of the three times at these rates (Williams, Waterman & Patterson 2009).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class Work:
-    """What one step of one chain has to do at least: bytes, operations, deviates."""
+    """The least work of one step: bytes moved, floating-point operations, normal deviates drawn."""
 
     bytes: float
     operations: float
     deviates: float
 
     def least_seconds(self, ceilings: Ceilings) -> float:
-        """The time of the slowest of the three at its ceiling."""
+        """The roofline: the longest of the three times, each at its ceiling."""
         return max(
             self.bytes / ceilings.bytes,
             self.operations / ceilings.operations,
@@ -70,9 +70,9 @@ def step_work(architecture: Architecture, width: int, patterns: int, chains: int
     """The least work of a step of SGLD for all chains.
 
     Bytes: each of the T - 1 forward and backward products reads one matrix, and the update reads and
-    writes every matrix once, as the fused kernels do. Operations: forward, backward and the gradient's
-    outer products. Deviates: one for each recurrent weight. U and v, smaller by a factor of N, are left
-    out.
+    writes every matrix once, as the fused steps do. Operations: forward, backward and the gradient's
+    outer products. Deviates: one for each recurrent weight. U and v are left out: they are smaller
+    by a factor of N.
     """
     products = architecture.steps - 1
     matrix = float(width * width)

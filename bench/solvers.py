@@ -1,11 +1,14 @@
-"""The time of a solution: of the linear theory against T P, beside gradient descent on the same action,
-and of the nonlinear theory of figure 2.
+"""Time of a solution of the theory.
+
+The linear theory is timed against T P, beside gradient descent on the same action. The nonlinear
+theory is that of figure 2.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,60 +21,63 @@ from weightsharing.theory.point import StationaryPoint
 from weightsharing.theory.problem import LinearProblem, linear_problem, nonlinear_problem
 from weightsharing.theory.search import coherent_start, stationary_points
 
+Value = TypeVar("Value")
+
 STEPS, KAPPA, SIGNAL = 8, 0.1, 4.0
 # Figure 2: T, kappa, and a quadrature whose standard error of S is below 1e-4.
 NONLINEAR_STEPS, NONLINEAR_KAPPA = 10, 0.5
 NONLINEAR_QUADRATURE = search.Quadrature(points=2**15, scramblings=4)
-# Gradient descent stops here, or when it has taken this long.
+# Gradient descent stops at this norm of the gradient, or after this many seconds.
 DESCENT_TOLERANCE = 1e-6
 LONGEST_DESCENT = 60.0
 
 
-@dataclass(frozen=True)
-class SolveTime:
-    """Seconds for one minimum, for all stationary points, and for one minimum by gradient descent.
+def measure(patterns: int) -> dict[str, float]:
+    """Times of solutions for figure 3's RNN with T = 8 and this number of patterns.
 
-    descent_norm: norm of the whitened gradient that the descent ended at.
+    The signal strength does not depend on the number of patterns. Seconds for one minimum, for all
+    stationary points, and for one minimum by gradient descent; then the norm of the whitened gradient
+    at the end of the descent.
     """
-
-    minimum: float
-    all_points: float
-    descent: float
-    descent_norm: float
-
-
-def measure(patterns: int) -> SolveTime:
-    """Figure 3's RNN with T = 8 and this number of patterns, at the same signal strength."""
     label = (SIGNAL / patterns) ** 0.5
     task = EndpointTask(labels=(label,) * patterns).make(STEPS)
     problem = linear_problem(task, Architecture(kind="rnn", steps=STEPS), KAPPA)
     start = coherent_start(problem)
-    started = time.perf_counter()
-    minimise(problem, start)
-    minimum = time.perf_counter() - started
-    started = time.perf_counter()
-    stationary_points(problem)
-    everything = time.perf_counter() - started
-    started = time.perf_counter()
-    norm = descend(problem, start)
-    return SolveTime(minimum, everything, time.perf_counter() - started, norm)
+    minimum, _ = _timed(lambda: minimise(problem, start))
+    all_points, _ = _timed(lambda: stationary_points(problem))
+    descent, norm = _timed(lambda: descend(problem, start))
+    return {
+        "minimum_seconds": minimum,
+        "all_points_seconds": all_points,
+        "descent_seconds": descent,
+        "descent_norm": norm,
+    }
 
 
 def measure_nonlinear() -> tuple[float, StationaryPoint]:
     """Seconds of the nonlinear theory of figure 2, from the prior kernel, and its solution."""
     architecture = Architecture(kind="rnn", activation="erf", steps=NONLINEAR_STEPS)
     task = SinusoidTask().make(NONLINEAR_STEPS)
+
+    def solve() -> StationaryPoint:
+        problem = nonlinear_problem(task, architecture, NONLINEAR_KAPPA)
+        return search.descend(problem, NONLINEAR_QUADRATURE)
+
+    return _timed(solve)
+
+
+def _timed(function: Callable[[], Value]) -> tuple[float, Value]:
+    """Seconds of one call, and its value."""
     started = time.perf_counter()
-    problem = nonlinear_problem(task, architecture, NONLINEAR_KAPPA)
-    solution = search.descend(problem, NONLINEAR_QUADRATURE)
-    return time.perf_counter() - started, solution
+    value = function()
+    return time.perf_counter() - started, value
 
 
 def descend(problem: LinearProblem, start: np.ndarray) -> float:
-    """Gradient descent on S in the metric of G with backtracking; the final norm of the gradient.
+    """Final norm of the gradient of S, by gradient descent in the metric of G with backtracking.
 
-    G -> L (1 - eta Z) L^T with G = L L^T and Z the whitened gradient: the steps of ``minimise`` without
-    the Hessian.
+    G -> L (1 - eta Z) L^T with G = L L^T and Z the whitened gradient. These are the steps of
+    ``minimise`` without the Hessian.
     """
     kernel, value, rate = start, action(problem, start), 1.0
     started = time.perf_counter()

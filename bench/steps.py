@@ -1,4 +1,4 @@
-"""One step of SGLD, by this package and by others, on the same network and task (figure 3's).
+"""One step of SGLD, by this package and by others, on the network and task of figure 3.
 
 All make the same step: full gradient, prior variances as learning rates, float32.
 """
@@ -27,35 +27,26 @@ from weightsharing.sampling.run import Run
 from weightsharing.sampling.sgld import LangevinSettings
 
 Step = Callable[[], object]
+Build = Callable[[Kind, int, torch.device], Step]
 
 STEPS, PATTERNS, KAPPA, STEP_SIZE = 8, 4, 0.1, 1e-4
+LABELS = (1.0, 1.0, -1.0, -1.0)
 BATCH = 4
 
 
 def benchmark_run(kind: Kind, width: int, chains: int = 2) -> Run:
-    """Figure 3's strong signal at a step size that is stable at any time."""
+    """Figure 3's strong signal, at a step size for which every step is stable."""
+    sampler = LangevinSettings(
+        method="sgld", width=width, step_size=STEP_SIZE, burn_in=0.0, duration=1.0, draws=100,
+        chains=chains, precision="float32", start="prior",
+    )  # fmt: skip
     return Run(
-        id=f"bench/{kind}-{width}",
-        seed=1,
-        device="auto",
-        architecture=Architecture(kind=kind, steps=STEPS),
-        kappa=KAPPA,
-        task=EndpointTask(labels=(1.0, 1.0, -1.0, -1.0)),
-        sampler=LangevinSettings(
-            method="sgld",
-            width=width,
-            step_size=STEP_SIZE,
-            burn_in=0.0,
-            duration=1.0,
-            draws=100,
-            chains=chains,
-            precision="float32",
-            start="prior",
-        ),
-    )
+        id=f"bench/{kind}-{width}", seed=1, device="auto", kappa=KAPPA, sampler=sampler,
+        architecture=Architecture(kind=kind, steps=STEPS), task=EndpointTask(labels=LABELS),
+    )  # fmt: skip
 
 
-def own(kind: Kind, width: int, device: torch.device, chains: int = 1) -> Step:
+def package_step(kind: Kind, width: int, device: torch.device, chains: int = 1) -> Step:
     """The step of this package, for a batch of chains."""
     run = benchmark_run(kind, width)
     task = run.tasks[0]
@@ -71,10 +62,10 @@ def own(kind: Kind, width: int, device: torch.device, chains: int = 1) -> Step:
 
 
 def autograd(kind: Kind, width: int, device: torch.device) -> Step:
-    """The loop that one would write in PyTorch: an energy, ``backward``, noise, block by block."""
+    """A plain loop in PyTorch: an energy, ``backward``, noise, block by block."""
     parameters = _standard_normal(kind, width, device)
     scales = _scales(width)
-    energy = torch_energy(kind, width, device)
+    energy = network_energy(kind, width, torch.tensor(LABELS, device=device))
     for block in parameters:
         block.requires_grad_()
 
@@ -96,8 +87,7 @@ def posteriors(kind: Kind, width: int, device: torch.device) -> Step:
     from posteriors.sgmcmc import sgld
 
     scales = _scales(width)
-    energy = torch_energy(kind, width, device)
-
+    energy = network_energy(kind, width, torch.tensor(LABELS, device=device))
     names = ("recurrent", "input", "readout")
 
     def log_posterior(parameters: dict[str, Tensor], batch: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
@@ -120,46 +110,34 @@ def jax(kind: Kind, width: int, device: torch.device) -> Step:
     import optax
     from jax import jit, value_and_grad
 
-    shared = kind == "rnn"
     scales = _scales(width)
-    labels = jnp.array([1.0, 1.0, -1.0, -1.0])
+    energy = network_energy(kind, width, jnp.array(LABELS))
 
-    def energy(parameters: list[Any]) -> Any:  # noqa: ANN401
-        recurrent, input_, readout = (
-            block * scale for block, scale in zip(parameters, scales, strict=True)
-        )
-        h = input_.T
-        for time in range(STEPS - 1):
-            h = h @ recurrent[0 if shared else time].T
-        error = labels - h @ readout / width
-        prior = sum((block**2).sum() for block in parameters) / 2
-        return prior + 0.5 * width / KAPPA * (error**2).sum()
+    def whitened_energy(parameters: list[Any]) -> Any:  # noqa: ANN401
+        return energy([block * scale for block, scale in zip(parameters, scales, strict=True)])
 
-    # Noise of variance eta / (1 + t)^gamma is added to the gradient.
+    # optax adds noise of variance eta / (1 + t)^gamma to the gradient.
     optimiser = optax.noisy_sgd(STEP_SIZE, eta=2.0 / STEP_SIZE, gamma=0.0, key=0)
-    parameters = [
-        jnp.asarray(block.cpu().numpy()) for block in _standard_normal(kind, width, device)
-    ]
+    blocks = _standard_normal(kind, width, device)
+    parameters = [jnp.asarray(block.cpu().numpy()) for block in blocks]
     state = [parameters, optimiser.init(parameters)]
 
     def update(parameters: Any, memory: Any) -> Any:  # noqa: ANN401
-        _, gradient = value_and_grad(energy)(parameters)
+        _, gradient = value_and_grad(whitened_energy)(parameters)
         changes, memory = optimiser.update(gradient, memory)
         return optax.apply_updates(parameters, changes), memory
 
-    compiled = jit(update)
+    jitted = jit(update)
 
     def step() -> None:
-        state[0], state[1] = compiled(*state)
+        state[0], state[1] = jitted(*state)
         state[0][0].block_until_ready()
 
     return step
 
 
-def on_gpu(
-    kind: Kind, width: int, device: torch.device, use_kernels: bool, use_graphs: bool
-) -> Step:
-    """The step of this package on a GPU for one chain, without its kernels or without its graphs."""
+def on_gpu(kind: Kind, width: int, device: torch.device, use_fused: bool, use_graphs: bool) -> Step:
+    """The step of this package on a GPU for one chain; fused steps and graphs are optional."""
     run = benchmark_run(kind, width)
     assert isinstance(run.sampler, LangevinSettings)
     target = posterior.build([run.tasks[0]], run.architecture, run.kappa, device, torch.float32)
@@ -167,12 +145,7 @@ def on_gpu(
     streams = new_streams(run.seed, 1, device)
     memory = sampler.init(streams).memory
     advance = gpu.advance(
-        target,
-        run.sampler,
-        sampler.blocks,
-        lambda step: target,
-        use_kernels,
-        use_graphs,
+        target, run.sampler, sampler.blocks, lambda step: target, use_fused, use_graphs
     )
 
     def step() -> None:
@@ -183,7 +156,7 @@ def on_gpu(
 
 
 def underdamped(kind: Kind, width: int, in_pytorch: bool) -> Step:
-    """A step of underdamped dynamics, no noise, on a CPU for ``BATCH`` chains, compiled or in PyTorch."""
+    """An underdamped step without noise of ``BATCH`` chains on a CPU, compiled or in PyTorch."""
     settings = KineticSettings(
         method="kinetic", width=width, step_size=0.01, burn_in=0.0, duration=1.0, draws=100,
         chains=BATCH, precision="float32", start="prior",
@@ -193,61 +166,56 @@ def underdamped(kind: Kind, width: int, in_pytorch: bool) -> Step:
     target = posterior.build([task], architecture, KAPPA, device, torch.float32)
     sampler = DynamicsSampler(target, settings, None, with_velocities=True)
     memory = sampler.init(new_streams(1, BATCH, device)).memory
-    moved, moving = sampler.blocks(memory)
-    assert moving is not None
+    weights, velocities = sampler.blocks(memory)
+    assert velocities is not None
     move = compiled.stepper(target, settings)
 
     def step() -> None:
         if in_pytorch:
-            kinetic.step(moved, moving, None, target, settings.step_size, settings.damping)
+            kinetic.step(weights, velocities, None, target, settings.step_size, settings.damping)
         else:
             move(memory, None, target)
 
     return step
 
 
-def batched(kind: Kind, width: int, device: torch.device) -> Step:
-    """The step of this package for ``BATCH`` chains, as the pipeline makes it."""
-    return own(kind, width, device, chains=BATCH)
-
-
-IMPLEMENTATIONS: dict[str, Callable[[Kind, int, torch.device], Step]] = {
-    "weightsharing": own,
-    "weightsharing, batch": batched,
+IMPLEMENTATIONS: dict[str, Build] = {
+    "weightsharing": package_step,
+    "weightsharing, batch": partial(package_step, chains=BATCH),
     "PyTorch autograd": autograd,
     "posteriors": posteriors,
     "JAX, optax": jax,
 }
-# Beside these on a GPU, where "weightsharing" has both kernels and graphs.
-ON_GPU: dict[str, Callable[[Kind, int, torch.device], Step]] = {
-    "weightsharing, no graph": partial(on_gpu, use_kernels=True, use_graphs=False),
-    "weightsharing, no kernel": partial(on_gpu, use_kernels=False, use_graphs=True),
-    "weightsharing, neither": partial(on_gpu, use_kernels=False, use_graphs=False),
+# Further rows on a GPU, where "weightsharing" has both fused steps and graphs.
+ON_GPU: dict[str, Build] = {
+    "weightsharing, no graph": partial(on_gpu, use_fused=True, use_graphs=False),
+    "weightsharing, no kernel": partial(on_gpu, use_fused=False, use_graphs=True),
+    "weightsharing, neither": partial(on_gpu, use_fused=False, use_graphs=False),
 }
-# Chains that a step of each moves; 1 where nothing is said.
+# Chains of one step, if more than one.
 CHAINS = {"weightsharing, batch": BATCH}
 
 
-def implementations(
-    device: torch.device,
-) -> dict[str, Callable[[Kind, int, torch.device], Step]]:
-    """What is measured on this device, by name."""
+def implementations(device: torch.device) -> dict[str, Build]:
+    """The measured implementations on this device, by name."""
     return IMPLEMENTATIONS | (ON_GPU if device.type == "cuda" else {})
 
 
-def torch_energy(kind: Kind, width: int, device: torch.device) -> Callable[[list[Tensor]], Tensor]:
-    """E of W (matrix, N, N), U (N, D) and v (N,), written as one would without this package."""
-    labels = torch.tensor([1.0, 1.0, -1.0, -1.0], device=device)
+def network_energy(kind: Kind, width: int, labels: Any) -> Callable[[list[Any]], Any]:  # noqa: ANN401
+    """E of W (matrix, N, N), U (N, D) and v (N,) without use of this package.
 
-    def energy(parameters: list[Tensor]) -> Tensor:
+    Arrays are of PyTorch or JAX, as ``labels`` (pattern,) are.
+    """
+
+    def energy(parameters: list[Any]) -> Any:  # noqa: ANN401
         recurrent, input_, readout = parameters
         h = input_.T
         for time in range(STEPS - 1):
             h = h @ recurrent[0 if kind == "rnn" else time].T
         error = labels - h @ readout / width
-        prior = 0.5 * width * recurrent.square().sum()
-        prior = prior + 0.5 * input_.square().sum() + 0.5 * readout.square().sum()
-        return prior + 0.5 * width / KAPPA * error.square().sum()
+        prior = 0.5 * width * (recurrent**2).sum()
+        prior = prior + 0.5 * (input_**2).sum() + 0.5 * (readout**2).sum()
+        return prior + 0.5 * width / KAPPA * (error**2).sum()
 
     return energy
 
@@ -260,5 +228,5 @@ def _standard_normal(kind: Kind, width: int, device: torch.device) -> list[Tenso
 
 
 def _scales(width: int) -> tuple[float, float, float]:
-    """Standard deviations of the prior, by which weights are measured."""
+    """Standard deviations of the prior: the units of the weights."""
     return (1.0 / math.sqrt(width), 1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Benchmarks: that what is timed is the same thing everywhere. Nothing here measures time."""
+"""Benchmarks time the same step everywhere. No test measures time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_the_energy_of_the_others_is_ours(kind: Kind) -> None:
+def test_energy_of_other_implementations_is_that_of_the_package(kind: Kind) -> None:
     run = steps.benchmark_run(kind, 12)
     task = run.tasks[0]
     target = posterior.build([task], run.architecture, run.kappa, CPU, torch.float32)
@@ -34,24 +34,27 @@ def test_the_energy_of_the_others_is_ours(kind: Kind) -> None:
     shapes = ((matrices, 12, 12), (12, steps.PATTERNS), (12,))
     recurrent, input_, readout = (torch.randn(shape, generator=stream) for shape in shapes)
     recurrent = recurrent / np.sqrt(12.0)
-    ours = langevin.energy(Weights(recurrent[None], input_[None], readout[None]), target)
-    theirs = steps.torch_energy(kind, 12, CPU)([recurrent, input_, readout])
-    torch.testing.assert_close(ours[0], theirs)
+    energy = langevin.energy(Weights(recurrent[None], input_[None], readout[None]), target)
+    plain = steps.network_energy(kind, 12, torch.tensor(steps.LABELS))
+    torch.testing.assert_close(energy[0], plain([recurrent, input_, readout]))
 
 
 @pytest.mark.parametrize("name", list(steps.ON_GPU))
-def test_rows_of_a_gpu_make_our_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a CPU, with kernels and graphs refused: the rows are there and make the step of the others."""
+def test_rows_of_a_gpu_make_the_step_of_the_package(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU, fused steps and graphs are refused: all rows exist and make the same step."""
     monkeypatch.setattr(fused, "objection", lambda *arguments: "no GPU")
     monkeypatch.setattr(gpu, "captured", lambda step, memory: step)
     assert name in steps.implementations(torch.device("cuda"))
     assert name not in steps.implementations(CPU)
     step = steps.ON_GPU[name]("dnn", 8, CPU)
     step()
-    ours = inspect.getclosurevars(step).nonlocals["memory"].clone()
-    other = steps.own("dnn", 8, CPU)
-    other()
-    torch.testing.assert_close(ours, inspect.getclosurevars(other).nonlocals["state"].memory)
+    memory = inspect.getclosurevars(step).nonlocals["memory"].clone()
+    package_step = steps.package_step("dnn", 8, CPU)
+    package_step()
+    state = inspect.getclosurevars(package_step).nonlocals["state"]
+    torch.testing.assert_close(memory, state.memory)
 
 
 def test_work_of_a_step_counts_every_weight_once() -> None:
@@ -61,7 +64,7 @@ def test_work_of_a_step_counts_every_weight_once() -> None:
     )
     assert rnn.deviates == 2 * 100**2
     assert dnn.deviates == 7 * rnn.deviates
-    # 7 products forward and 7 backward read a matrix; the update reads and writes 1 or 7.
+    # 7 forward and 7 backward products read a matrix; the update reads and writes 1 or 7.
     assert rnn.bytes == 2 * 4 * 100**2 * (14 + 2)
     assert dnn.bytes == 2 * 4 * 100**2 * (14 + 14)
     assert rnn.operations == dnn.operations == 2 * 2 * 100**2 * 4 * 21
@@ -87,8 +90,8 @@ def test_bench_writes_what_it_measured(tmp_path: Path, monkeypatch: pytest.Monke
     main([str(path), "--plot", str(tmp_path / "bench.png"), *words])
     assert (tmp_path / "bench.png").stat().st_size > 1000
     with xr.open_dataset(path) as measured:
-        own = measured["step_seconds"].sel(implementation="weightsharing")
-        assert dict(own.sizes) == {"network": 2, "width": 1}
-        assert bool((own > 0).all())
+        step_seconds = measured["step_seconds"].sel(implementation="weightsharing")
+        assert dict(step_seconds.sizes) == {"network": 2, "width": 1}
+        assert bool((step_seconds > 0).all())
         assert bool((measured["underdamped_seconds"] > 0).all())
         assert {"device", "torch", "git_commit"} <= set(measured.attrs)

@@ -346,7 +346,7 @@ def test_chain_of_fused_steps_resumes_bitwise(
     # And they are not PyTorch's draws.
     monkeypatch.setattr(fused, "objection", lambda *arguments: "forbidden")
     plain = draw(run)
-    assert "fused kernels are not used: forbidden" in caplog.text
+    assert "fused steps are not used: forbidden" in caplog.text
     assert not np.any(plain["loss"] == whole["loss"])
 
 
@@ -435,7 +435,7 @@ def test_a_wrong_kernel_leaves_the_chain_to_pytorch(
     ours, theirs = memory.clone(), memory.clone()
     with caplog.at_level(logging.WARNING):
         advance(ours, new_streams(1, 2, DEVICE), 0)
-    assert "fused kernels are not used: mean or variance" in caplog.text
+    assert "fused steps are not used: mean or variance" in caplog.text
     size = memory.shape[1]
     noise = torch.stack(
         [torch.randn(size, generator=s, device=DEVICE) for s in new_streams(1, 2, DEVICE)]

@@ -71,7 +71,7 @@ def test_without_triton_steps_are_those_of_a_cpu(
         advance(memory, streams, step)
     warnings = [record.message for record in caplog.records]
     assert warnings[0].startswith(
-        "fused kernels are not used: ModuleNotFoundError: import of triton"
+        "fused steps are not used: ModuleNotFoundError: import of triton"
     )
     assert warnings[1].startswith("no CUDA graph (RuntimeError: no stream); steps are launched")
     batch = single(run, run.tasks[0])

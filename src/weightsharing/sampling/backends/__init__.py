@@ -1,8 +1,8 @@
-"""Backends: how a step of the weights is computed. All make the same step, that of the samplers' folders.
+"""Backends: the computation of a step of the weights. All make the same steps as the samplers.
 
-``cpu`` steps by PyTorch, and by a compiled step of underdamped dynamics. ``gpu`` steps by fused Triton
-code and CUDA graphs, or by PyTorch if these fail. The fused path has not run on a GPU yet. It goes if it
-is not 1.5 times as fast as PyTorch there. Nothing but this module knows of it.
+``cpu`` uses PyTorch, and a compiled step for underdamped dynamics. ``gpu`` uses fused steps in Triton
+and CUDA graphs, or PyTorch if these fail. The fused steps have not run on a GPU yet. Remove them if
+they are not 1.5 times as fast as PyTorch there. Only this module imports ``gpu``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def advance(
 ) -> Advance:
     """The function that makes a step of a batch of chains in place, given its number.
 
-    It is that of the posterior's device. blocks: weights and velocities, if any, as views of a memory
-    (chain, size). target_at: the posterior of a step, which may differ in its targets only.
+    The posterior's device decides between CPU and GPU. blocks: weights and velocities, if any, as
+    views of a memory (chain, size). target_at: the posterior of a step; only its targets may differ.
     """
     if posterior.inputs.device.type == "cuda":
         from weightsharing.sampling.backends import gpu

@@ -1,21 +1,21 @@
-"""A step of the underdamped dynamics on a CPU, compiled; ``kinetic.step`` says what it is.
+"""A compiled step of the underdamped dynamics on a CPU; ``kinetic.step`` defines the step.
 
-The same step as PyTorch's, chain by chain and with few passes over the weights: one for kick, drift,
-friction and noise together. A network of figure 5 stays in a core's cache for the whole step, and one of
-N = 2048 is read from memory less often.
+It moves chain by chain with few passes over the weights. One pass does kick, drift, friction and noise.
+A network of figure 5 stays in a core's cache for the whole step. A network of N = 2048 is read from
+memory less often than by PyTorch.
 
-In a linear RNN all of backpropagation is one sequence of vectors. With e = y - f on S, y_k = (W^T)^k v
-and delta_p^t = dE/dh_p^t,
+In a linear RNN, backpropagation needs only one sequence of vectors. With e = y - f on S,
+y_k = (W^T)^k v and delta_p^t = dE/dh_p^t,
 
     delta_p^t = -(1/kappa) sum_(t' >= t) e_p^(t'+1) y_(t'-t)
     dE/dW = sum_k y_k z_k^T,    z_k = -(1/kappa) sum_(p, t >= 1) e_p^(t+k+1) h_p^(t-1)
     dE/dU = sum_k y_k c_k^T,    c_k = -(1/kappa) sum_(p, t) e_p^(t+k+1) x_p^t
 
-so that the passes that find h^k find y_k as well, and the gradient has rank T - 1 instead of (T - 1) P.
+The same passes compute h^k and y_k, and the gradient has rank T - 1 instead of (T - 1) P.
 
-All but ``stepper`` is compiled by Numba at its first call, which takes seconds, and kept on disk. Arrays:
-W (matrix, unit, unit), U (unit, feature), v (unit,), inputs (time, pattern, feature), h and phi(h)
-(time, pattern, unit).
+Numba compiles all functions but ``stepper`` at their first call, which takes seconds, and keeps them on
+disk. Arrays: W (matrix, unit, unit), U (unit, feature), v (unit,), inputs (time, pattern, feature),
+h and phi(h) (time, pattern, unit).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.posterior import Posterior
 from weightsharing.sampling.random import by_thread
 
-# Moves a batch of chains by one step, in place: (states, deviates, posterior of this step), the deviates
+# Moves a batch of chains by one step, in place: (states, deviates, posterior of this step). Deviates are
 # standard normal, (chain, weights), or None for a step without noise.
 Stepper = Callable[[Tensor, Tensor | None, Posterior], None]
 
@@ -47,8 +47,8 @@ LINEAR, ERF, TANH, _ = CODES.values()
 def stepper(posterior: Posterior, settings: KineticSettings) -> Stepper:
     """``kinetic.step`` of all chains, in place, on a CPU.
 
-    states: (chain, 2 x weights). deviates: standard normal, (chain, weights), None without friction. The
-    posterior of a step differs from ``posterior`` in its targets only.
+    states: (chain, 2 x weights). deviates: standard normal, (chain, weights); None without friction. The
+    posterior of a step differs from ``posterior`` only in its targets.
     """
     architecture, width = posterior.architecture, settings.width
     prior, real = architecture.prior, posterior.inputs.numpy().dtype.type
@@ -65,30 +65,32 @@ def stepper(posterior: Posterior, settings: KineticSettings) -> Stepper:
     def advance(memory: Tensor, deviates: Tensor | None, target: Posterior) -> None:
         shape = (len(memory), *inputs.shape[:2])
         states = memory.numpy()
-        noise = states if deviates is None else deviates.numpy()  # of one type; not read if None
+        noise = (
+            states if deviates is None else deviates.numpy()
+        )  # the step does not read it if None
         targets, supervised = (
             values.expand(shape).contiguous().numpy()
             for values in (target.targets, target.supervised)
         )
 
-        def some(chains: slice) -> None:
+        def move_chains(chains: slice) -> None:
             step(
                 states[chains], noise[chains], deviates is not None, width, shared, code,
                 real(posterior.kappa), inputs, targets[chains], supervised[chains], *scales,
             )  # fmt: skip
 
-        by_thread(some, memory)
+        by_thread(move_chains, memory)
 
     return advance
 
 
 def _compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401
-    """The function compiled, and kept on disk where there is a place to write to."""
-    # Sums may be reordered, which vector instructions need; infinity and NaN stay what they are.
+    """The function, compiled by Numba, and kept on disk if a folder is writable."""
+    # Vector instructions need reordered sums. Infinity and NaN must stay as they are.
     options: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz"}, "nogil": True}
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither beside the source nor in the user's folder
+    except RuntimeError:  # neither the source's nor the user's folder is writable
         return numba.njit(**options)(function)
 
 
@@ -132,7 +134,7 @@ def add_products(matrix: Reals, vectors: Reals, sums: Reals) -> None:
 
 @_compiled
 def add_transposed_products(matrix: Reals, vectors: Reals, sums: Reals) -> None:
-    """sums_p <- sums_p + M^T vectors_p, likewise."""
+    """sums_p <- sums_p + M^T vectors_p, both (p, unit), for a matrix (unit, row)."""
     for row in range(matrix.shape[0]):
         for p in range(len(vectors)):
             factor = vectors[p, row]
@@ -155,7 +157,7 @@ def errors(post: Reals, readout: Reals, targets: Reals, supervised: Reals, error
 
 @_compiled
 def forward(code: int, matrices: Reals, pre: Reals, post: Reals) -> None:
-    """h^t and phi(h^t) at all times; ``pre`` holds U x before and h after."""
+    """post^t <- phi(h^t) at all times; ``pre`` holds U x^t before and h^t after."""
     for time in range(len(pre)):
         if time > 0:
             add_products(matrices[min(time, len(matrices)) - 1], post[time - 1], pre[time])
@@ -165,15 +167,9 @@ def forward(code: int, matrices: Reals, pre: Reals, post: Reals) -> None:
 
 @_compiled
 def backward(
-    code: int,
-    matrices: Reals,
-    readout: Reals,
-    pre: Reals,
-    post: Reals,
-    error: Reals,
-    kappa: float,
+    code: int, matrices: Reals, readout: Reals, pre: Reals, post: Reals, error: Reals, kappa: float,
     delta: Reals,
-) -> None:
+) -> None:  # fmt: skip
     """delta <- dE/dh, (time, pattern, unit)."""
     for time in range(len(pre) - 1, -1, -1):
         for pattern in range(pre.shape[1]):
@@ -191,7 +187,7 @@ def backward(
 def both_ways(matrix: Reals, pre: Reals, sequence: Reals) -> None:
     """h^t = W h^(t-1) + U x^t, and y_t = W^T y_(t-1) in the same passes over W.
 
-    pre: holds U x before and h after. sequence: (time, unit), y_0 = v before and all y_t after.
+    pre: U x^t before and h^t after. sequence: (time, unit), y_0 = v before and all y_t after.
     """
     sequence[1:] = 0.0
     units = len(matrix)
@@ -208,37 +204,30 @@ def both_ways(matrix: Reals, pre: Reals, sequence: Reals) -> None:
 
 
 @_compiled
-def correlate(error: Reals, values: Reals, kappa: float, found: Reals) -> None:
-    """found_k <- -(1/kappa) sum_(p, t) e_p^(t+k) values_p^t, (time k, component).
+def correlate(error: Reals, values: Reals, kappa: float, sums: Reals) -> None:
+    """sums_k <- -(1/kappa) sum_(p, t) e_p^(t+k) values_p^t, (time k, component).
 
     error: (time, pattern). values: (time, pattern, component).
     """
-    found[:] = 0.0
-    for lag in range(len(found)):
-        for time in range(len(found) - lag):
+    sums[:] = 0.0
+    for lag in range(len(sums)):
+        for time in range(len(sums) - lag):
             for pattern in range(values.shape[1]):
                 factor = -error[time + lag, pattern] / kappa
                 if factor != 0.0:
                     for component in range(values.shape[2]):
-                        found[lag, component] += factor * values[time, pattern, component]
+                        sums[lag, component] += factor * values[time, pattern, component]
 
 
 @_compiled
 def move(
-    block: Reals,
-    velocity: Reals,
-    left: Reals,
-    right: Reals,
-    deviates: Reals,
-    refreshed: bool,
-    variance: float,
-    spread: float,
-    times: Reals,
-) -> None:
-    """Kick, drift and, if ``refreshed``, friction and noise of a block of weights, (row, column).
+    block: Reals, velocity: Reals, left: Reals, right: Reals, deviates: Reals, refreshed: bool,
+    variance: float, spread: float, times: Reals,
+) -> None:  # fmt: skip
+    """Kick, drift and, if ``refreshed``, friction and noise of a block of weights (row, column).
 
-    The gradient of the loss is left^T right, left (rank, row) and right (rank, column). variance: of the
-    prior. spread: standard deviation of the noise. times: -h, h, h / 2 and exp(-damping).
+    The gradient of the loss is left^T right, with left (rank, row) and right (rank, column). variance: of
+    the prior. spread: standard deviation of the noise. times: -h, h, h / 2 and exp(-damping).
     """
     back, ahead, half, kept = times
     scale = back * variance
@@ -246,7 +235,7 @@ def move(
     for row in range(len(block)):
         for column in range(columns):
             velocity[row, column] += back * block[row, column]
-        # Four at a time: a sum in registers instead of four passes over the row.
+        # Add four products in one pass over the row instead of four passes.
         for index in range(0, rank - 3, 4):
             a, b = scale * left[index, row], scale * left[index + 1, row]
             c, d = scale * left[index + 2, row], scale * left[index + 3, row]
@@ -274,21 +263,21 @@ def move(
 
 
 @_compiled
+def unpacked(numbers: Reals, count: int, width: int, features: int) -> tuple[Reals, Reals, Reals]:
+    """Views of W (matrix, unit, unit), U (unit, feature) and v (1, unit) in a chain's numbers."""
+    first, second = count * width * width, count * width * width + width * features
+    return (
+        numbers[:first].reshape(count, width, width),
+        numbers[first:second].reshape(width, features),
+        numbers[second:].reshape(1, width),
+    )
+
+
+@_compiled
 def step(
-    memory: Reals,
-    noise: Reals,
-    refreshed: bool,
-    width: int,
-    shared: bool,
-    code: int,
-    kappa: float,
-    inputs: Reals,
-    targets: Reals,
-    supervised: Reals,
-    variances: Reals,
-    spreads: Reals,
-    times: Reals,
-) -> None:
+    memory: Reals, noise: Reals, refreshed: bool, width: int, shared: bool, code: int, kappa: float,
+    inputs: Reals, targets: Reals, supervised: Reals, variances: Reals, spreads: Reals, times: Reals,
+) -> None:  # fmt: skip
     """One step of a batch of chains, in place.
 
     memory: (chain, 2 x weights), weights W, U, v and velocities. noise: standard normal deviates
@@ -298,51 +287,40 @@ def step(
     All reals have the precision of ``memory``.
     """
     steps, patterns, features = inputs.shape
-    numbers = memory.shape[1] // 2
+    size = memory.shape[1] // 2
     count = 1 if shared else steps - 1
-    first, second = count * width * width, count * width * width + width * features
     pre = np.empty((steps, patterns, width), memory.dtype)
     post = pre if code == LINEAR else np.empty_like(pre)
     delta = np.empty_like(pre)
     error = np.empty((steps, patterns), memory.dtype)
-    sequence, through = (
-        np.empty((steps, width), memory.dtype),
-        np.empty((steps, width), memory.dtype),
-    )
+    sequence = np.empty((steps, width), memory.dtype)
+    through = np.empty_like(sequence)
     into = np.empty((steps, features), memory.dtype)
     for chain in range(memory.shape[0]):
-        weights, velocities = memory[chain, :numbers], memory[chain, numbers:]
-        deviates = noise[chain, :numbers]
-        matrices = weights[:first].reshape(count, width, width)
-        speeds = velocities[:first].reshape(count, width, width)
-        random = deviates[:first].reshape(count, width, width)
-        from_input = weights[first:second].reshape(width, features)
-        readout = weights[second:]
+        w, u, v = unpacked(memory[chain, :size], count, width, features)
+        w_velocity, u_velocity, v_velocity = unpacked(memory[chain, size:], count, width, features)
+        w_noise, u_noise, v_noise = unpacked(noise[chain, :size], count, width, features)
         pre[:] = 0.0
-        add_products(from_input, inputs.reshape(-1, features), pre.reshape(-1, width))
+        add_products(u, inputs.reshape(-1, features), pre.reshape(-1, width))
         if shared and code == LINEAR:
-            sequence[0] = readout
-            both_ways(matrices[0], pre, sequence)
-            errors(pre, readout, targets[chain], supervised[chain], error)
+            sequence[0] = v[0]
+            both_ways(w[0], pre, sequence)
+            errors(pre, v[0], targets[chain], supervised[chain], error)
             correlate(error[1:], pre[:-1], kappa, through[:-1])
             correlate(error, inputs, kappa, into)
-            move(matrices[0], speeds[0], sequence[:-1], through[:-1],
-                 random[0], refreshed, variances[0], spreads[0], times)  # fmt: skip
-            by_input, to_input = sequence, into
+            move(w[0], w_velocity[0], sequence[:-1], through[:-1],
+                 w_noise[0], refreshed, variances[0], spreads[0], times)  # fmt: skip
+            left, right = sequence, into
         else:
-            forward(code, matrices, pre, post)
-            errors(post, readout, targets[chain], supervised[chain], error)
-            backward(code, matrices, readout, pre, post, error, kappa, delta)
+            forward(code, w, pre, post)
+            errors(post, v[0], targets[chain], supervised[chain], error)
+            backward(code, w, v[0], pre, post, error, kappa, delta)
             for index in range(count):
                 until = steps if shared else index + 2
-                move(matrices[index], speeds[index],
-                     delta[index + 1 : until].reshape(-1, width),
+                move(w[index], w_velocity[index], delta[index + 1 : until].reshape(-1, width),
                      post[index : until - 1].reshape(-1, width),
-                     random[index], refreshed, variances[0], spreads[0], times)  # fmt: skip
-            by_input, to_input = delta.reshape(-1, width), inputs.reshape(-1, features)
-        move(from_input, velocities[first:second].reshape(width, features), by_input, to_input,
-             deviates[first:second].reshape(width, features),
-             refreshed, variances[1], spreads[1], times)  # fmt: skip
-        move(readout.reshape(1, width), velocities[second:].reshape(1, width),
-             (-error / kappa).reshape(-1, 1), post.reshape(-1, width),
-             deviates[second:].reshape(1, width), refreshed, variances[2], spreads[2], times)  # fmt: skip
+                     w_noise[index], refreshed, variances[0], spreads[0], times)  # fmt: skip
+            left, right = delta.reshape(-1, width), inputs.reshape(-1, features)
+        move(u, u_velocity, left, right, u_noise, refreshed, variances[1], spreads[1], times)
+        move(v, v_velocity, (-error / kappa).reshape(-1, 1), post.reshape(-1, width),
+             v_noise, refreshed, variances[2], spreads[2], times)  # fmt: skip

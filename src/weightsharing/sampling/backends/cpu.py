@@ -1,4 +1,4 @@
-"""Steps of weights on a CPU: SGLD by PyTorch, underdamped dynamics compiled or by PyTorch."""
+"""Steps of weights on a CPU: SGLD in PyTorch, underdamped dynamics compiled or in PyTorch."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ def advance(
 ) -> Advance:
     """``backends.advance`` on a CPU.
 
-    PyTorch makes underdamped steps of networks whose activation the compiled step does not know.
+    PyTorch makes underdamped steps if the compiled step does not have the activation.
     """
-    # Allocated at the first step and filled anew at each.
-    kept: list[Tensor] = []
+    # The first step allocates the memory of the deviates, and each step fills it.
+    allocated: list[Tensor] = []
 
     def deviates(memory: Tensor, streams: Streams) -> Tensor:
-        if not kept:
+        if not allocated:
             weights, _ = blocks(memory)
-            kept.append(memory.new_empty(len(memory), sum(block[0].numel() for block in weights)))
-        fill_normal(kept[0], streams)
-        return kept[0]
+            allocated.append(
+                memory.new_empty(len(memory), sum(block[0].numel() for block in weights))
+            )
+        fill_normal(allocated[0], streams)
+        return allocated[0]
 
     if isinstance(settings, KineticSettings):
         refresh, damping = settings.refresh, settings.damping

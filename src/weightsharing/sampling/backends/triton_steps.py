@@ -1,13 +1,12 @@
-"""Triton kernels of the fused steps. Imports triton: only ``fused`` imports this module, and late.
+"""The fused steps in Triton. Only ``fused`` imports this module, and only when a step is made.
 
-All matrices A of a batch of chains are moved in one pass: read once, written once, the gradient of the
-loss added as a sum of outer products, the noise drawn where it is used. float32 throughout; sums are
-plain multiply-adds, so that no TF32 can enter.
+One pass moves all matrices A of a batch of chains: it reads and writes each entry once. It adds the
+gradient of the loss as a sum of outer products, and draws the noise in registers. All numbers are
+float32. Sums are plain multiply-adds, which never use TF32.
 
-A program owns a tile of ``quarter`` x columns, quarter = ceil(rows / 4), and the three tiles below it at
-distances of ``quarter`` rows: those are the entries that share a counter of Philox, which yields four
-deviates. Nothing has to be exchanged between threads, and which deviate an entry gets does not depend
-on the size of a tile.
+With quarter = ceil(rows / 4), a program moves one tile of the first ``quarter`` rows, and the three tiles
+at distances of ``quarter`` rows below it. These four entries share a counter of Philox, which yields four
+deviates. Threads therefore exchange nothing, and deviates do not depend on the size of a tile.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-# Triton compiles anew for an argument that is 1 or a multiple of 16, which for these gains nothing.
+# Triton would recompile if one of these is 1 or a multiple of 16, which gains nothing here.
 PLAIN = ("matrices", "first_matrix", "rank")
 
 
 @triton.jit
 def unit_vector(bits):
-    """Cosine and sine of a uniform angle, of a block of 32 random bits.
+    """Cosine and sine of a uniform angle, from a block of 32 random bits.
 
-    Two bits choose the quadrant, thirty the angle x within pi/4 of its middle, where Taylor's series to
-    x^9 are exact in float32. The library's functions would reduce the angle first, in much more code.
+    Two bits choose the quadrant. Thirty bits give the angle x from its middle, |x| < pi/4, where Taylor's
+    series to x^9 are exact in float32. The library's functions need much more code to reduce the angle.
     """
     quadrant = bits >> 30
     x = ((bits & 0x3FFFFFFF).to(tl.float32) * 9.313225746154785e-10 - 0.5) * 1.5707963267948966
@@ -39,12 +38,12 @@ def unit_vector(bits):
 
 @triton.jit
 def box_muller(first, second):
-    """Two standard normal deviates of two blocks of 32 random bits (Box and Muller 1958).
+    """Two standard normal deviates from two blocks of 32 random bits (Box and Muller 1958).
 
     The uniform of the radius is (i + 1/2) / 2^32, never 0: tails reach 6.7 standard deviations.
     """
     uniform = (first.to(tl.float32) + 0.5) * 2.3283064365386963e-10
-    # The logarithm near 1 may round to above 0.
+    # Near 1 the logarithm may be rounded to a positive number.
     radius = tl.sqrt(tl.maximum(-2.0 * tl.log(uniform), 0.0))
     cosine, sine = unit_vector(second)
     return radius * cosine, radius * sine
@@ -108,7 +107,7 @@ def langevin(
     z0, z1, z2, z3 = deviates(
         tl.load(keys + chain), local, column, columns, first_matrix + matrix, tl.load(clock)
     )
-    # Rows beyond the quarter belong to the next program: out of bounds here.
+    # Rows beyond the quarter belong to another program; the mask excludes them here.
     row = tl.where(local < quarter, local, rows)
     block = blocks + chain * chain_stride + matrix * rows * columns
     left += chain * left_chain + matrix * left_matrix
