@@ -83,7 +83,7 @@ def _steps(widths: list[int], device: torch.device) -> xr.Dataset:
     )
     implementations = steps.implementations(device)
     coordinates = {"network": list(KINDS), "width": widths, "implementation": list(implementations)}
-    times = np.full([len(values) for values in coordinates.values()], np.nan)
+    times = np.full((len(KINDS), len(widths), len(implementations)), np.nan)
     least = np.empty(times.shape[:2])
     for (i, kind), (j, width) in product(enumerate(KINDS), enumerate(widths)):
         architecture = steps.benchmark_run(kind, width).architecture
@@ -110,7 +110,7 @@ def _steps(widths: list[int], device: torch.device) -> xr.Dataset:
 def _underdamped(widths: list[int]) -> xr.Dataset:
     """Seconds of an underdamped step per chain on a CPU, compiled and in PyTorch."""
     coordinates = {"network": list(KINDS), "width": widths, "language": ["compiled", "PyTorch"]}
-    times = np.empty([len(values) for values in coordinates.values()])
+    times = np.empty((len(KINDS), len(widths), 2))
     for (i, kind), (j, width) in product(enumerate(KINDS), enumerate(widths)):
         for k, in_pytorch in enumerate((False, True)):
             step = steps.underdamped(kind, width, in_pytorch)
@@ -132,7 +132,8 @@ def _efficiency(width: int) -> xr.Dataset:
             "bias %.1f standard errors",
             name, width, rate, rate / rates.iloc[0], rows["sampler_bias"][name],
         )  # fmt: skip
-    return rows.rename_axis("sampler").to_xarray().assign_coords(sampler_width=width)
+    measured: xr.Dataset = rows.rename_axis("sampler").to_xarray()
+    return measured.assign_coords(sampler_width=width)
 
 
 def _theory(patterns: list[int]) -> xr.Dataset:
@@ -148,11 +149,8 @@ def _theory(patterns: list[int]) -> xr.Dataset:
         "nonlinear theory of figure 2: %.3g s, S = %.5f, standard error %.1e, largest of Phi %.1e",
         elapsed, solution.action, solution.action_error, solution.phi_error.max(),
     )  # fmt: skip
-    return (
-        rows.rename_axis("size")
-        .to_xarray()
-        .assign(nonlinear_seconds=elapsed, nonlinear_action_error=solution.action_error)
-    )
+    measured: xr.Dataset = rows.rename_axis("size").to_xarray()
+    return measured.assign(nonlinear_seconds=elapsed, nonlinear_action_error=solution.action_error)
 
 
 if __name__ == "__main__":

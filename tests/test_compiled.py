@@ -1,7 +1,8 @@
-"""The compiled step of the underdamped dynamics against the one in PyTorch."""
+"""The compiled step of the underdamped dynamics against the step in PyTorch."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 def problem(kind: Kind, activation: ActivationName, patterns: int, steps: int = 4) -> Posterior:
-    """Inputs and targets at all times, some of them supervised, and unequal prior variances."""
+    """Inputs and targets at all times, some of them supervised, and different prior variances."""
     generator = np.random.default_rng(5)
     task = Task(
         inputs=generator.standard_normal((patterns, steps, FEATURES)),
@@ -47,7 +48,7 @@ def settings(**changes: object) -> KineticSettings:
 
 
 def states(target: Posterior, width: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Weights and velocities of the prior's size, (chain, 2 x weights), and deviates (chain, weights)."""
+    """Weights and velocities (chain, 2 x weights) of the prior's size; deviates (chain, weights)."""
     size = initial.weight_count(target.architecture, width, FEATURES)
     streams = random.new_streams(seed, CHAINS, CPU)
     memory = random.normal(target.inputs, (2 * size,), streams) / width**0.5
@@ -72,26 +73,32 @@ def pytorch_step(
     )
 
 
-@pytest.mark.parametrize("activation", ["linear", "erf", "tanh", "relu"])
+# Networks of two time steps have one matrix in both kinds.
+@pytest.mark.parametrize(
+    ("activation", "patterns", "steps"),
+    [
+        *itertools.product(["linear", "erf", "tanh", "relu"], [1, 3], [4]),
+        ("linear", 1, 2),
+    ],
+)
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-@pytest.mark.parametrize("patterns", [1, 3])
 def test_compiled_step_is_that_of_pytorch(
-    kind: Kind, activation: ActivationName, patterns: int
+    kind: Kind, activation: ActivationName, patterns: int, steps: int
 ) -> None:
-    target, sampler = problem(kind, activation, patterns), settings()
-    ours, deviates = states(target, WIDTH, 1)
-    theirs = ours.clone()
+    target, sampler = problem(kind, activation, patterns, steps), settings()
+    memory, deviates = states(target, WIDTH, 1)
+    expected = memory.clone()
     move = compiled.stepper(target, sampler)
     for step in range(6):
         noise = deviates if step % 3 == 2 else None
         # Targets change from step to step, as they do over a ramp.
         now = replace(target, targets=target.targets * (step + 1) / 6)
-        move(ours, noise, now)
-        pytorch_step(theirs, noise, now, sampler)
-    torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-13)
+        move(memory, noise, now)
+        pytorch_step(expected, noise, now, sampler)
+    torch.testing.assert_close(memory, expected, rtol=0.0, atol=1e-13)
 
 
-def test_pytorch_steps_where_the_compiled_step_does_not_know_the_activation(
+def test_pytorch_steps_if_the_compiled_step_lacks_the_activation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = kinetic_run(1.0, width=12, step_size=0.02, burn_in=0.2, duration=0.32, draws=4, refresh=2)
@@ -104,19 +111,9 @@ def test_pytorch_steps_where_the_compiled_step_does_not_know_the_activation(
         np.testing.assert_allclose(values, compiled_draws[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_two_time_steps_have_one_matrix_in_both_networks(kind: Kind) -> None:
-    target, sampler = problem(kind, "linear", 1, steps=2), settings()
-    ours, deviates = states(target, WIDTH, 2)
-    theirs = ours.clone()
-    compiled.stepper(target, sampler)(ours, deviates, target)
-    pytorch_step(theirs, deviates, target, sampler)
-    torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-13)
-
-
 @pytest.mark.parametrize("rank", range(1, 10))
 def test_gradient_of_any_rank(rank: int) -> None:
-    """The sum of outer products takes four at a time and the rest one by one."""
+    """The sum of outer products adds four in one pass, and the others one by one."""
     generator = np.random.default_rng(rank)
     block, velocity, deviates = generator.standard_normal((3, 5, 7))
     left, right = generator.standard_normal((rank, 5)), generator.standard_normal((rank, 7))
@@ -129,37 +126,32 @@ def test_gradient_of_any_rank(rank: int) -> None:
 
 
 def test_single_precision_stays_single() -> None:
-    """Else a step would cost twice as much: equal to PyTorch's to rounding in float32, not in float64."""
-    exact, sampler = problem("rnn", "erf", 2), settings()
-    single = replace(
-        exact,
-        inputs=exact.inputs.float(),
-        targets=exact.targets.float(),
-        supervised=exact.supervised.float(),
-    )
-    ours, deviates = states(exact, WIDTH, 3)
-    rounded = ours.float()
-    theirs = ours.float()
+    """float64 would cost twice as much: states equal PyTorch's up to rounding in float32."""
+    double, sampler = problem("rnn", "erf", 2), settings()
+    numbers = {name: getattr(double, name).float() for name in ("inputs", "targets", "supervised")}
+    single = replace(double, **numbers)
+    memory, deviates = (values.float() for values in states(double, WIDTH, 3))
+    expected = memory.clone()
     for _ in range(10):
-        compiled.stepper(single, sampler)(rounded, deviates.float(), single)
-        pytorch_step(theirs, deviates.float(), single, sampler)
-    assert rounded.dtype == torch.float32
-    torch.testing.assert_close(rounded, theirs, rtol=0.0, atol=2e-5)
+        compiled.stepper(single, sampler)(memory, deviates, single)
+        pytorch_step(expected, deviates, single, sampler)
+    assert memory.dtype == torch.float32
+    torch.testing.assert_close(memory, expected, rtol=0.0, atol=2e-5)
 
 
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     target, sampler = problem("rnn", "linear", 1), settings()
-    alone, deviates = states(target, WIDTH, 4)
-    shared = alone.clone()
-    compiled.stepper(target, sampler)(alone, deviates, target)
+    serial, deviates = states(target, WIDTH, 4)
+    threaded = serial.clone()
+    compiled.stepper(target, sampler)(serial, deviates, target)
     monkeypatch.setattr(random, "LEAST_PER_THREAD", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    compiled.stepper(target, sampler)(shared, deviates, target)
-    assert torch.equal(alone, shared)
+    compiled.stepper(target, sampler)(threaded, deviates, target)
+    assert torch.equal(serial, threaded)
 
 
-def test_what_is_not_finite_stays_so() -> None:
-    """The check of a chain looks for it; instructions that assume finite numbers could hide it."""
+def test_numbers_that_are_not_finite_stay_so() -> None:
+    """Checks of chains need them; instructions that assume finite numbers could hide them."""
     target, sampler = problem("rnn", "linear", 1), settings()
     memory, _ = states(target, WIDTH, 6)
     memory[1, 5] = torch.nan
@@ -167,10 +159,10 @@ def test_what_is_not_finite_stays_so() -> None:
     assert torch.isfinite(memory).all(dim=1).tolist() == [True, False, True]
 
 
-def test_nowhere_to_keep_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source tree and a home that cannot be written to: compiled anew in each process."""
+def test_compiled_code_without_a_writable_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither source tree nor home is writable: each process compiles again."""
 
-    def nowhere(**options: Any) -> Any:
+    def njit(**options: Any) -> Any:
         if options.pop("cache", False):
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: (function, options)
@@ -178,7 +170,7 @@ def test_nowhere_to_keep_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> No
     def function() -> None:
         """Nothing."""
 
-    monkeypatch.setattr(numba, "njit", nowhere)
+    monkeypatch.setattr(numba, "njit", njit)
     compiled_function, options = compiled._compiled(function)
     assert compiled_function is function
     assert options["nogil"]

@@ -1,7 +1,7 @@
-"""Fused kernels against plain PyTorch, and their random numbers.
+"""Fused steps against plain PyTorch, and their random numbers.
 
-Where there is no GPU the kernels run in Triton's interpreter, which does what they say in NumPy; that
-they compile is tested apart from it. Where there is one, the same tests run them on it.
+Without a GPU, the steps run in Triton's interpreter, which executes them in NumPy. A separate test
+compiles them. With a GPU, the same tests run on it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from weightsharing.sampling.sgld import step as sgld
 
 ON_GPU = torch.cuda.is_available()
 if not ON_GPU:
-    # Read when Triton is imported, which nothing here has done yet.
+    # Triton reads it when it is imported, which happens below.
     os.environ["TRITON_INTERPRET"] = "1"
-pytest.importorskip("triton", reason="fused kernels need Triton")
+pytest.importorskip("triton", reason="fused steps need Triton")
 from weightsharing.sampling.backends import triton_steps  # noqa: E402
 
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")
@@ -63,7 +63,7 @@ def posterior(kind: Kind, activation: ActivationName = "linear", patterns: int =
 def state(
     target: Posterior, width: int, chains: int = 2, moving: bool = False, seed: int = 1
 ) -> tuple[Tensor, Blocks]:
-    """A memory of weights, and of velocities if moving, and the function that unpacks it."""
+    """A memory of weights, with velocities if ``moving``, and the function that unpacks it."""
     architecture = target.architecture
     size = initial.weight_count(architecture, width, FEATURES)
 
@@ -92,7 +92,7 @@ def some_keys(chains: int, seed: int = 5) -> Tensor:
 
 
 def philox(key: Words, counter: Words) -> Words:
-    """Philox 4x32-10 as published: key (..., 2) and counter (..., 4) to four words."""
+    """Philox 4x32-10 as published: four words from key (..., 2) and counter (..., 4)."""
     a, b = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
     c0, c1, c2, c3 = (counter[..., i].astype(np.uint64) for i in range(4))
     k0, k1 = (key[..., i].astype(np.uint64) for i in range(2))
@@ -112,20 +112,20 @@ def philox(key: Words, counter: Words) -> Words:
 def counters(
     shape: Sequence[int], first: int, key: Tensor, step: int
 ) -> tuple[Words, Words, Words]:
-    """Key, counter and which of the four deviates each entry of (chain, matrix, row, column) gets."""
+    """Key, counter and number of the deviate, 0 to 3, of each entry (chain, matrix, row, column)."""
     rows, columns = shape[2:]
     quarter = -(-rows // 4)
-    own, matrix, row, column = np.indices(tuple(shape))
-    keys = key.cpu().numpy().view(np.uint64)[own]
+    chain, matrix, row, column = np.indices(tuple(shape))
+    keys = key.cpu().numpy().view(np.uint64)[chain]
     words = [row % quarter * columns + column, matrix + first, step & 0xFFFFFFFF, step >> 32]
     counter = np.stack([np.broadcast_to(word, row.shape) for word in words], axis=-1)
     halves = np.stack([keys & np.uint64(0xFFFFFFFF), keys >> np.uint64(32)], axis=-1)
     return halves.astype(np.uint32), counter.astype(np.uint32), (row // quarter).astype(np.uint32)
 
 
-def wanted_deviates(like: Weights, key: Tensor, step: int) -> Weights:
-    """The deviates that a step is to draw, in float64 by the library's functions."""
-    found, first = [], 0
+def expected_deviates(like: Weights, key: Tensor, step: int) -> Weights:
+    """The expected deviates of a step, in float64 by the library's functions."""
+    expected, first = [], 0
     for block, original in zip(fused.matrices(like), like, strict=True):
         keys, counter, lane = counters(block.shape, first, key, step)
         bits = philox(keys, counter).astype(np.float64)
@@ -135,24 +135,26 @@ def wanted_deviates(like: Weights, key: Tensor, step: int) -> Weights:
         # The quadrant's first angle is -pi/4.
         angle = 2 * np.pi * (angle - 1 / 8)
         values = radius * np.where(lane % 2 == 0, np.cos(angle), np.sin(angle))
-        found.append(torch.from_numpy(values).to(block).reshape(original.shape))
+        expected.append(torch.from_numpy(values).to(block).reshape(original.shape))
         first += block.shape[1]
-    return Weights(*found)
+    return Weights(*expected)
 
 
 def drawn(target: Posterior, width: int, key: Tensor, step: int, chains: int = 2) -> Weights:
-    """The kernel's deviates alone: a step of size 1 without gradient leaves nothing else."""
+    """The deviates of a step: with size 1 and without gradient it leaves only its noise."""
     memory, blocks = state(target, width, chains)
-    own = blocks(memory)[0]
+    weights = blocks(memory)[0]
     empty = tuple(
-        part._replace(left=part.left[:, :, :0]) for part in fused.loss_factors(own, target)
+        part._replace(left=part.left[:, :, :0]) for part in fused.loss_factors(weights, target)
     )
-    fused.langevin_step(own, empty, 1.0, key, clock(step))  # type: ignore[arg-type]
-    return Weights(*(b / (2 * part.variance) ** 0.5 for b, part in zip(own, empty, strict=True)))
+    fused.langevin_step(weights, empty, 1.0, key, clock(step))  # type: ignore[arg-type]
+    return Weights(
+        *(b / (2 * part.variance) ** 0.5 for b, part in zip(weights, empty, strict=True))
+    )
 
 
-def assert_same(found: Weights, wanted: Weights) -> None:
-    for block, value in zip(found, wanted, strict=True):
+def assert_same(weights: Weights, expected: Weights) -> None:
+    for block, value in zip(weights, expected, strict=True):
         torch.testing.assert_close(block, value, rtol=1e-5, atol=3e-6 * float(value.abs().max()))
 
 
@@ -167,11 +169,11 @@ def test_reference_philox_gives_the_published_answers() -> None:
             [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
         ),
     ):  # fmt: skip
-        found = philox(np.array(key, dtype=np.uint32), np.array(counter, dtype=np.uint32))
-        assert found.tolist() == answer
+        words = philox(np.array(key, dtype=np.uint32), np.array(counter, dtype=np.uint32))
+        assert words.tolist() == answer
 
 
-# Widths: fewer rows than a counter serves, a multiple of a tile, none, and several tiles.
+# Widths: fewer rows than a counter has deviates, a multiple of a tile, no multiple, several tiles.
 CASES: list[tuple[Kind, ActivationName, int, int]] = [
     ("rnn", "linear", 1, 71), ("rnn", "erf", 4, 13), ("rnn", "erf", 1, 64), ("dnn", "linear", 4, 3),
     ("dnn", "erf", 1, 13),
@@ -182,16 +184,16 @@ CASES: list[tuple[Kind, ActivationName, int, int]] = [
 def test_sgld_step_is_that_of_pytorch(
     kind: Kind, activation: ActivationName, patterns: int, width: int
 ) -> None:
-    """Gradient, decay and noise, at a step whose number needs both halves of the counter's clock."""
+    """Gradient, decay and noise, at a step whose number needs both words of the counter."""
     target = posterior(kind, activation, patterns)
     memory, blocks = state(target, width)
-    ours, theirs = memory.clone(), memory.clone()
+    expected = memory.clone()
     key, number, eta = some_keys(2), 2**33 + 7, 0.02
-    own = blocks(ours)[0]
-    noise = wanted_deviates(own, key, number)
-    fused.langevin_step(own, fused.loss_factors(own, target), eta, key, clock(number))
-    sgld.step(blocks(theirs)[0], noise, target, eta)
-    assert_same(own, blocks(theirs)[0])
+    weights = blocks(memory)[0]
+    noise = expected_deviates(weights, key, number)
+    fused.langevin_step(weights, fused.loss_factors(weights, target), eta, key, clock(number))
+    sgld.step(blocks(expected)[0], noise, target, eta)
+    assert_same(weights, blocks(expected)[0])
 
 
 @pytest.mark.parametrize(("kind", "activation", "patterns", "width"), CASES)
@@ -202,20 +204,20 @@ def test_kinetic_step_is_that_of_pytorch(
     memory, blocks = state(target, width, moving=True)
     key, number, h = some_keys(2), 41, 0.1
     for damping in (None, 0.3):
-        ours, theirs = memory.clone(), memory.clone()
-        (own, moving), (plain, plainly) = blocks(ours), blocks(theirs)
-        assert moving is not None
-        assert plainly is not None
-        noise = None if damping is None else wanted_deviates(own, key, number)
-        gradient = fused.loss_factors(own, target)
-        fused.kinetic_step(own, moving, gradient, h, damping, key, clock(number))
-        kinetic.step(plain, plainly, noise, target, h, damping or 0.0)
-        assert_same(own, plain)
-        assert_same(moving, plainly)
+        weights, velocities = blocks(memory.clone())
+        plain, plain_velocities = blocks(memory.clone())
+        assert velocities is not None
+        assert plain_velocities is not None
+        noise = None if damping is None else expected_deviates(weights, key, number)
+        gradient = fused.loss_factors(weights, target)
+        fused.kinetic_step(weights, velocities, gradient, h, damping, key, clock(number))
+        kinetic.step(plain, plain_velocities, noise, target, h, damping or 0.0)
+        assert_same(weights, plain)
+        assert_same(velocities, plain_velocities)
 
 
 def test_no_key_and_counter_serve_twice() -> None:
-    """On integers. That the kernels draw from these is what the tests of the steps show."""
+    """Integers of the reference. The tests of the steps show that the fused steps use them."""
     target = posterior("dnn")
     memory, blocks = state(target, 13, chains=3)
     used, first = [], 0
@@ -226,7 +228,7 @@ def test_no_key_and_counter_serve_twice() -> None:
         first += block.shape[1]
     entries = np.concatenate(used)
     assert len(np.unique(entries, axis=0)) == len(entries) == 5 * memory.numel()
-    # All four deviates of a counter are used, but for those beyond the last row.
+    # Entries use all four deviates of a counter, except beyond the last row.
     assert len(np.unique(entries[:, :6], axis=0)) < 0.35 * len(entries)
 
 
@@ -250,10 +252,11 @@ def z_of_products(first: NDArray[np.float64], second: NDArray[np.float64]) -> fl
 
 
 def test_deviates_are_standard_normal_and_independent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Moments, Kolmogorov-Smirnov, and correlations of deviates and of their squares between all that
-    must not know of each other. False alarms: FALSE_ALARM for all z-scores together, and for the KS test.
+    """Moments, Kolmogorov-Smirnov, and correlations of independent deviates and of their squares.
+
+    The probability of a false alarm is FALSE_ALARM for all z-scores together, and for each KS test.
     """
-    if not ON_GPU:  # the interpreter takes as long for a large tile as for a small one
+    if not ON_GPU:  # the interpreter is as fast for a large tile as for a small one
         monkeypatch.setattr(fused, "TILE_ROWS", 64)
         monkeypatch.setattr(fused, "TILE_COLUMNS", 256)
     target, width, key = posterior("dnn"), 160, some_keys(2)
@@ -287,15 +290,15 @@ def test_deviates_are_standard_normal_and_independent(monkeypatch: pytest.Monkey
 
 
 def test_tails_of_box_muller_are_as_long_as_32_bits_allow() -> None:
-    """P(|xi| > 4) of 2^20 deviates of the reference, which the kernels reproduce; and its extremes."""
+    """P(|xi| > 4) for 2^20 deviates of the reference, and its largest deviate."""
     counter = np.zeros((2**18, 4), dtype=np.uint32)
     counter[:, 0] = np.arange(2**18)
     bits = philox(np.array([1, 2], dtype=np.uint32), counter).astype(np.float64)
     radius = np.sqrt(-2 * np.log((bits[:, ::2] + 0.5) / 2.0**32))
     deviates = np.stack([f(2 * np.pi * bits[:, 1::2] / 2.0**32) for f in (np.cos, np.sin)]) * radius
     beyond = 2 * stats.norm.sf(4.0)
-    found = int((np.abs(deviates) > 4).sum())
-    assert stats.binomtest(found, deviates.size, beyond).pvalue > FALSE_ALARM
+    extreme = int((np.abs(deviates) > 4).sum())
+    assert stats.binomtest(extreme, deviates.size, beyond).pvalue > FALSE_ALARM
     assert np.sqrt(-2 * np.log(0.5 / 2.0**32)) > 6.7
 
 
@@ -326,7 +329,7 @@ RUNS = {
 def test_chain_of_fused_steps_resumes_bitwise(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The whole sampler, stopped during the ramp and between two refreshments, and finished."""
+    """The whole sampler, interrupted during the ramp and between two refreshments."""
     monkeypatch.setattr(dynamics, "on_gpu", lambda posterior: True)
     path = tmp_path / "c.npz"
     whole = draw(run)
@@ -343,7 +346,7 @@ def test_chain_of_fused_steps_resumes_bitwise(
     resumed = draw(run, checkpoint=path)
     for name in ("kernel", "output", "loss"):
         np.testing.assert_array_equal(resumed[name], whole[name])
-    # And they are not PyTorch's draws.
+    # The draws differ from PyTorch's.
     monkeypatch.setattr(fused, "objection", lambda *arguments: "forbidden")
     plain = draw(run)
     assert "fused steps are not used: forbidden" in caplog.text
@@ -351,16 +354,16 @@ def test_chain_of_fused_steps_resumes_bitwise(
 
 
 class Wrong:
-    """A kernel with wrong arguments."""
+    """A Triton step with wrong arguments."""
 
-    def __init__(self, kernel: Any, change: Callable[[list[Any]], None]) -> None:
-        self.kernel, self.change = kernel, change
+    def __init__(self, function: Any, change: Callable[[list[Any]], None]) -> None:
+        self.function, self.change = function, change
 
     def __getitem__(self, grid: tuple[int, int, int]) -> Callable[..., None]:
         def launch(*arguments: Any) -> None:
             changed = list(arguments)
             self.change(changed)
-            self.kernel[grid](*changed)
+            self.function[grid](*changed)
 
         return launch
 
@@ -383,7 +386,7 @@ def broken(arguments: list[Any]) -> None:
     raise RuntimeError("no such instruction\nmore")
 
 
-# The arguments by their place from the end, but for the rank.
+# Places of arguments count from the end, except that of the rank.
 FAULTS = {
     "sgld-decay": ("langevin", scaled(-5, 1.001), "differs"),
     "sgld-gradient": ("langevin", scaled(-4, 1.001), "differs"),
@@ -399,7 +402,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("name", "change", "reason"), FAULTS.values(), ids=list(FAULTS))
-def test_self_check_finds_a_wrong_kernel(
+def test_self_check_finds_a_wrong_step(
     name: str, change: Callable[[list[Any]], None], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = posterior("rnn", "erf")
@@ -423,7 +426,7 @@ def test_self_check_passes_what_is_right(kind: Kind, moving: bool) -> None:
     assert torch.equal(memory, before)
 
 
-def test_a_wrong_kernel_leaves_the_chain_to_pytorch(
+def test_a_wrong_step_leaves_the_chain_to_pytorch(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(triton_steps, "langevin", Wrong(triton_steps.langevin, scaled(-3, 1.5)))
@@ -432,16 +435,16 @@ def test_a_wrong_kernel_leaves_the_chain_to_pytorch(
     settings = RUNS["sgld"].sampler
     assert settings.method == "sgld"
     advance = gpu.advance(target, settings, blocks, lambda step: target, use_graphs=False)
-    ours, theirs = memory.clone(), memory.clone()
+    expected = memory.clone()
     with caplog.at_level(logging.WARNING):
-        advance(ours, new_streams(1, 2, DEVICE), 0)
+        advance(memory, new_streams(1, 2, DEVICE), 0)
     assert "fused steps are not used: mean or variance" in caplog.text
     size = memory.shape[1]
     noise = torch.stack(
         [torch.randn(size, generator=s, device=DEVICE) for s in new_streams(1, 2, DEVICE)]
     )
-    sgld.step(blocks(theirs)[0], blocks(noise)[0], target, settings.step_size)
-    assert torch.equal(ours, theirs)
+    sgld.step(blocks(expected)[0], blocks(noise)[0], target, settings.step_size)
+    assert torch.equal(memory, expected)
 
 
 COMPILE = """
@@ -454,28 +457,28 @@ kinds = dict.fromkeys(("blocks", "velocities", "left", "right"), "*fp32")
 kinds |= dict.fromkeys(("keys", "clock"), "*i64")
 numbers = ("keep", "pull", "spread", "step_size", "kept")
 # Triton makes constants of integers that are 1: the rows of v, the columns of U with a scalar input.
-for kernel, refreshed, ones in (
+for step, refreshed, ones in (
     (triton_steps.langevin, None, ()),
     (triton_steps.langevin, None, ("columns", "right_stride")),
     (triton_steps.kinetic, True, ("rows", "left_stride")),
     (triton_steps.kinetic, False, ()),
 ):
-    names = kernel.arg_names
+    names = step.arg_names
     fixed = {"ROWS": fused.TILE_ROWS, "COLUMNS": fused.TILE_COLUMNS, **dict.fromkeys(ones, 1)}
     if refreshed is not None:
         fixed["REFRESHED"] = refreshed
     types = {name: kinds.get(name, "fp32" if name in numbers else "i32") for name in names}
     types |= dict.fromkeys(fixed, "constexpr")
-    source = ASTSource(kernel, types, {(names.index(name),): value for name, value in fixed.items()})
+    source = ASTSource(step, types, {(names.index(name),): value for name, value in fixed.items()})
     built = compile(source, target=GPUTarget("cuda", 80, 32))
     assert len(built.asm["cubin"]) > 1000
     assert "tf32" not in built.asm["ptx"]
 """
 
 
-@pytest.mark.skipif(ON_GPU, reason="they are compiled by all other tests")
-def test_kernels_compile_for_a_gpu_that_is_not_there(tmp_path: Path) -> None:
-    """To machine code of compute capability 8.0, by the assembler that comes with Triton."""
+@pytest.mark.skipif(ON_GPU, reason="all other tests compile them")
+def test_fused_steps_compile_without_a_gpu(tmp_path: Path) -> None:
+    """Triton's own assembler makes machine code of compute capability 8.0."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment |= {"TRITON_CACHE_DIR": str(tmp_path)}
     path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])

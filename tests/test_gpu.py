@@ -1,6 +1,6 @@
-"""Steps on a GPU: what they fall back to, and graphs. Kernels are tested in test_fused.py.
+"""Steps on a GPU: their fallbacks, and graphs. test_fused.py tests the fused steps.
 
-What is launched on a GPU can be launched on a CPU as well, but for graphs; those need one.
+All launches but those of graphs also run on a CPU. Graphs need a GPU.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ TOGETHER = pytest.mark.parametrize("run", RUNS.values(), ids=list(RUNS))
 
 
 def chains(
-    run: Run, device: str, kernels: bool = True, graph: bool = True
+    run: Run, device: str, use_fused: bool = True, use_graphs: bool = True
 ) -> tuple[Tensor, Streams, Advance]:
-    """States at step 0, random streams, and the step as it is made on a GPU."""
+    """States at step 0, random streams, and the step of the GPU's backend."""
     settings, where = run.sampler, torch.device(device)
     assert not isinstance(settings, ExactSettings)
     batch = single(run, run.tasks[0])
@@ -50,8 +50,8 @@ def chains(
         settings,
         sampler.blocks,  # type: ignore[attr-defined]
         lambda step: dynamics.ramped(target, step, settings),
-        kernels,
-        graph,
+        use_fused,
+        use_graphs,
     )
     return memory, streams, advance
 
@@ -60,7 +60,7 @@ def chains(
 def test_without_triton_steps_are_those_of_a_cpu(
     run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Through the ramp and between refreshments, with a warning of each thing that is not there."""
+    """Through the ramp and between refreshments, with warnings of missing Triton and missing graphs."""
     for name in ("weightsharing.sampling.backends.triton_steps", "triton"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "triton", None)
@@ -70,17 +70,15 @@ def test_without_triton_steps_are_those_of_a_cpu(
     for step in range(9):
         advance(memory, streams, step)
     warnings = [record.message for record in caplog.records]
-    assert warnings[0].startswith(
-        "fused steps are not used: ModuleNotFoundError: import of triton"
-    )
+    assert warnings[0].startswith("fused steps are not used: ModuleNotFoundError: import of triton")
     assert warnings[1].startswith("no CUDA graph (RuntimeError: no stream); steps are launched")
     batch = single(run, run.tasks[0])
     _, sampler = chain.build_sampler(batch, torch.device("cpu"))
     streams = new_streams(run.seed, run.sampler.chains, torch.device("cpu"))
-    wanted = sampler.init(streams)
+    expected = sampler.init(streams)
     for step in range(9):
-        wanted = sampler.step(wanted, streams, step)
-    torch.testing.assert_close(memory, wanted.memory, rtol=1e-6, atol=1e-6)
+        expected = sampler.step(expected, streams, step)
+    torch.testing.assert_close(memory, expected.memory, rtol=1e-6, atol=1e-6)
 
 
 def forbidden(*arguments: object) -> None:
@@ -89,7 +87,7 @@ def forbidden(*arguments: object) -> None:
 
 def test_float64_is_pytorchs_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     memory, streams, advance = chains(
-        endpoint_run(0.5, width=8, precision="float64"), "cpu", graph=False
+        endpoint_run(0.5, width=8, precision="float64"), "cpu", use_graphs=False
     )
     with caplog.at_level(logging.WARNING):
         advance(memory, streams, 0)
@@ -99,7 +97,7 @@ def test_float64_is_pytorchs_without_a_warning(caplog: pytest.LogCaptureFixture)
 def test_failed_capture_leaves_state_and_step(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A step that fails half way through is undone."""
+    """The state is restored if a capture fails."""
     monkeypatch.setattr(torch.cuda, "Stream", forbidden)
     memory = torch.arange(3.0)
     assert graphs.captured(forbidden, memory) is forbidden
@@ -108,10 +106,10 @@ def test_failed_capture_leaves_state_and_step(
 
 
 class RecordedGraph:
-    """A CUDA graph that keeps no tensor, as real ones keep none from outside their pool."""
+    """A CUDA graph that keeps no tensor. Real graphs keep none from outside their pool."""
 
     def replay(self) -> None:
-        """Nothing: what was captured is not called again."""
+        """Do nothing: a graph does not call the captured function again."""
 
 
 class RecordedStream:
@@ -120,7 +118,7 @@ class RecordedStream:
     def __init__(self, device: torch.device) -> None: ...
 
     def wait_stream(self, other: object) -> None:
-        """All work is done at once: there is nothing to wait for."""
+        """Do nothing: all work is finished already."""
 
 
 @contextlib.contextmanager
@@ -130,7 +128,7 @@ def recording(*arguments: object) -> Iterator[None]:
 
 @pytest.fixture
 def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streams and graphs on a CPU: what is captured is called once."""
+    """Streams and graphs on a CPU: a captured function is called once."""
     for name in ("Stream", "current_stream"):
         monkeypatch.setattr(torch.cuda, name, RecordedStream)
     for name in ("stream", "graph"):
@@ -140,7 +138,7 @@ def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("recorded_graphs")
 def test_a_captured_step_keeps_what_it_reads() -> None:
-    """A graph replays addresses: were the tensors freed, it would read whatever came after them."""
+    """A graph replays addresses: it would read other data if its tensors were freed."""
     memory, keys = torch.zeros(3), torch.ones(3)
     alive = weakref.ref(keys)
 
@@ -161,7 +159,7 @@ def test_a_captured_step_keeps_what_it_reads() -> None:
 
 @pytest.mark.usefixtures("recorded_graphs")
 def test_keys_live_as_long_as_the_graphs_that_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Captured kernels read the keys of Philox, and nothing else does."""
+    """Only captured launches read the keys of Philox."""
     made: list[weakref.ref[Tensor]] = []
 
     def watched(streams: Streams, device: torch.device) -> Tensor:
@@ -183,9 +181,9 @@ def test_keys_live_as_long_as_the_graphs_that_read_them(monkeypatch: pytest.Monk
 
 
 def test_other_chains_are_bound_anew() -> None:
-    """Keys and places are those of the chains given, not of those given first."""
+    """A step uses the keys and addresses of its chains, not those of the first call."""
     run = endpoint_run(0.5, width=8)
-    memory, streams, advance = chains(run, "cpu", kernels=False, graph=False)
+    memory, streams, advance = chains(run, "cpu", use_fused=False, use_graphs=False)
     first, second = memory.clone(), memory.clone()
     advance(first, streams, 0)
     advance(second, new_streams(run.seed + 1, run.sampler.chains, torch.device("cpu")), 0)
@@ -195,15 +193,15 @@ def test_other_chains_are_bound_anew() -> None:
 
 @needs_gpu
 @TOGETHER
-@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("use_fused", [True, False])
 def test_graphs_replay_what_is_launched(
-    run: Run, kernels: bool, caplog: pytest.LogCaptureFixture
+    run: Run, use_fused: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Through the ramp and between refreshments; no kernel and no capture fails."""
+    """Through the ramp and between refreshments; no check and no capture fails."""
     pytest.importorskip("triton")
     ends = []
-    for graph in (True, False):
-        memory, streams, advance = chains(run, "cuda", kernels, graph)
+    for use_graphs in (True, False):
+        memory, streams, advance = chains(run, "cuda", use_fused, use_graphs)
         for step in range(9):
             advance(memory, streams, step)
         ends.append(memory)
@@ -215,7 +213,7 @@ def test_graphs_replay_what_is_launched(
 def test_a_capture_that_fails_half_way_leaves_stream_and_state(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A step that waits for the device cannot be captured; later work is on the stream of before."""
+    """A step that waits for the device cannot be captured. The current stream stays the same."""
     memory, before = torch.ones(3, device="cuda"), torch.cuda.current_stream()
 
     def step() -> None:
@@ -232,7 +230,7 @@ def test_a_capture_that_fails_half_way_leaves_stream_and_state(
 @needs_gpu
 @TOGETHER
 def test_steps_wait_for_nothing(run: Run) -> None:
-    """No step after the first makes the host wait for the device."""
+    """The host never waits for the device after the first step."""
     memory, streams, advance = chains(run, "cuda")
     advance(memory, streams, 0)
     torch.cuda.synchronize()
@@ -248,7 +246,7 @@ def test_steps_wait_for_nothing(run: Run) -> None:
 @needs_gpu
 @TOGETHER
 def test_chains_on_a_gpu_do_not_depend_on_how_often_they_are_stopped(run: Run) -> None:
-    """Streams and graphs made anew at step 5, as after a checkpoint."""
+    """New streams and graphs at step 5, as after a checkpoint."""
     memory, streams, advance = chains(run, "cuda")
     other, others, before = chains(run, "cuda")
     for step in range(5):
@@ -265,5 +263,5 @@ def test_chains_on_a_gpu_do_not_depend_on_how_often_they_are_stopped(run: Run) -
 
 
 def replace_seed(run: Run) -> Run:
-    """The same run of another seed, so that only the streams given can tell what is drawn."""
+    """The same run with another seed, so that deviates can depend only on the given streams."""
     return run.model_copy(update={"seed": run.seed + 1})
