@@ -45,11 +45,11 @@ class Work:
 
 
 def measure_ceilings(device: torch.device, size: int = 2**25, side: int = 2048) -> Ceilings:
-    """Ceilings of a device in float32, by the threads that PyTorch may use.
+    """Ceilings of a device in float32, with the threads of PyTorch.
 
-    Bytes by a <- a + s b on vectors far larger than the caches, operations by a product of matrices,
-    deviates by filling one long row for each thread. On a GPU the last is bound by memory, which kernels
-    that draw where they use are not; it is not what a step waits for there.
+    Bytes: a <- a + s b on vectors far larger than the caches. Operations: a product of matrices.
+    Deviates: one long row for each thread. On a GPU, memory limits this rate of deviates. Fused steps
+    draw in registers and do not have this limit.
     """
     first, second = (torch.ones(size, device=device) for _ in range(2))
     matrix = torch.ones(side, side, device=device)

@@ -27,9 +27,9 @@ from weightsharing.model.activations import ActivationName
 from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.network import Weights
 from weightsharing.model.task import Task
-from weightsharing.sampling import dynamics, initial
+from weightsharing.sampling import initial
 from weightsharing.sampling import posterior as posteriors
-from weightsharing.sampling.backends import fused, gpu
+from weightsharing.sampling.backends import cpu, fused, gpu
 from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
 from weightsharing.sampling.protocol import Blocks
@@ -330,7 +330,7 @@ def test_chain_of_fused_steps_resumes_bitwise(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The whole sampler, interrupted during the ramp and between two refreshments."""
-    monkeypatch.setattr(dynamics, "on_gpu", lambda posterior: True)
+    monkeypatch.setattr(cpu, "advance", gpu.advance)
     path = tmp_path / "c.npz"
     whole = draw(run)
     assert not [r for r in caplog.records if "fused" in r.message]
