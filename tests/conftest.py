@@ -18,6 +18,7 @@ import torch
 import xarray as xr
 from scipy import stats
 
+from weightsharing.cli import main
 from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array
 from weightsharing.model.task import Task
@@ -200,6 +201,25 @@ def second_order(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The file that takes longest first, so that no process is left alone with it in the end."""
     items.sort(key=lambda item: item.path.name != "test_workflow.py")
+
+
+def succeed(*words: object) -> None:
+    """Run a command of the command line, which must end with status 0."""
+    assert main([str(word) for word in words]) == 0, words
+
+
+def lines_of_failure(capsys: pytest.CaptureFixture[str], *words: object) -> list[str]:
+    """Run a command, which must fail with status 1 and without output: the lines of its message."""
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == 1, words
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.splitlines()
+
+
+def resolve(run: Run) -> None:
+    """Write run.yaml and task.nc of a run to the working folder through the command line."""
+    succeed("resolve", run.model_dump_json(), "run.yaml", "--task", "task.nc")
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_interrupted_and_resumed_is_bitwise_equal(
 
 
 def test_chain_killed_by_sigkill_and_rerun_is_bitwise_equal(tmp_path: Path) -> None:
-    """The command itself, killed at its first checkpoint and typed again."""
+    """The command is killed at its first checkpoint and run again."""
     run = endpoint_run(3.0, width=64, burn_in=0.0, duration=8.0, draws=400)
     write_record(run, tmp_path / "run.yaml")
     write_dataset(task_dataset(task_of(run)), tmp_path / "task.nc", "task", run)

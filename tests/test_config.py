@@ -1,4 +1,4 @@
-"""Configuration: what is wrong is named in one line and nothing is touched; presets change no law."""
+"""Configuration: one line names each fault, no file is touched; presets change no law."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, lines_of_failure, succeed
 from pydantic import ValidationError
 
-from weightsharing.cli import main
 from weightsharing.config import Config, figure_runs, load, overlay, runs, theory_runs, validate
 from weightsharing.errors import ConfigError
 from weightsharing.figures.captions import caption
@@ -32,12 +31,12 @@ DELETED = object()
 
 
 def laid_over(*presets: str) -> Config:
-    """The shipped configuration with presets over it."""
+    """The shipped configuration with presets laid over it."""
     paths = [ROOT / "workflow" / "presets" / f"{preset}.yaml" for preset in presets]
     return load([ROOT / "config.yaml", *paths])
 
 
-# Key, value in place of the default, and what the line has to say besides the key.
+# Key, its new value, and the text that the message must hold besides the key.
 BAD: list[tuple[str, Any, str]] = [
     # unknown keys
     ("sed", 3, "unknown key"),
@@ -136,6 +135,11 @@ BAD: list[tuple[str, Any, str]] = [
 ]
 
 
+def write_changed(path: Path, key: str, value: Any) -> Path:
+    path.write_text(yaml.safe_dump(changed(key, value)))
+    return path
+
+
 def changed(key: str, value: Any) -> dict[str, Any]:
     settings: dict[str, Any] = copy.deepcopy(DEFAULT)
     *path, last = key.split(".")
@@ -162,19 +166,14 @@ def test_bad_configuration_is_one_line_naming_the_key(
     key: str, value: Any, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    bad = tmp_path / "bad.yaml"
-    bad.write_text(yaml.safe_dump(changed(key, value)))
+    bad = write_changed(tmp_path / "bad.yaml", key, value)
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)
-    assert main(["check", str(bad)]) == 1
-    captured = capsys.readouterr()
-    lines = captured.err.strip().splitlines()
-    assert len(lines) == 1, lines
-    # A value that is extreme for a consistency check is named by the section that checks it.
-    assert lines[0].startswith(key.removesuffix(".w") if says == "too extreme" else key), lines[0]
-    assert says in lines[0]
-    assert captured.out == ""
+    (line,) = lines_of_failure(capsys, "check", bad)
+    # The section that checks consistency names a value that is too extreme for it.
+    assert line.startswith(key.removesuffix(".w") if says == "too extreme" else key)
+    assert says in line
     assert list(empty.iterdir()) == []
 
 
@@ -185,9 +184,7 @@ def test_bad_configuration_is_one_line_naming_the_key(
 def test_snakemake_refuses_a_bad_configuration_before_anything_runs(
     key: str, value: Any, tmp_path: Path
 ) -> None:
-    bad = tmp_path / "bad.yaml"
-    bad.write_text(yaml.safe_dump(changed(key, value)))
-    before = set((tmp_path).iterdir())
+    bad = write_changed(tmp_path / "bad.yaml", key, value)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(tmp_path), "--configfile", str(bad), "--cores", "1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
@@ -195,10 +192,8 @@ def test_snakemake_refuses_a_bad_configuration_before_anything_runs(
     named = [line for line in (done.stderr + done.stdout).splitlines() if line.startswith(key)]
     assert len(named) == 1, done.stderr
     assert "Traceback" not in done.stderr
-    # Snakemake keeps a log of its own; nothing else may appear.
-    assert {path.name for path in tmp_path.iterdir()} - {path.name for path in before} <= {
-        ".snakemake"
-    }
+    # Only the log of Snakemake may appear.
+    assert {path.name for path in tmp_path.iterdir()} <= {"bad.yaml", ".snakemake"}
 
 
 def test_several_faults_give_a_line_each(
@@ -206,8 +201,7 @@ def test_several_faults_give_a_line_each(
 ) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text(yaml.safe_dump(changed("fig4.kappa", -1.0) | {"seed": "x"}))
-    assert main(["check", str(bad)]) == 1
-    lines = capsys.readouterr().err.splitlines()
+    lines = lines_of_failure(capsys, "check", bad)
     assert [line.split(":")[0] for line in lines] == ["seed", "fig4.kappa"]
 
 
@@ -221,8 +215,7 @@ def test_file_that_is_no_mapping_or_missing_is_named(
     broken = tmp_path / "broken.yaml"
     if text is not None:
         broken.write_text(text)
-    assert main(["check", str(broken)]) == 1
-    (line,) = capsys.readouterr().err.strip().splitlines()
+    (line,) = lines_of_failure(capsys, "check", broken)
     assert "broken.yaml: " in line
     assert says in line
 
@@ -233,9 +226,9 @@ def test_file_that_is_no_mapping_or_missing_is_named(
 def test_bad_section_on_the_command_line_is_named(
     section: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["figure", "fig5", str(tmp_path / "x.pdf"), "--section", section, "--results", "x.nc"]
-    assert main(words) == 1
-    assert capsys.readouterr().err.startswith(line)
+    options = ("--section", section, "--results", "x.nc")
+    lines = lines_of_failure(capsys, "figure", "fig5", tmp_path / "x.pdf", *options)
+    assert lines[0].startswith(line)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -287,7 +280,7 @@ def test_changing_one_lambda_changes_one_run() -> None:
     assert all(after[name] == before[name] for name in set(after) & set(before))
 
 
-# Keys of presets: sizes, lengths and dynamics of samplers, but not the law that they draw from.
+# Keys of presets: sizes, lengths and dynamics of samplers, but not the sampled law.
 SIZES = re.compile(
     r"preset|fig2\.(trained|exact|shown)|fig4\.(curve_points|landau_ratios|lambdas)"
     r"|fig5\.(steps|period|sets|shown)"
@@ -341,7 +334,7 @@ def test_paper_presets_have_the_widths_of_the_captions(preset: str) -> None:
 def test_captions_have_the_numbers_of_the_configuration(
     preset: Path, name: str, tmp_path: Path
 ) -> None:
-    """In every preset, with the claims of this figure that do not pass."""
+    """In every preset; the caption lists the claims of this figure that do not pass."""
     table = tmp_path / "scorecard.tsv"
     table.write_text(
         "figure\tpanel\tclaim\tverdict\texplanation\n2\ta\tof 2\tfail\tWhy.\n5\ta\tof 5\tpass\t\n"
@@ -382,17 +375,19 @@ def test_a_start_from_the_theory_needs_one() -> None:
 def test_supervised_times_are_output_times() -> None:
     run = trained(validate(DEFAULT), "fig2")[0]
     allowed: tuple[tuple[int, ...] | None, ...] = ((1, 3, 10), (10,), None)
+
+    def with_times(times: tuple[int, ...] | None) -> dict[str, Any]:
+        return {"task": {"kind": "sinusoid", "supervised": times}}
+
     for times in allowed:
-        changed_task = {"kind": "sinusoid", "supervised": times}
-        assert Run.model_validate(run.model_dump() | {"task": changed_task}).task.patterns == 1
+        assert Run.model_validate(run.model_dump() | with_times(times)).task.patterns == 1
     for wrong in ((1, 11), (2, 2), (0, 1)):
-        changed_task = {"kind": "sinusoid", "supervised": wrong}
         with pytest.raises(ValidationError, match=r"supervised"):
-            Run.model_validate(run.model_dump() | {"task": changed_task})
+            Run.model_validate(run.model_dump() | with_times(wrong))
 
 
 def test_curvature_is_bounded_beforehand_where_it_is_known() -> None:
-    """A linear network on the endpoint task; any other finds out when it runs."""
+    """For a linear network on the endpoint task; other networks fail when they run."""
     settings = changed("fig3.samplers.dnn_strong.step_size", 0.4)
     settings["fig3"]["activation"] = "erf"
     settings["fig3"]["exact"]["start"] = "prior"
@@ -413,6 +408,6 @@ def test_overlay_merges_mappings_and_replaces_the_rest() -> None:
 
 def test_schema_file_is_that_of_the_code(capsys: pytest.CaptureFixture[str]) -> None:
     """If this fails: python -m weightsharing schema > workflow/schemas/config.schema.json."""
-    assert main(["schema"]) == 0
+    succeed("schema")
     stored = (ROOT / "workflow" / "schemas" / "config.schema.json").read_text()
     assert json.loads(capsys.readouterr().out) == json.loads(stored)

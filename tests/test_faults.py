@@ -1,4 +1,4 @@
-"""Faults and what comes of each; docs/reliability.md names the tests. Heavier ones: make test-faults."""
+"""Faults and their consequences, listed in docs/reliability.md. Slower tests: make test-faults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import ROOT, endpoint_run, exact_run, kinetic_run
+from conftest import ROOT, endpoint_run, exact_run, kinetic_run, lines_of_failure, succeed
 from test_workflow import run_snakemake, smoke_repository
 from torch import Tensor
 
@@ -51,36 +51,34 @@ class Folder:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
+    def files(self, *names: str) -> list[str]:
+        """Paths of the run, its task and further files."""
+        return [str(self / name) for name in ("run.yaml", "task.nc", *names)]
+
     @property
     def words(self) -> list[str]:
         """The command that samples, with a checkpoint."""
-        names = ("run.yaml", "task.nc", "samples.nc")
-        files = [str(self / name) for name in names]
-        return ["sample", *files, "--checkpoint", str(self / "checkpoint.npz")]
+        return ["sample", *self.files("samples.nc"), "--checkpoint", str(self.checkpoint)]
 
     def sample(self, *options: str) -> int:
-        """Run it; the exit status."""
+        """Sample; return the exit status."""
         return main([*self.words, *options])
 
     def measure(self) -> int:
-        """Compare theory and samples; the exit status."""
-        names = ("run.yaml", "task.nc", "samples.nc", "measures.nc")
-        files = [str(self / name) for name in names]
+        """Compare theory and samples; return the exit status."""
+        files = self.files("samples.nc", "measures.nc")
         return main(["measure", *files, "--theory", str(self / "theory.nc")])
 
     @property
     def checkpoint(self) -> Path:
-        """Where the chain's state is kept."""
+        """The checkpoint of the chain."""
         return self / "checkpoint.npz"
 
 
 def new_folder(path: Path, run: Run = SHORT) -> Folder:
     """A folder with the run and its task."""
     path.mkdir(exist_ok=True)
-    assert (
-        main(["resolve", run.model_dump_json(), f"{path}/run.yaml", "--task", f"{path}/task.nc"])
-        == 0
-    )
+    succeed("resolve", run.model_dump_json(), path / "run.yaml", "--task", path / "task.nc")
     return Folder(path)
 
 
@@ -90,20 +88,17 @@ def assert_same_draws(first: Path, second: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """All files of a run that nothing disturbed."""
+    """All files of an undisturbed run."""
     folder = new_folder(tmp_path_factory.mktemp("whole"))
     assert folder.sample() == 0
-    assert (
-        main(["theory", *(str(folder / name) for name in ("run.yaml", "task.nc", "theory.nc"))])
-        == 0
-    )
+    succeed("theory", *folder.files("theory.nc"))
     assert folder.measure() == 0
     return folder
 
 
 @pytest.fixture
 def copy(whole: Folder, tmp_path: Path) -> Folder:
-    """A copy of it to damage."""
+    """A copy of the undisturbed run, to be damaged."""
     for path in whole.path.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return Folder(tmp_path)
@@ -300,10 +295,8 @@ def test_full_disk(
     full, fills = (output if where == "output" else checkpoint), small_disk / "other"
     output.write_text("old")
     fills.write_bytes(bytes(60 * 1024))
-    capsys.readouterr()
 
-    assert main(words) == 1
-    said = capsys.readouterr().err.splitlines()[-1]
+    said = lines_of_failure(capsys, *words)[-1]
     assert f"{full}: cannot be written: " in said
     assert "No space left on device" in said
     assert output.read_text() == "old"
@@ -342,12 +335,10 @@ def test_read_only_folder(
     read_only: Callable[[], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, output = new_folder(tmp_path / "run"), read_only() / "samples.nc"
-    capsys.readouterr()
     for missing in ("", "new/"):
         output = read_only() / f"{missing}samples.nc"
         words = [*folder.words[:3], str(output), *folder.words[4:]]
-        assert main(words) == 1
-        said = capsys.readouterr().err.splitlines()[-1]
+        said = lines_of_failure(capsys, *words)[-1]
         assert said.startswith(f"{output}: cannot be written: ")
         assert folder.checkpoint.exists()
     assert (read_only() / "samples.nc").read_text() == "old"
@@ -597,7 +588,7 @@ def test_a_signal_ends_a_chain_with_its_checkpoint(
     whole: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, with_checkpoint: bool,
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """SIGTERM, of a cluster's time limit, and SIGINT, of Ctrl-C: one line, and a rerun ends the same."""
+    """SIGTERM (time limit of a cluster) and SIGINT (Ctrl-C): one line; a rerun gives the same."""
     handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
 
     def send(step: int) -> None:
@@ -606,13 +597,11 @@ def test_a_signal_ends_a_chain_with_its_checkpoint(
 
     folder = new_folder(tmp_path)
     words = folder.words if with_checkpoint else folder.words[:4]
-    capsys.readouterr()
     with monkeypatch.context() as patch:
         with_step(patch, send)
-        assert main(words) == 1
-    said = capsys.readouterr().err
+        lines = lines_of_failure(capsys, *words)
     then = "a rerun resumes at step 301" if with_checkpoint else "a rerun starts anew"
-    assert said == f"test/run: interrupted at step 301 of 600; {then}\n"
+    assert lines == [f"test/run: interrupted at step 301 of 600; {then}"]
     assert handlers == [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
     assert not (folder / "samples.nc").exists()
     assert folder.checkpoint.exists() == with_checkpoint
@@ -640,7 +629,7 @@ def test_a_second_signal_does_not_wait(
 
 
 def test_two_samples_of_one_run_at_a_time_are_both_right(tmp_path: Path) -> None:
-    """The same output and checkpoint: each may resume from the other's state, of the same streams."""
+    """They share output and checkpoint: each may resume from the state of the other."""
     run = endpoint_run(3.0, burn_in=0.0, duration=2.0, draws=100)
     folder, alone = new_folder(tmp_path / "two", run), new_folder(tmp_path / "one", run)
     command = [sys.executable, "-m", "weightsharing", *folder.words, "--checkpoint-seconds", "0.1"]
@@ -669,7 +658,7 @@ def test_two_snakemakes_in_one_folder(tmp_path: Path) -> None:
             assert first.poll() is None, first.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        # The lock is there to stay: the first is to wait until the second has been refused.
+        # Stop the first, so that it holds its lock until the second is refused.
         first.send_signal(signal.SIGSTOP)
         code, output = run_snakemake(folder, "--cores", "1", target)
         assert code != 0

@@ -40,19 +40,19 @@ def ar1(shape: tuple[int, ...], memory: float, generator: np.random.Generator) -
 def test_standard_error_counts_autocorrelation(generator: np.random.Generator) -> None:
     """z-scores of many means of correlated chains are standard normal; naive ones would not be."""
     draws = ar1((4, 2000, 300), 0.9, generator)
-    found = estimate(draws)
-    z = found.mean / found.standard_error
+    estimated = estimate(draws)
+    z = estimated.mean / estimated.standard_error
     assert stats.kstest(z, "norm").pvalue > 1e-4
     expected = 4 * 2000 * (1 - 0.9) / (1 + 0.9)
-    assert np.median(found.effective_size) == pytest.approx(expected, rel=0.1)
-    assert found.converged
+    assert np.median(estimated.effective_size) == pytest.approx(expected, rel=0.1)
+    assert estimated.converged
 
 
 def test_stuck_chains_have_not_converged(generator: np.random.Generator) -> None:
     draws = ar1((4, 500), 0.5, generator) + np.array([0.0, 0.0, 0.0, 2.0])[:, None]
-    found = estimate(draws)
-    assert found.rhat > LARGEST_RHAT
-    assert not found.converged
+    estimated = estimate(draws)
+    assert estimated.rhat > LARGEST_RHAT
+    assert not estimated.converged
     assert not estimate(ar1((4, 100), 0.99, generator)).converged
 
 
@@ -79,16 +79,10 @@ def test_alignment_makes_the_order_parameter_positive_and_keeps_even_blocks(
     assert np.linalg.eigvalsh(matrix).min() > 0
 
 
-@pytest.mark.parametrize(
-    ("input_times", "output_times", "symmetric"),
-    [
-        ([0], [4], True),
-        ([0, 2], [1, 3], True),
-        ([0, 1], [4], False),
-        ([0], [3, 4], False),
-        ([1], [2], True),
-    ],
-)
+@pytest.mark.parametrize(("input_times", "output_times", "symmetric"), [
+    ([0], [4], True), ([0, 2], [1, 3], True), ([0, 1], [4], False), ([0], [3, 4], False),
+    ([1], [2], True),
+])  # fmt: skip
 def test_sign_symmetry_needs_inputs_and_targets_of_one_parity(
     input_times: list[int], output_times: list[int], symmetric: bool
 ) -> None:
@@ -164,11 +158,9 @@ def test_draws_are_mapped_only_where_the_symmetry_is_broken(generator: np.random
         kernels[..., 0, 0, -1, -2] = values
         found = branch_signs(kernels, task, Architecture(kind="rnn", steps=4))
         np.testing.assert_array_equal(found, np.sign(values) if broken else 1.0)
-        # Others have no such branches, whatever their draws look like.
-        for other in (
-            Architecture(kind="dnn", steps=4),
-            Architecture(kind="rnn", activation="relu", steps=4),
-        ):
+        # Networks without the symmetry have no branches, whatever their draws are.
+        relu = Architecture(kind="rnn", activation="relu", steps=4)
+        for other in (Architecture(kind="dnn", steps=4), relu):
             assert (branch_signs(kernels, task, other) == 1.0).all()
 
 
@@ -235,40 +227,40 @@ def test_label_kernels() -> None:
 
 def compared(run: Run, with_theory: bool = True) -> xr.Dataset:
     task = run.tasks[0]
-    theory = None
-    if with_theory:
-        theory = solve(task, run.architecture, run.kappa)
+    theory = solve(task, run.architecture, run.kappa) if with_theory else None
     return compare(run, task, theory, sample(run, [task])[0])
 
 
 def test_comparison_names_the_scalars_that_did_not_converge() -> None:
     run = endpoint_run(5.0, burn_in=0.5, duration=1.0, draws=20)
-    found = compared(run)
-    assert found.attrs["converged"] == 0
-    assert found.attrs["faults"].startswith("order_parameter")
-    assert found.attrs["signal"] == pytest.approx(5.0)
+    measures = compared(run)
+    assert measures.attrs["converged"] == 0
+    assert measures.attrs["faults"].startswith("order_parameter")
+    assert measures.attrs["signal"] == pytest.approx(5.0)
     task = run.tasks[0]
-    np.testing.assert_array_equal(found["input"], task.inputs)
-    np.testing.assert_array_equal(found["target"], task.targets)
-    assert float(found["order_parameter"]) > 0
+    np.testing.assert_array_equal(measures["input"], task.inputs)
+    np.testing.assert_array_equal(measures["target"], task.targets)
+    assert float(measures["order_parameter"]) > 0
     problem = linear_problem(task, run.architecture, run.kappa)
-    np.testing.assert_allclose(found["kernel_theory"][0, 0], stationary_points(problem)[0].kernel)
-    assert set(found["nearest_point"].to_numpy()) == {0.0}
-    assert int(found["phases"]) == 1
-    assert "eigenvalue" not in found
+    np.testing.assert_allclose(
+        measures["kernel_theory"][0, 0], stationary_points(problem)[0].kernel
+    )
+    assert set(measures["nearest_point"].to_numpy()) == {0.0}
+    assert int(measures["phases"]) == 1
+    assert "eigenvalue" not in measures
 
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 def test_spectra_are_compared_with_the_edge_of_noise(kind: Kind) -> None:
     """After a time of 1 from the prior, W is still close to pure noise: nothing beyond the edge."""
     run = endpoint_run(0.5, kind=kind, burn_in=0.0, duration=1.0, draws=20, spectra=4)
-    found = compared(run)
-    assert found["eigenvalue"].shape == (2, 4, run.architecture.weight_matrices, 32, 2)
-    assert float(found["noise_edge"]) > 1.2
-    np.testing.assert_array_equal(found["outliers"], 0.0)
-    assert found["eigenvalue_theory"].shape == (3, 2)
-    modulus = np.hypot(*np.moveaxis(found["eigenvalue"].to_numpy(), -1, 0))
-    assert float(found["largest_modulus"]) == pytest.approx(modulus.max(axis=(2, 3)).mean())
+    measures = compared(run)
+    assert measures["eigenvalue"].shape == (2, 4, run.architecture.weight_matrices, 32, 2)
+    assert float(measures["noise_edge"]) > 1.2
+    np.testing.assert_array_equal(measures["outliers"], 0.0)
+    assert measures["eigenvalue_theory"].shape == (3, 2)
+    modulus = np.hypot(*np.moveaxis(measures["eigenvalue"].to_numpy(), -1, 0))
+    assert float(measures["largest_modulus"]) == pytest.approx(modulus.max(axis=(2, 3)).mean())
 
 
 def test_eigenvalues_follow_their_kernel_to_the_positive_branch() -> None:
@@ -278,30 +270,29 @@ def test_eigenvalues_follow_their_kernel_to_the_positive_branch() -> None:
     )
     task = run.tasks[0]
     dataset = sample(run, [task])[0]
-    found = compare(run, task, None, dataset)
+    measures = compare(run, task, None, dataset)
     m = symmetry.order_parameter(dataset["kernel"].to_numpy(), np.ones(1))
-    assert found.attrs["binder_cumulant"] > BROKEN_BINDER
+    assert measures.attrs["binder_cumulant"] > BROKEN_BINDER
     turned = np.sign(m[:, dataset["spectrum_draw"].to_numpy()])
     assert set(turned.ravel()) == {-1.0, 1.0}
     np.testing.assert_allclose(
-        found["eigenvalue"], dataset["eigenvalue"] * turned[:, :, None, None, None]
+        measures["eigenvalue"], dataset["eigenvalue"] * turned[:, :, None, None, None]
     )
-    assert (found["largest_eigenvalue"][..., 0] > 0.5).all()
+    assert (measures["largest_eigenvalue"][..., 0] > 0.5).all()
 
 
 def test_without_a_theory_the_experiment_is_measured_alone() -> None:
     run = endpoint_run(1.0, draws=20, duration=1.0, spectra=2)
-    run = run.model_copy(
-        update={"architecture": run.architecture.model_copy(update={"activation": "erf"})}
-    )
-    found = compared(run, with_theory=False)
-    assert "kernel" in found
-    assert "eigenvalue" in found
-    assert not [name for name in found if "theory" in str(name)]
+    architecture = run.architecture.model_copy(update={"activation": "erf"})
+    run = run.model_copy(update={"architecture": architecture})
+    measures = compared(run, with_theory=False)
+    assert "kernel" in measures
+    assert "eigenvalue" in measures
+    assert not [name for name in measures if "theory" in str(name)]
 
 
 def test_z_scores_reject_what_is_wrong(generator: np.random.Generator) -> None:
-    """The suite's own yardstick fails when it should."""
+    """``assert_z`` fails if one of five values deviates too much."""
     assert_z(np.zeros(5), 4.0, np.ones(5))
     with pytest.raises(AssertionError, match="exceeds"):
         assert_z(np.zeros(5), 6.0, np.ones(5))

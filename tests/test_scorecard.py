@@ -1,4 +1,4 @@
-"""The scorecard: claims hold for networks that obey the theory, and fail for networks that do not."""
+"""The scorecard: claims hold for networks that obey the theory and fail for others."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def make_run(
     name: str = "fig2/run", *, kind: Kind = "rnn", steps: int = 4, task: AnyTask = SINUSOID,
     sampler: SamplerSettings = EXACT, **settings: Any,
 ) -> Run:  # fmt: skip
-    """A run whose parameters matter little. settings: of the sampler."""
+    """A run with default parameters. settings: of the sampler."""
     return Run(
         id=name, seed=1, device="cpu", kappa=0.1, architecture=Architecture(kind=kind, steps=steps),
         task=task, sampler=sampler.model_copy(update=settings),
@@ -240,24 +240,20 @@ def aligned(widths: list[int], distances: list[float], error: float) -> list[Res
 
 @pytest.mark.parametrize(("exponent", "holds"), [(-1.0, True), (-0.5, False), (-1.3, False)])
 def test_exponent_of_the_alignment(exponent: float, holds: bool) -> None:
-    """Of 1 - CKA = 0.5 N^b (1 + 2/N), which a power law alone would not fit."""
+    """The exponent b of 1 - CKA = 0.5 N^b (1 + 2/N); a power law alone would not fit."""
     widths = [16, 32, 64, 128, 256, 512]
     runs = aligned(widths, [0.5 * n**exponent * (1.0 + 2.0 / n) for n in widths], 0.01)
-    found = figure2.alignment_exponent(runs)
-    assert found.measured == pytest.approx(exponent, abs=0.01)
-    assert found.holds is holds
+    fit = figure2.alignment_exponent(runs)
+    assert fit.measured == pytest.approx(exponent, abs=0.01)
+    assert fit.holds is holds
     with pytest.raises(NoDataError, match="4 widths"):
         figure2.alignment_exponent(runs[:3])
 
 
-@pytest.mark.parametrize(
-    ("distances", "error", "rises"),
-    [
-        ([0.03, 0.015, 0.008], 0.02, True),
-        ([0.03, 0.015, 0.008, 0.012], 0.02, False),
-        ([0.03, 0.029], 0.3, False),
-    ],
-)
+@pytest.mark.parametrize(("distances", "error", "rises"), [
+    ([0.03, 0.015, 0.008], 0.02, True), ([0.03, 0.015, 0.008, 0.012], 0.02, False),
+    ([0.03, 0.029], 0.3, False),
+])  # fmt: skip
 def test_alignment_that_falls_with_the_width_or_stays_fails(
     distances: list[float], error: float, rises: bool
 ) -> None:
@@ -439,7 +435,7 @@ def test_another_theory_of_figure_4_fails(scan: Scan) -> None:
     data = scan.data.copy(deep=True)
     data.attrs["critical_exponent"] = 0.51
     data.attrs["critical_signal"] *= 1.001
-    # One curve in place of another: nothing is flat at the transition, and nothing has two wells.
+    # Replace all curves by the first: none is flat at the transition, and none has two wells.
     data["landau_action"][1:] = data["landau_action"][0]
     rows = figure4.claims(Results(scans=(Scan(scan.transition, data),)))
     assert verdicts(rows, "fail") == {
@@ -525,9 +521,9 @@ def test_advantage_of_rnns() -> None:
     sets = ((1, 2, 3), (2, 4, 5), (1, 2, 4, 6), (2, 3, 4, 5, 6))
     dnn = [sequence("dnn", chosen, 0.1) for chosen in sets]
     rnn = [sequence("rnn", chosen, 0.01) for chosen in sets]
-    found = rnn_is_ahead(dnn, rnn)
-    assert found.holds
-    assert found.measured == pytest.approx(0.1)
+    ratio = rnn_is_ahead(dnn, rnn)
+    assert ratio.holds
+    assert ratio.measured == pytest.approx(0.1)
     assert not rnn_is_not_ahead(dnn, rnn).holds
     assert not rnn_is_ahead(dnn, [*rnn[:-1], sequence("rnn", sets[-1], 0.05)]).holds
     assert rnn_is_not_ahead(dnn, dnn).holds
@@ -579,12 +575,12 @@ def test_angle_of_the_outliers(learned: bool) -> None:
     kernel = np.cos(np.radians(60.0) * lag) + 1e-9 * np.eye(6)
     angles = np.radians(60.0 + np.array([[0.1], [-0.2], [0.3], [-0.1]]))
     values = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-    found = figure5.angle_agrees(
+    angle = figure5.angle_agrees(
         sequence(
             "rnn", ALL, 0.1,
             kernel_theory=(KERNEL_AXES, kernel[None, None]),
             largest_eigenvalue=(("chain", "spectrum", "part"), values[..., :: 1 if learned else -1]),
         )
     )  # fmt: skip
-    assert found.theory == pytest.approx(60.0, abs=1e-3)
-    assert found.holds is learned
+    assert angle.theory == pytest.approx(60.0, abs=1e-3)
+    assert angle.holds is learned

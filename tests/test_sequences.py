@@ -158,7 +158,7 @@ def test_split_undoes_join() -> None:
 
 
 def written(run: Run, folder: Path) -> None:
-    """What ``sample`` reads."""
+    """Write the files that ``sample`` reads."""
     write_record(run, folder / "run.yaml")
     tasks = [member.tasks[0] for member in run.members]
     dataset = join([task_dataset(task) for task in tasks], run.member_names)
@@ -172,6 +172,16 @@ def options(folder: Path, **changes: Any) -> argparse.Namespace:
         "threads": 1,
     }  # fmt: skip
     return argparse.Namespace(**values | changes)
+
+
+def assert_as_without_checkpoint(folder: Path) -> None:
+    """The draws are those of a second, uninterrupted call without a checkpoint."""
+    cli.sample(options(folder, output=folder / "again.nc", checkpoint=None))
+    resumed, whole = (
+        read_dataset(folder / f"{name}.nc", "samples").drop_vars("wall_seconds")
+        for name in ("samples", "again")
+    )
+    xr.testing.assert_equal(resumed, whole)
 
 
 def moved_in_groups_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,8 +213,7 @@ def test_killed_family_resumes_and_finished_groups_are_not_drawn_again(
         cli.sample(options(tmp_path))
     assert done == [["test/family 1", "test/family 1-3"]]
     assert not (tmp_path / "samples.nc").exists()
-    found = [path.name for path in tmp_path.glob("*.npz")]
-    assert found == ["chains-group-1-of-2.npz"]
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["chains-group-1-of-2.npz"]
 
     def counted(batch: batches.Batch, device: Any, seconds: float, _: Any, stopping: Any) -> Any:
         started: list[int] = []
@@ -219,9 +228,7 @@ def test_killed_family_resumes_and_finished_groups_are_not_drawn_again(
     assert steps[0] == 0
     assert steps[1] > 0
     assert not list(tmp_path.glob("*.npz"))
-    cli.sample(options(tmp_path, output=tmp_path / "again.nc", checkpoint=None))
-    resumed, alone = (read_dataset(tmp_path / f"{n}.nc", "samples") for n in ("samples", "again"))
-    xr.testing.assert_equal(resumed.drop_vars("wall_seconds"), alone.drop_vars("wall_seconds"))
+    assert_as_without_checkpoint(tmp_path)
 
 
 def test_interrupted_group_resumes_in_its_middle_and_is_bitwise_equal(
@@ -245,9 +252,7 @@ def test_interrupted_group_resumes_in_its_middle_and_is_bitwise_equal(
     assert [path.name for path in tmp_path.glob("*.npz")] == ["chains.npz"]
     cli.sample(options(tmp_path))
     assert "resuming at step 30 of 40" in caplog.text
-    cli.sample(options(tmp_path, output=tmp_path / "again.nc", checkpoint=None))
-    resumed, whole = (read_dataset(tmp_path / f"{n}.nc", "samples") for n in ("samples", "again"))
-    xr.testing.assert_equal(resumed.drop_vars("wall_seconds"), whole.drop_vars("wall_seconds"))
+    assert_as_without_checkpoint(tmp_path)
 
 
 # --- members that move together ---------------------------------------------------------------
@@ -458,52 +463,46 @@ def test_mean_outputs_of_networks_of_finite_width() -> None:
 # --- theory against networks ------------------------------------------------------------------
 
 
-def measured(run: Run) -> list[xr.Dataset]:
-    found = []
-    for member in run.members:
-        task = member.tasks[0]
-        theory = solve(task, member.architecture, member.kappa)
-        start = start_kernel(member.sampler.start, theory)
-        samples = sample(member, [task], [start])[0]
-        found.append(compare(member, task, theory, samples))
-    return found
+def measured(member: Run) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+    """Theory, samples and measures of a member of a family."""
+    task = member.tasks[0]
+    theory = solve(task, member.architecture, member.kappa)
+    start = start_kernel(member.sampler.start, theory)
+    samples = sample(member, [task], [start])[0]
+    return theory, samples, compare(member, task, theory, samples)
 
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 def test_exact_sampler_has_the_generalisation_error_of_the_theory_at_its_width(kind: Kind) -> None:
     """Sets with and without the sign symmetry, T = 6; the theory's 1/N term leaves order 1/N^2."""
     sets = ((1, 2, 4), (2, 4, 6), (1, 2, 3, 4, 5, 6))
-    found = measured(family(kind, sets, 6, width=512, draws=400))
-    assert [data.attrs["converged"] for data in found] == [1] * 3
-    values = np.array(
-        [
-            [
-                float(data[f"generalisation_error{part}"])
-                for part in ("", "_finite_width", "_standard_error")
-            ]
-            for data in found
-        ]
-    ).T
-    assert_z(values[0], values[1], values[2])
-    symmetric = [data.attrs["sign_symmetric"] for data in found]
+    members = family(kind, sets, 6, width=512, draws=400).members
+    measures = [measured(member)[-1] for member in members]
+    assert [data.attrs["converged"] for data in measures] == [1] * 3
+    error, expected, standard_error = (
+        np.array([float(data[f"generalisation_error{part}"]) for data in measures])
+        for part in ("", "_finite_width", "_standard_error")
+    )
+    assert_z(error, expected, standard_error)
+    symmetric = [data.attrs["sign_symmetric"] for data in measures]
     assert symmetric == ([0, 1, 0] if kind == "rnn" else [0, 0, 0])
-    for data in found:
-        apart = data["output"] - data["output_theory"]
+    for data in measures:
+        deviation = data["output"] - data["output_theory"]
         if kind == "dnn":
             untrained = ~data["supervised"].to_numpy().astype(bool)
             np.testing.assert_allclose(data["output_theory"].to_numpy()[untrained], 0.0, atol=1e-9)
             if untrained.any():
                 bar = data["output_standard_error"].to_numpy()[untrained]
-                assert_z(apart.to_numpy()[untrained], 0.0, bar)
+                assert_z(deviation.to_numpy()[untrained], 0.0, bar)
 
 
 def test_networks_that_learn_a_whole_period_rotate_by_its_angle() -> None:
-    """Weights trained by underdamped dynamics: their outliers turn by 2 pi / T to 5 %, and are a pair."""
+    """Underdamped dynamics: the weights have a pair of outliers at angles 2 pi / T, to 5 %."""
     run = family(
         "rnn", (tuple(range(1, 7)),), 6, width=96, step_size=0.01, burn_in=5.0, duration=20.0,
         draws=100, spectra=4,
     )  # fmt: skip
-    (data,) = measured(run)
+    _, _, data = measured(run.members[0])
     values = data["eigenvalue"].to_numpy()
     angles = []
     for spectrum in values.reshape(-1, 96, 2):
@@ -530,13 +529,13 @@ def errors_in_theory(kind: Kind, sets: list[tuple[int, ...]], prior: Prior) -> A
 def test_reference_medians_lie_within_the_spread_of_random_sets(
     number: int, rnn: float, dnn: float
 ) -> None:
-    """Medians over random sets at w = 1 that we were given, of sets that we were not given.
+    """Given medians over random sets at w = 1; the sets themselves were not given.
 
-    A DNN's error is that of predicting 0 where it is not supervised, here for all sets there are.
+    The error of a DNN is that of predicting 0 where it is not supervised, here for all sets.
     """
     sets = [times for times in random_sets(10, 5, seed=3) if len(times) == number]
-    found = errors_in_theory("rnn", sets, Prior())
-    assert found.min() < rnn < found.max()
+    errors = errors_in_theory("rnn", sets, Prior())
+    assert errors.min() < rnn < errors.max()
     squares = np.append(0.0, SinusoidTask().make(10).targets[0, 1:] ** 2) / 20.0
     left = [
         squares.sum() - squares[np.array(times) - 1].sum()
@@ -564,21 +563,17 @@ def test_a_step_size_that_fails_names_the_member(tmp_path: Path) -> None:
 
 
 def test_chains_cross_to_a_minimum_that_is_a_phase_at_their_width() -> None:
-    """{3, 7, 10}: three minima beside the lowest, 0.0084 to 0.0132 above it: e^-0.4 at N = 32.
+    """The set {3, 7, 10} has three minima 0.0084 to 0.0132 above the lowest: e^-0.4 at N = 32.
 
-    The kernel of the second of them is like the lowest's, those of the others are not.
+    Only the kernel of the second of them resembles the kernel of the lowest.
     """
     for width, phases in ((32, 4), (1024, 1)):
         run = family("rnn", ((3, 7, 10),), 10, width=width, draws=200, thinning=5).members[0]
-        task = run.tasks[0]
-        theory = solve(task, run.architecture, run.kappa)
-        start = start_kernel(run.sampler.start, theory)
-        samples = sample(run, [task], [start])[0]
-        found = compare(run, task, theory, samples)
-        assert int(found["phases"]) == phases
-        apart = np.linalg.norm(
+        theory, samples, measures = measured(run)
+        assert int(measures["phases"]) == phases
+        distance = np.linalg.norm(
             samples["kernel"].to_numpy()[:, :, None] - theory["kernel"].to_numpy(), axis=(-2, -1)
         )[..., 0, 0]
-        visits = np.bincount(apart.argmin(axis=-1).ravel(), minlength=4)
+        visits = np.bincount(distance.argmin(axis=-1).ravel(), minlength=4)
         assert visits[1] == visits[3] == 0
         assert visits[2] > 0.02 * visits.sum() if phases > 1 else visits[2] == 0

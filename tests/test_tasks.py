@@ -1,4 +1,4 @@
-"""Tasks of a user's file: what it may hold, what is refused, and that theory and samplers take it."""
+"""Tasks from a file: allowed and refused contents; theory and samplers accept them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import KAPPA, assert_z, exact_run
+from conftest import KAPPA, assert_z, exact_run, lines_of_failure, resolve, succeed
 
-from weightsharing.cli import main
 from weightsharing.errors import FileError
 from weightsharing.model.axes import kernel_matrix
 from weightsharing.model.task_file import file_task
@@ -22,17 +21,19 @@ from weightsharing.theory.problem import linear_problem
 from weightsharing.theory.transition import critical_signal
 
 PATTERNS, STEPS, FEATURES = 2, 3, 4
+INPUT, OUTPUT = ("pattern", "time", "feature"), ("pattern", "output_time")
+Change = Callable[[dict[str, Any]], None]
 
 
 def arrays() -> dict[str, Any]:
-    """A valid file's variables."""
+    """The variables of a valid file."""
     generator = np.random.default_rng(5)
     targets = generator.normal(size=(PATTERNS, STEPS))
     targets[0, 1] = np.nan
     inputs = generator.normal(size=(PATTERNS, STEPS, FEATURES))
     return {
-        "inputs": (("pattern", "time", "feature"), inputs),
-        "targets": (("pattern", "output_time"), targets),
+        "inputs": (INPUT, inputs),
+        "targets": (OUTPUT, targets),
     }
 
 
@@ -41,7 +42,7 @@ def stored(path: Path, variables: dict[str, Any]) -> Path:
     return path
 
 
-def test_all_targets_that_there_are_are_trained_on(tmp_path: Path) -> None:
+def test_all_targets_in_a_file_are_trained_on(tmp_path: Path) -> None:
     variables = arrays()
     task = file_task(stored(tmp_path / "mine.nc", variables), PATTERNS, STEPS)
     np.testing.assert_array_equal(task.inputs, variables["inputs"][1])
@@ -60,25 +61,19 @@ def test_axes_may_come_in_any_order_and_targets_may_be_left_out(tmp_path: Path) 
     np.testing.assert_array_equal(task.supervised, [[True, False, False], [False, False, True]])
 
 
-def without(name: str) -> Callable[[dict[str, Any]], None]:
+def without(name: str) -> Change:
     return lambda variables: variables.pop(name) and None
 
 
-def with_value(name: str, at: tuple[int, ...], value: float) -> Callable[[dict[str, Any]], None]:
-    def change(variables: dict[str, Any]) -> None:
-        variables[name][1][at] = value
-
-    return change
+def with_value(name: str, at: tuple[int, ...], value: float) -> Change:
+    return lambda variables: variables[name][1].__setitem__(at, value)
 
 
-def with_variable(
-    name: str, axes: tuple[str, ...], values: np.ndarray
-) -> Callable[[dict[str, Any]], None]:
+def with_variable(name: str, axes: tuple[str, ...], values: np.ndarray) -> Change:
     return lambda variables: variables.update({name: (axes, values)})
 
 
-OUTPUT = ("pattern", "output_time")
-WRONG: list[tuple[Callable[[dict[str, Any]], None], str]] = [
+WRONG: list[tuple[Change, str]] = [
     (without("inputs"), "has no variable 'inputs'"),
     (without("targets"), "has no variable 'targets'"),
     (with_variable("targets", ("pattern", "step"), np.zeros((2, 3))), "targets: axes"),
@@ -92,17 +87,15 @@ WRONG: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (with_variable("targets", OUTPUT, np.array([["1"] * 3] * 2)), "targets: not real numbers"),
     (with_value("inputs", (0, 0, 0), np.inf), "inputs: not all finite"),
     (with_value("targets", (0, 0), np.inf), "NaN or infinite at a supervised time"),
-    (with_variable("inputs", ("pattern", "time", "feature"), np.zeros((2, 3, 1))), "all zero"),
-    (with_variable("inputs", ("pattern", "time", "feature"), np.zeros((2, 3, 0))), "all zero"),
+    (with_variable("inputs", INPUT, np.zeros((2, 3, 1))), "all zero"),
+    (with_variable("inputs", INPUT, np.zeros((2, 3, 0))), "all zero"),
     (with_variable("time", ("time",), np.array([2, 1, 0])), "'time' must count from 0"),
     (with_variable("output_time", ("output_time",), np.arange(3)), "must count from 1"),
 ]
 
 
 @pytest.mark.parametrize(("change", "says"), WRONG, ids=[says for _, says in WRONG])
-def test_a_file_that_does_not_fit_is_named(
-    change: Callable[[dict[str, Any]], None], says: str, tmp_path: Path
-) -> None:
+def test_a_file_that_does_not_fit_is_named(change: Change, says: str, tmp_path: Path) -> None:
     variables = arrays()
     change(variables)
     with pytest.raises(FileError, match=r"mine\.nc: ") as refused:
@@ -138,54 +131,48 @@ def test_a_file_that_ends_early_is_refused(engine: Any, kept: float, tmp_path: P
 def test_a_task_of_a_file_is_solved_and_sampled_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Figure 4's task as a file: the action of T = 4 at twice lambda_c, and a measured kernel beside it.
+    """The task of figure 4 in a file, with T = 4 at twice lambda_c: the action and the kernel.
 
-    The label is turned among two orthonormal inputs by 30 degrees, which turns the kernel and no more.
+    The label is rotated by 30 degrees between two orthonormal inputs. This only rotates the kernel.
     """
     monkeypatch.chdir(tmp_path)
     run = exact_run(1.0, width=512, draws=200, warm_up=50, start="lowest")
     size = np.sqrt(2.0 * critical_signal(4, run.architecture.prior, KAPPA))
     labels = (float(size * np.cos(np.pi / 6)), float(size * np.sin(np.pi / 6)))
     same = EndpointTask(labels=labels).make(4)
-    stored(
-        tmp_path / "mine.nc",
-        {
-            "inputs": (("pattern", "time", "feature"), same.inputs),
-            "targets": (OUTPUT, same.targets),
-        },
-    )
-    own = run.model_copy(update={"task": FileTask(path="mine.nc", patterns=2)})
-    assert main(["resolve", own.model_dump_json(), "run.yaml", "--task", "task.nc"]) == 0
-    assert main(["theory", "run.yaml", "task.nc", "theory.nc"]) == 0
-    (tmp_path / "mine.nc").unlink()  # from here on task.nc is all that is needed
-    words = ["sample", "run.yaml", "task.nc", "samples.nc", "--theory", "theory.nc"]
-    assert main(words) == 0
-    words = ["measure", "run.yaml", "task.nc", "samples.nc", "measures.nc"]
-    assert main([*words, "--theory", "theory.nc"]) == 0
+    variables = {"inputs": (INPUT, same.inputs), "targets": (OUTPUT, same.targets)}
+    stored(tmp_path / "mine.nc", variables)
+    file_run = run.model_copy(update={"task": FileTask(path="mine.nc", patterns=2)})
+    resolve(file_run)
+    succeed("theory", "run.yaml", "task.nc", "theory.nc")
+    (tmp_path / "mine.nc").unlink()  # The later commands need task.nc only.
+    files = ("run.yaml", "task.nc", "samples.nc")
+    succeed("sample", *files, "--theory", "theory.nc")
+    succeed("measure", *files, "measures.nc", "--theory", "theory.nc")
     with xr.open_dataset("theory.nc") as theory:
-        found = float(theory["action"][0])
+        lowest_action = float(theory["action"][0])
         kernel = theory["kernel"].isel(point=0).to_numpy()
     problem = linear_problem(same, run.architecture, KAPPA)
-    assert found == pytest.approx(0.629914, abs=1e-6)
-    assert action(problem, kernel_matrix(kernel)) == pytest.approx(found, abs=1e-9)
+    assert lowest_action == pytest.approx(0.629914, abs=1e-6)
+    assert action(problem, kernel_matrix(kernel)) == pytest.approx(lowest_action, abs=1e-9)
     with xr.open_dataset("measures.nc") as measures:
         assert json.loads(measures.attrs["run"])["task"]["path"] == "mine.nc"
         measured, error, expected = (
             kernel_matrix(measures[f"kernel{end}"].to_numpy())[np.triu_indices(8)]
             for end in ("", "_standard_error", "_finite_width")
         )
-    # What is left out, of order 1/N^2, is far below the errors.
+    # The neglected terms, of order 1/N^2, are far below the errors.
     assert_z(measured, expected, error)
-    capsys.readouterr()
-    assert main(["resolve", own.model_dump_json(), "run.yaml", "--task", "task.nc"]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == "mine.nc: cannot be read: No such file or directory"
+    words = ("resolve", file_run.model_dump_json(), "run.yaml", "--task", "task.nc")
+    assert lines_of_failure(capsys, *words) == [
+        "mine.nc: cannot be read: No such file or directory"
+    ]
 
 
 def test_a_task_without_a_theory_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two patterns that float64 cannot tell apart: sampled, but not solved."""
+    """Float64 cannot tell the two patterns apart: the run is sampled, but not solved."""
     monkeypatch.chdir(tmp_path)
     variables = arrays()
     inputs = variables["inputs"][1]
@@ -194,9 +181,6 @@ def test_a_task_without_a_theory_is_named(
     run = exact_run(1.0, steps=STEPS, width=64)
     architecture = run.architecture.model_copy(update={"activation": "erf"})
     task = FileTask(path="mine.nc", patterns=PATTERNS)
-    own = run.model_copy(update={"task": task, "architecture": architecture})
-    assert main(["resolve", own.model_dump_json(), "run.yaml", "--task", "task.nc"]) == 0
-    capsys.readouterr()
-    assert main(["theory", "run.yaml", "task.nc", "theory.nc"]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    resolve(run.model_copy(update={"task": task, "architecture": architecture}))
+    (line,) = lines_of_failure(capsys, "theory", "run.yaml", "task.nc", "theory.nc")
     assert line.startswith("test/run: task inputs: an eigenvalue")

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from conftest import ROOT
+from conftest import ROOT, lines_of_failure
 
 from weightsharing.cli import main
 from weightsharing.config import overlay
@@ -323,8 +323,8 @@ def test_costs_are_sums_and_the_largest_memory(
         "fig4.tsv": "3.0\t0:00:03\t100.0\t2.0\n",
         "fig5.tsv": "5.0\t0:00:05\t200.0\t4.0\n",
     }
-    assert main(["costs", str(tmp_path)]) == 1
-    assert "no benchmarks there" in capsys.readouterr().err
+    (line,) = lines_of_failure(capsys, "costs", tmp_path)
+    assert "no benchmarks there" in line
     for name, line in written.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(head + line)
@@ -335,8 +335,8 @@ def test_costs_are_sums_and_the_largest_memory(
         "| all | 4 | 19 | 15 | 300 MiB |",
     ]
     (tmp_path / "fig5.tsv").write_text("nothing\n")
-    assert main(["costs", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith(f"{tmp_path / 'fig5.tsv'}: damaged")
+    (line,) = lines_of_failure(capsys, "costs", tmp_path)
+    assert line.startswith(f"{tmp_path / 'fig5.tsv'}: damaged")
 
 
 def test_archive_holds_figures_tables_and_measures(built: Path) -> None:
