@@ -57,6 +57,8 @@ _MODULES = {
     "solve": "theory.solve",
 }
 
+__all__ = list(_MODULES)
+
 
 def __getattr__(name: str) -> object:
     """A public name, loaded at first use: importing the package loads neither PyTorch nor Matplotlib."""

@@ -47,6 +47,14 @@ def argument(*names: str, **options: Any) -> Argument:  # noqa: ANN401
     return Argument(names, options)
 
 
+def count(text: str) -> int:
+    """A whole number of at least 1. Raises ValueError for anything else."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def path(*names: str, **options: Any) -> Argument:  # noqa: ANN401
     """An argument that is a path, or paths."""
     return Argument(names, {"type": Path, **options})
@@ -64,7 +72,7 @@ def verb(
     return register
 
 
-RUN = path("run", help="resolved run, YAML")
+RUN = path("run", help="run.yaml, written by `resolve`")
 TASK = path("task", help="task, NetCDF")
 TABLE = path("output", help="table of tab-separated values")
 PAGE = path("--page", help="the same as HTML")
@@ -168,10 +176,10 @@ def transition(options: Namespace) -> None:
     path("--theory", help="needed if the run does not start at the prior"),
     path("--checkpoint", help="file to resume from and to keep up to date"),
     argument("--checkpoint-seconds", type=float, default=60.0, help="default: 60"),
-    argument("--threads", type=int, default=1, help="CPU threads (default: 1)"),
+    argument("--threads", type=count, default=1, help="CPU threads (default: 1)"),
 )
 def sample(options: Namespace) -> None:
-    """Train the networks of a run."""
+    """Sample the networks of a run: train them, or draw from the exact sampler."""
     import torch
 
     from weightsharing.files import read_record, read_tasks, write_members
@@ -240,7 +248,12 @@ def measure(options: Namespace) -> None:
 # --- figures and tables -----------------------------------------------------------------------------
 
 
-@verb(NAME, path("output", nargs="+", help="figure; each ending names a format"), SECTION, RESULTS)
+@verb(
+    NAME,
+    path("output", nargs="+", help="file to write, such as fig4.pdf"),
+    SECTION,
+    RESULTS,
+)
 def figure(options: Namespace) -> None:
     """Draw a figure."""
     from weightsharing.figures.registry import find
@@ -309,7 +322,7 @@ def archive(options: Namespace) -> None:
     write_archive(options.files, options.output)
 
 
-@verb(path("folder", help="benchmarks/<preset>"))
+@verb(path("folder", help="folder of Snakemake's benchmarks, benchmarks/<preset>"))
 def costs(options: Namespace) -> None:
     """Print the time and memory of each figure."""
     from weightsharing.figures.costs import costs, table

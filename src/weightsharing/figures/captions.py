@@ -9,11 +9,16 @@ from jinja2 import Environment, StrictUndefined
 from weightsharing.figures.registry import Figure
 from weightsharing.figures.tables import read_table
 from weightsharing.model.record import Record
+from weightsharing.sampling import SAMPLERS
 
-# Names of samplers in a sentence, symbols of trained networks, and starts of chains.
+# The symbols that samplers have in figures.
+_SYMBOLS = {"D": "Diamonds", "s": "Squares", "o": "Circles"}
+# Names of samplers in a sentence, their symbols, and starts of chains.
 WORDS = {
-    "names": {"sgld": "SGLD", "kinetic": "underdamped Langevin dynamics"},
-    "symbols": {"sgld": "Diamonds", "kinetic": "Squares"},
+    "names": {method: settings.sentence for method, settings in SAMPLERS.items()},
+    "symbols": {
+        method: _SYMBOLS.get(settings.marker, "Symbols") for method, settings in SAMPLERS.items()
+    },
     "starts": {
         "prior": "untrained networks",
         "lowest": "the phase of lowest action",

@@ -37,8 +37,8 @@ class Activation:
     odd: bool
 
 
-# NumPy's and SciPy's functions by the names that PyTorch has for them.
-_NUMPY = SimpleNamespace(erf=special.erf, exp=np.exp, tanh=np.tanh, ones_like=np.ones_like)
+# The functions of NumPy and SciPy by the names that PyTorch has for them.
+_NUMPY = SimpleNamespace(**vars(np) | {"erf": special.erf})
 
 
 def _functions(values: Values) -> Any:  # noqa: ANN401

@@ -12,7 +12,6 @@ from weightsharing.model.record import Times, derived_seed
 from weightsharing.model.tasks import EndpointTask
 from weightsharing.sampling import SamplerSettings
 from weightsharing.sampling.exact import ExactSettings
-from weightsharing.sampling.sgld import LangevinSettings
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -51,10 +50,10 @@ class Run(Condition):
         known = isinstance(self.task, EndpointTask) and self.architecture.activation == "linear"
         if isinstance(self.sampler, ExactSettings) or not known:
             return self
-        curvature = prior_curvature(self.architecture, self.kappa)
-        sgld = isinstance(self.sampler, LangevinSettings)
-        limit = 2.0 / (curvature if sgld else curvature**0.5)
-        if self.sampler.step_size >= limit:
+        stiffness = self.sampler.stiffness_per_curvature
+        stiffness *= prior_curvature(self.architecture, self.kappa)
+        if stiffness >= 1.0:
+            limit = self.sampler.step_size * stiffness ** (-1.0 / self.sampler.stiffness_order)
             raise ValueError(
                 f"sampler.step_size: {self.sampler.step_size:g} is beyond the stability limit "
                 f"{limit:.3g} of the untrained network; a tenth of it or less is sensible"

@@ -34,8 +34,8 @@ def solve(task: Task, architecture: Architecture, kappa: float) -> xr.Dataset:
     gradient_norm, lowest_curvature, order_parameter. The linear theory adds the coefficients of 1/N
     at the first point, kernel_correction and prediction_correction (THEORY 6, 10), and, with input
     at t = 0 only, the eigenvalues that the activities give to W (THEORY 7). The nonlinear theory adds
-    activation_kernel Phi, the standard errors of its quadrature, and effective_fraction. Attribute
-    converged: "yes", or "no: " and the faults of the first point.
+    activation_kernel Phi, the standard errors of its quadrature, and effective_fraction. Attributes:
+    converged (1 or 0) and faults of the first point.
 
     kappa: temperature, N times the variance of the noise of the labels. Raises ConfigError if there
     is no theory of this task and network.

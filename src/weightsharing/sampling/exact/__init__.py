@@ -20,6 +20,7 @@ class ExactSettings(ChainSettings):
     """
 
     label: ClassVar[str] = "exact sampler"
+    sentence: ClassVar[str] = "the exact sampler"
     marker: ClassVar[str] = "o"
     # Small states: a step mostly costs the calls of its operations, however many chains they move.
     many_members_on_cpu: ClassVar[bool] = True

@@ -15,6 +15,7 @@ class KineticSettings(DynamicsSettings):
     """
 
     label: ClassVar[str] = "underdamped Langevin"
+    sentence: ClassVar[str] = "underdamped Langevin dynamics"
     marker: ClassVar[str] = "s"
     step_symbol: ClassVar[str | None] = "h"
     stiffness_order: ClassVar[int] = 2

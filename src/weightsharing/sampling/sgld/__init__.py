@@ -11,6 +11,7 @@ class LangevinSettings(DynamicsSettings):
     """SGLD; step_size is eta of THEORY 2."""
 
     label: ClassVar[str] = "SGLD"
+    sentence: ClassVar[str] = "SGLD"
     marker: ClassVar[str] = "D"
     step_symbol: ClassVar[str | None] = r"\eta"
     stiffness_order: ClassVar[int] = 1
