@@ -1,7 +1,6 @@
-"""Fused kernels against plain PyTorch, and their random numbers.
+"""Fused steps on a GPU: their random numbers, their check of themselves, that they compile.
 
-Where there is no GPU the kernels run in Triton's interpreter, which does what they say in NumPy; that
-they compile is tested apart from it. Where there is one, the same tests run them on it.
+``test_backends`` holds the steps to PyTorch's; ``weight_steps`` says where they run.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,139 +20,36 @@ from conftest import FALSE_ALARM, ROOT, assert_z, draw, endpoint_run, kinetic_ru
 from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
+from weight_steps import CPU, DEVICE, ON_GPU, counters, keys, philox, problem, states
 
 from weightsharing.errors import InterruptedRunError
-from weightsharing.model.activations import ActivationName
-from weightsharing.model.architecture import Architecture, Kind, Prior
+from weightsharing.model.architecture import Kind
 from weightsharing.model.network import Weights
-from weightsharing.model.task import Task
-from weightsharing.sampling import dynamics, initial
-from weightsharing.sampling import posterior as posteriors
-from weightsharing.sampling.backends import fused, gpu
-from weightsharing.sampling.kinetic import step as kinetic
+from weightsharing.sampling import backends
+from weightsharing.sampling.backends import fused
+from weightsharing.sampling.backends.fused import self_check
+from weightsharing.sampling.backends.fused import steps as fused_steps
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.protocol import Blocks
 from weightsharing.sampling.random import new_streams
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.sgld import step as sgld
 
-ON_GPU = torch.cuda.is_available()
-if not ON_GPU:
-    # Read when Triton is imported, which nothing here has done yet.
-    os.environ["TRITON_INTERPRET"] = "1"
-pytest.importorskip("triton", reason="fused kernels need Triton")
-from weightsharing.sampling.backends import triton_steps  # noqa: E402
-
-DEVICE = torch.device("cuda" if ON_GPU else "cpu")
-STEPS, FEATURES = 4, 3
-PRIOR = Prior(w=0.8, u=1.2, v=0.6)
-Words = NDArray[np.uint32]
-
-
-def posterior(kind: Kind, activation: ActivationName = "linear", patterns: int = 2) -> Posterior:
-    generator = np.random.default_rng(patterns)
-    supervised = np.zeros((patterns, STEPS), dtype=bool)
-    supervised[:, [1, 3]] = True
-    inputs, targets = (generator.normal(size=(patterns, STEPS, n)) for n in (FEATURES, 1))
-    architecture = Architecture(kind=kind, steps=STEPS, activation=activation, prior=PRIOR)
-    task = Task(inputs, targets[..., 0], supervised)
-    return posteriors.build([task], architecture, 0.3, DEVICE, torch.float32)
-
-
-def state(
-    target: Posterior, width: int, chains: int = 2, moving: bool = False, seed: int = 1
-) -> tuple[Tensor, Blocks]:
-    """A memory of weights, and of velocities if moving, and the function that unpacks it."""
-    architecture = target.architecture
-    size = initial.weight_count(architecture, width, FEATURES)
-
-    def blocks(memory: Tensor) -> tuple[Weights, Weights | None]:
-        parts = [
-            initial.weights_in(part, architecture, width, FEATURES)
-            for part in memory.split(size, dim=1)
-        ]
-        return parts[0], parts[1] if moving else None
-
-    stream = torch.Generator().manual_seed(seed)
-    memory = torch.randn(chains, size * (1 + moving), generator=stream).to(DEVICE)
-    for part in blocks(memory):
-        if part is not None:
-            for block, value in zip(part, initial.from_prior(architecture, part), strict=True):
-                block.copy_(value)
-    return memory, blocks
-
-
-def clock(number: int) -> Tensor:
-    return torch.full((), number, device=DEVICE)
-
-
-def some_keys(chains: int, seed: int = 5) -> Tensor:
-    return fused.keys(new_streams(seed, chains, torch.device("cpu")), DEVICE)
-
-
-def philox(key: Words, counter: Words) -> Words:
-    """Philox 4x32-10 as published: key (..., 2) and counter (..., 4) to four words."""
-    a, b = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-    c0, c1, c2, c3 = (counter[..., i].astype(np.uint64) for i in range(4))
-    k0, k1 = (key[..., i].astype(np.uint64) for i in range(2))
-    low, high = np.uint64(0xFFFFFFFF), np.uint64(32)
-    for _ in range(10):
-        left, right = a * c0, b * c2
-        c0, c1, c2, c3 = (
-            (right >> high) ^ c1 ^ k0,
-            right & low,
-            (left >> high) ^ c3 ^ k1,
-            left & low,
-        )
-        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
-    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
-
-
-def counters(
-    shape: Sequence[int], first: int, key: Tensor, step: int
-) -> tuple[Words, Words, Words]:
-    """Key, counter and which of the four deviates each entry of (chain, matrix, row, column) gets."""
-    rows, columns = shape[2:]
-    quarter = -(-rows // 4)
-    own, matrix, row, column = np.indices(tuple(shape))
-    keys = key.cpu().numpy().view(np.uint64)[own]
-    words = [row % quarter * columns + column, matrix + first, step & 0xFFFFFFFF, step >> 32]
-    counter = np.stack([np.broadcast_to(word, row.shape) for word in words], axis=-1)
-    halves = np.stack([keys & np.uint64(0xFFFFFFFF), keys >> np.uint64(32)], axis=-1)
-    return halves.astype(np.uint32), counter.astype(np.uint32), (row // quarter).astype(np.uint32)
-
-
-def wanted_deviates(like: Weights, key: Tensor, step: int) -> Weights:
-    """The deviates that a step is to draw, in float64 by the library's functions."""
-    found, first = [], 0
-    for block, original in zip(fused.matrices(like), like, strict=True):
-        keys, counter, lane = counters(block.shape, first, key, step)
-        bits = philox(keys, counter).astype(np.float64)
-        pair = 2 * (lane // 2)[..., None].astype(np.int64)
-        radius = np.sqrt(-2 * np.log((np.take_along_axis(bits, pair, -1)[..., 0] + 0.5) / 2.0**32))
-        angle = np.take_along_axis(bits, pair + 1, -1)[..., 0] / 2.0**32
-        # The quadrant's first angle is -pi/4.
-        angle = 2 * np.pi * (angle - 1 / 8)
-        values = radius * np.where(lane % 2 == 0, np.cos(angle), np.sin(angle))
-        found.append(torch.from_numpy(values).to(block).reshape(original.shape))
-        first += block.shape[1]
-    return Weights(*found)
+pytest.importorskip("triton", reason="fused steps need Triton")
+from weightsharing.sampling.backends.fused import triton_steps
 
 
 def drawn(target: Posterior, width: int, key: Tensor, step: int, chains: int = 2) -> Weights:
-    """The kernel's deviates alone: a step of size 1 without gradient leaves nothing else."""
-    memory, blocks = state(target, width, chains)
-    own = blocks(memory)[0]
-    empty = tuple(
-        part._replace(left=part.left[:, :, :0]) for part in fused.loss_factors(own, target)
+    """The deviates alone: a step of SGLD of size 1 without gradient leaves nothing else."""
+    memory, blocks = states(target, width, chains)
+    weights, _ = blocks(memory)
+    clock = torch.full((), step, device=DEVICE)
+    of_w, of_u, of_v = (
+        part._replace(left=part.left[:, :, :0])
+        for part in fused_steps.loss_factors(weights, target)
     )
-    fused.langevin_step(own, empty, 1.0, key, clock(step))  # type: ignore[arg-type]
-    return Weights(*(b / (2 * part.variance) ** 0.5 for b, part in zip(own, empty, strict=True)))
-
-
-def assert_same(found: Weights, wanted: Weights) -> None:
-    for block, value in zip(found, wanted, strict=True):
-        torch.testing.assert_close(block, value, rtol=1e-5, atol=3e-6 * float(value.abs().max()))
+    silent = (of_w, of_u, of_v)
+    fused_steps.move(weights, None, silent, 1.0, None, key, clock)
+    return Weights(*(b / (2 * p.variance) ** 0.5 for b, p in zip(weights, silent, strict=True)))
 
 
 def test_reference_philox_gives_the_published_answers() -> None:
@@ -171,58 +67,15 @@ def test_reference_philox_gives_the_published_answers() -> None:
         assert found.tolist() == answer
 
 
-# Widths: fewer rows than a counter serves, a multiple of a tile, none, and several tiles.
-CASES: list[tuple[Kind, ActivationName, int, int]] = [
-    ("rnn", "linear", 1, 71), ("rnn", "erf", 4, 13), ("rnn", "erf", 1, 64), ("dnn", "linear", 4, 3),
-    ("dnn", "erf", 1, 13),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("kind", "activation", "patterns", "width"), CASES)
-def test_sgld_step_is_that_of_pytorch(
-    kind: Kind, activation: ActivationName, patterns: int, width: int
-) -> None:
-    """Gradient, decay and noise, at a step whose number needs both halves of the counter's clock."""
-    target = posterior(kind, activation, patterns)
-    memory, blocks = state(target, width)
-    ours, theirs = memory.clone(), memory.clone()
-    key, number, eta = some_keys(2), 2**33 + 7, 0.02
-    own = blocks(ours)[0]
-    noise = wanted_deviates(own, key, number)
-    fused.langevin_step(own, fused.loss_factors(own, target), eta, key, clock(number))
-    sgld.step(blocks(theirs)[0], noise, target, eta)
-    assert_same(own, blocks(theirs)[0])
-
-
-@pytest.mark.parametrize(("kind", "activation", "patterns", "width"), CASES)
-def test_kinetic_step_is_that_of_pytorch(
-    kind: Kind, activation: ActivationName, patterns: int, width: int
-) -> None:
-    target = posterior(kind, activation, patterns)
-    memory, blocks = state(target, width, moving=True)
-    key, number, h = some_keys(2), 41, 0.1
-    for damping in (None, 0.3):
-        ours, theirs = memory.clone(), memory.clone()
-        (own, moving), (plain, plainly) = blocks(ours), blocks(theirs)
-        assert moving is not None
-        assert plainly is not None
-        noise = None if damping is None else wanted_deviates(own, key, number)
-        gradient = fused.loss_factors(own, target)
-        fused.kinetic_step(own, moving, gradient, h, damping, key, clock(number))
-        kinetic.step(plain, plainly, noise, target, h, damping or 0.0)
-        assert_same(own, plain)
-        assert_same(moving, plainly)
-
-
 def test_no_key_and_counter_serve_twice() -> None:
-    """On integers. That the kernels draw from these is what the tests of the steps show."""
-    target = posterior("dnn")
-    memory, blocks = state(target, 13, chains=3)
+    """On integers; ``test_backends`` shows that the steps draw from these."""
+    target = problem("dnn")
+    memory, blocks = states(target, 13, chains=3)
     used, first = [], 0
-    for block in fused.matrices(blocks(memory)[0]):
+    for block in fused_steps.matrices(blocks(memory)[0]):
         for step in (0, 1, 2**32, 2**32 + 1, 2**64 - 1):
-            keys, counter, lane = counters(block.shape, first, some_keys(3), step)
-            used.append(np.concatenate([keys, counter, lane[..., None]], axis=-1).reshape(-1, 7))
+            key, counter, lane = counters(block.shape, first, keys(3), step)
+            used.append(np.concatenate([key, counter, lane[..., None]], axis=-1).reshape(-1, 7))
         first += block.shape[1]
     entries = np.concatenate(used)
     assert len(np.unique(entries, axis=0)) == len(entries) == 5 * memory.numel()
@@ -231,17 +84,17 @@ def test_no_key_and_counter_serve_twice() -> None:
 
 
 def test_keys_are_the_streams_own_and_survive_a_checkpoint() -> None:
-    streams = new_streams(5, 3, torch.device("cpu"))
-    keys = fused.keys(streams, DEVICE)
-    assert len(set(keys.tolist())) == 3
-    assert not set(keys.tolist()) & {stream.initial_seed() for stream in streams}
+    streams = new_streams(5, 3, CPU)
+    key = fused_steps.keys(streams, DEVICE)
+    assert len(set(key.tolist())) == 3
+    assert not set(key.tolist()) & {stream.initial_seed() for stream in streams}
     resumed = []
     for stream in streams:
         torch.randn(5, generator=stream)
         resumed.append(torch.Generator())
         resumed[-1].set_state(stream.get_state())
-    assert torch.equal(fused.keys(resumed, DEVICE), keys)
-    assert torch.equal(fused.keys(streams[:2], DEVICE), keys[:2])
+    assert torch.equal(fused_steps.keys(resumed, DEVICE), key)
+    assert torch.equal(fused_steps.keys(streams[:2], DEVICE), key[:2])
 
 
 def z_of_products(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
@@ -250,13 +103,13 @@ def z_of_products(first: NDArray[np.float64], second: NDArray[np.float64]) -> fl
 
 
 def test_deviates_are_standard_normal_and_independent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Moments, Kolmogorov-Smirnov, and correlations of deviates and of their squares between all that
-    must not know of each other. False alarms: FALSE_ALARM for all z-scores together, and for the KS test.
+    """Moments, Kolmogorov-Smirnov, and correlations of deviates and of their squares between all entries
+    that must be independent. False alarms: FALSE_ALARM for all z-scores together, and for each KS test.
     """
-    if not ON_GPU:  # the interpreter takes as long for a large tile as for a small one
-        monkeypatch.setattr(fused, "TILE_ROWS", 64)
-        monkeypatch.setattr(fused, "TILE_COLUMNS", 256)
-    target, width, key = posterior("dnn"), 160, some_keys(2)
+    if not ON_GPU:  # a large tile takes the interpreter as long as a small one
+        monkeypatch.setattr(fused_steps, "TILE_ROWS", 64)
+        monkeypatch.setattr(fused_steps, "TILE_COLUMNS", 256)
+    target, width, key = problem("dnn"), 160, keys(2)
     first, second = (drawn(target, width, key, step) for step in (3, 4))
     w = first.recurrent.double().cpu().numpy()
     later = second.recurrent.double().cpu().numpy()
@@ -287,7 +140,7 @@ def test_deviates_are_standard_normal_and_independent(monkeypatch: pytest.Monkey
 
 
 def test_tails_of_box_muller_are_as_long_as_32_bits_allow() -> None:
-    """P(|xi| > 4) of 2^20 deviates of the reference, which the kernels reproduce; and its extremes."""
+    """P(|xi| > 4) of 2^20 deviates of the reference, which fused steps reproduce, and its extremes."""
     counter = np.zeros((2**18, 4), dtype=np.uint32)
     counter[:, 0] = np.arange(2**18)
     bits = philox(np.array([1, 2], dtype=np.uint32), counter).astype(np.float64)
@@ -302,11 +155,11 @@ def test_tails_of_box_muller_are_as_long_as_32_bits_allow() -> None:
 def test_deviates_do_not_depend_on_the_number_of_chains_or_on_tiles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    target, key = posterior("rnn"), some_keys(3)
+    target, key = problem("rnn"), keys(3)
     many = drawn(target, 13, key, 6, chains=3)
     few = drawn(target, 13, key[:2], 6, chains=2)
-    monkeypatch.setattr(fused, "TILE_ROWS", 2)
-    monkeypatch.setattr(fused, "TILE_COLUMNS", 4)
+    monkeypatch.setattr(fused_steps, "TILE_ROWS", 2)
+    monkeypatch.setattr(fused_steps, "TILE_COLUMNS", 4)
     small = drawn(target, 13, key, 6, chains=3)
     for all_, first, tiled in zip(many, few, small, strict=True):
         assert torch.equal(all_[:2], first)
@@ -327,7 +180,7 @@ def test_chain_of_fused_steps_resumes_bitwise(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The whole sampler, stopped during the ramp and between two refreshments, and finished."""
-    monkeypatch.setattr(dynamics, "on_gpu", lambda posterior: True)
+    monkeypatch.setattr(backends, "advance", fused.advance)
     path = tmp_path / "c.npz"
     whole = draw(run)
     assert not [r for r in caplog.records if "fused" in r.message]
@@ -344,69 +197,69 @@ def test_chain_of_fused_steps_resumes_bitwise(
     for name in ("kernel", "output", "loss"):
         np.testing.assert_array_equal(resumed[name], whole[name])
     # And they are not PyTorch's draws.
-    monkeypatch.setattr(fused, "objection", lambda *arguments: "forbidden")
+    monkeypatch.setattr(self_check, "objection", lambda *arguments: "forbidden")
     plain = draw(run)
-    assert "fused kernels are not used: forbidden" in caplog.text
+    assert "fused steps are not used: forbidden" in caplog.text
     assert not np.any(plain["loss"] == whole["loss"])
 
 
-class Wrong:
-    """A kernel with wrong arguments."""
-
-    def __init__(self, kernel: Any, change: Callable[[list[Any]], None]) -> None:
-        self.kernel, self.change = kernel, change
-
-    def __getitem__(self, grid: tuple[int, int, int]) -> Callable[..., None]:
-        def launch(*arguments: Any) -> None:
-            changed = list(arguments)
-            self.change(changed)
-            self.kernel[grid](*changed)
-
-        return launch
+# Changes the arguments of a Triton step: (by place, by name).
+Change = Callable[[list[Any], dict[str, Any]], None]
 
 
-def scaled(place: int, factor: float) -> Callable[[list[Any]], None]:
-    def change(arguments: list[Any]) -> None:
-        arguments[place] *= factor
+def replaced(monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
+    """Give the Triton step wrong arguments."""
+    right = triton_steps.step
 
-    return change
+    class Wrong:
+        def __getitem__(self, grid: tuple[int, int, int]) -> Callable[..., None]:
+            def launch(*places: Any, **names: Any) -> None:
+                changed = list(places)
+                change(changed, names)
+                right[grid](*changed, **names)
+
+            return launch
+
+    monkeypatch.setattr(triton_steps, "step", Wrong())
 
 
-def one_less(place: int) -> Callable[[list[Any]], None]:
-    def change(arguments: list[Any]) -> None:
-        arguments[place] = max(arguments[place] - 1, 0)
+def scaled(name: str, factor: float) -> Change:
+    def change(places: list[Any], names: dict[str, Any]) -> None:
+        names[name] *= factor
 
     return change
 
 
-def broken(arguments: list[Any]) -> None:
+def lower_rank(places: list[Any], names: dict[str, Any]) -> None:
+    places[10] = max(places[10] - 1, 0)
+
+
+def broken(places: list[Any], names: dict[str, Any]) -> None:
     raise RuntimeError("no such instruction\nmore")
 
 
-# The arguments by their place from the end, but for the rank.
 FAULTS = {
-    "sgld-decay": ("langevin", scaled(-5, 1.001), "differs"),
-    "sgld-gradient": ("langevin", scaled(-4, 1.001), "differs"),
-    "sgld-rank": ("langevin", one_less(9), "differs"),
-    "sgld-noise": ("langevin", scaled(-3, 1.2), "variance"),
-    "sgld-compiler": ("langevin", broken, "RuntimeError: no such instruction"),
-    "kinetic-gradient": ("kinetic", scaled(-7, 1.001), "differs"),
-    "kinetic-drift": ("kinetic", scaled(-6, 1.001), "differs"),
-    "kinetic-friction": ("kinetic", scaled(-5, 1.001), "differs"),
-    "kinetic-rank": ("kinetic", one_less(10), "differs"),
-    "kinetic-noise": ("kinetic", scaled(-4, 0.8), "variance"),
+    "sgld-decay": (scaled("kept", 1.001), "differs"),
+    "sgld-gradient": (scaled("pull", 1.001), "differs"),
+    "sgld-rank": (lower_rank, "differs"),
+    "sgld-noise": (scaled("spread", 1.2), "variance"),
+    "sgld-compiler": (broken, "RuntimeError: no such instruction"),
+    "kinetic-gradient": (scaled("pull", 1.001), "differs"),
+    "kinetic-drift": (scaled("step_size", 1.001), "differs"),
+    "kinetic-friction": (scaled("kept", 1.001), "differs"),
+    "kinetic-rank": (lower_rank, "differs"),
+    "kinetic-noise": (scaled("spread", 0.8), "variance"),
 }
 
 
-@pytest.mark.parametrize(("name", "change", "reason"), FAULTS.values(), ids=list(FAULTS))
-def test_self_check_finds_a_wrong_kernel(
-    name: str, change: Callable[[list[Any]], None], reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = posterior("rnn", "erf")
-    memory, blocks = state(target, 40, moving=name == "kinetic")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_self_check_finds_a_wrong_step(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    change, reason = FAULTS[fault]
+    target = problem("rnn", "erf")
+    memory, blocks = states(target, 40, moving=fault.startswith("kinetic"))
     before = memory.clone()
-    monkeypatch.setattr(triton_steps, name, Wrong(getattr(triton_steps, name), change))
-    objection = fused.objection(memory, blocks, target, some_keys(2))
+    replaced(monkeypatch, change)
+    objection = self_check.objection(memory, blocks, target, keys(2))
     assert objection is not None
     assert reason in objection
     assert "\n" not in objection
@@ -415,66 +268,64 @@ def test_self_check_finds_a_wrong_kernel(
 
 @pytest.mark.parametrize("moving", [False, True])
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_self_check_passes_what_is_right(kind: Kind, moving: bool) -> None:
-    target = posterior(kind, "erf")
-    memory, blocks = state(target, 13, moving=moving)
+def test_self_check_passes_a_right_step(kind: Kind, moving: bool) -> None:
+    target = problem(kind, "erf")
+    memory, blocks = states(target, 13, moving=moving)
     before = memory.clone()
-    assert fused.objection(memory, blocks, target, some_keys(2)) is None
+    assert self_check.objection(memory, blocks, target, keys(2)) is None
     assert torch.equal(memory, before)
 
 
-def test_a_wrong_kernel_leaves_the_chain_to_pytorch(
+def test_a_wrong_step_leaves_the_chain_to_pytorch(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(triton_steps, "langevin", Wrong(triton_steps.langevin, scaled(-3, 1.5)))
-    target = posterior("rnn")
-    memory, blocks = state(target, 40)
+    replaced(monkeypatch, scaled("spread", 1.5))
+    target = problem("rnn")
+    memory, blocks = states(target, 40)
     settings = RUNS["sgld"].sampler
     assert settings.method == "sgld"
-    advance = gpu.advance(target, settings, blocks, lambda step: target, use_graphs=False)
-    ours, theirs = memory.clone(), memory.clone()
+    advance = fused.advance(target, settings, blocks, lambda step: target, use_graphs=False)
+    moved, expected = memory.clone(), memory.clone()
     with caplog.at_level(logging.WARNING):
-        advance(ours, new_streams(1, 2, DEVICE), 0)
-    assert "fused kernels are not used: mean or variance" in caplog.text
+        advance(moved, new_streams(1, 2, DEVICE), 0)
+    assert "fused steps are not used: mean or variance" in caplog.text
     size = memory.shape[1]
     noise = torch.stack(
         [torch.randn(size, generator=s, device=DEVICE) for s in new_streams(1, 2, DEVICE)]
     )
-    sgld.step(blocks(theirs)[0], blocks(noise)[0], target, settings.step_size)
-    assert torch.equal(ours, theirs)
+    sgld.step(blocks(expected)[0], blocks(noise)[0], target, settings.step_size)
+    assert torch.equal(moved, expected)
 
 
 COMPILE = """
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from weightsharing.sampling.backends import fused, triton_steps
+from weightsharing.sampling.backends.fused import steps, triton_steps
 
 kinds = dict.fromkeys(("blocks", "velocities", "left", "right"), "*fp32")
 kinds |= dict.fromkeys(("keys", "clock"), "*i64")
-numbers = ("keep", "pull", "spread", "step_size", "kept")
+numbers = ("pull", "spread", "step_size", "kept")
 # Triton makes constants of integers that are 1: the rows of v, the columns of U with a scalar input.
-for kernel, refreshed, ones in (
-    (triton_steps.langevin, None, ()),
-    (triton_steps.langevin, None, ("columns", "right_stride")),
-    (triton_steps.kinetic, True, ("rows", "left_stride")),
-    (triton_steps.kinetic, False, ()),
+for kinetic, noisy, ones in (
+    (False, True, ()), (False, True, ("columns", "right_stride")),
+    (True, True, ("rows", "left_stride")), (True, False, ()),
 ):
-    names = kernel.arg_names
-    fixed = {"ROWS": fused.TILE_ROWS, "COLUMNS": fused.TILE_COLUMNS, **dict.fromkeys(ones, 1)}
-    if refreshed is not None:
-        fixed["REFRESHED"] = refreshed
+    names = triton_steps.step.arg_names
+    fixed = {"ROWS": steps.TILE_ROWS, "COLUMNS": steps.TILE_COLUMNS, **dict.fromkeys(ones, 1)}
+    fixed |= {"KINETIC": kinetic, "NOISY": noisy}
     types = {name: kinds.get(name, "fp32" if name in numbers else "i32") for name in names}
     types |= dict.fromkeys(fixed, "constexpr")
-    source = ASTSource(kernel, types, {(names.index(name),): value for name, value in fixed.items()})
+    constants = {(names.index(name),): value for name, value in fixed.items()}
+    source = ASTSource(triton_steps.step, types, constants)
     built = compile(source, target=GPUTarget("cuda", 80, 32))
     assert len(built.asm["cubin"]) > 1000
     assert "tf32" not in built.asm["ptx"]
 """
 
 
-@pytest.mark.skipif(ON_GPU, reason="they are compiled by all other tests")
-def test_kernels_compile_for_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+@pytest.mark.skipif(ON_GPU, reason="all other tests compile them")
+def test_steps_compile_for_a_gpu_that_is_not_there(tmp_path: Path) -> None:
     """To machine code of compute capability 8.0, by the assembler that comes with Triton."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment |= {"TRITON_CACHE_DIR": str(tmp_path)}

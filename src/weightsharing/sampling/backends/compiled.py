@@ -1,19 +1,18 @@
-"""A step of the underdamped dynamics on a CPU, compiled; ``kinetic.step`` says what it is.
+"""Steps of underdamped dynamics on a CPU, compiled by Numba; ``kinetic.step`` defines them.
 
-The same step as PyTorch's, chain by chain and with few passes over the weights: one for kick, drift,
-friction and noise together. A network of figure 5 stays in a core's cache for the whole step, and one of
-N = 2048 is read from memory less often.
+Chain by chain, with few passes over the weights: one does kick, drift, friction and noise. A network of
+figure 5 stays in a core's cache for the whole step. One of N = 2048 is read from memory less often.
 
-In a linear RNN all of backpropagation is one sequence of vectors. With e = y - f on S, y_k = (W^T)^k v
-and delta_p^t = dE/dh_p^t,
+In a linear RNN, backpropagation is one sequence of vectors. With e = y - f on S, y_k = (W^T)^k v and
+delta_p^t = dE/dh_p^t,
 
     delta_p^t = -(1/kappa) sum_(t' >= t) e_p^(t'+1) y_(t'-t)
     dE/dW = sum_k y_k z_k^T,    z_k = -(1/kappa) sum_(p, t >= 1) e_p^(t+k+1) h_p^(t-1)
     dE/dU = sum_k y_k c_k^T,    c_k = -(1/kappa) sum_(p, t) e_p^(t+k+1) x_p^t
 
-so that the passes that find h^k find y_k as well, and the gradient has rank T - 1 instead of (T - 1) P.
+Hence the passes that compute h^k compute y_k as well, and the gradient has rank T - 1, not (T - 1) P.
 
-All but ``stepper`` is compiled by Numba at its first call, which takes seconds, and kept on disk. Arrays:
+Numba compiles at the first call, which takes seconds, and caches the result on disk. Arrays:
 W (matrix, unit, unit), U (unit, feature), v (unit,), inputs (time, pattern, feature), h and phi(h)
 (time, pattern, unit).
 """
@@ -30,29 +29,40 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weightsharing.model.activations import ActivationName
+from weightsharing.sampling import WeightSettings
+from weightsharing.sampling.backends import reference
 from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.random import by_thread
-
-# Moves a batch of chains by one step, in place: (states, deviates, posterior of this step), the deviates
-# standard normal, (chain, weights), or None for a step without noise.
-Stepper = Callable[[Tensor, Tensor | None, Posterior], None]
+from weightsharing.sampling.protocol import Advance, Blocks
+from weightsharing.sampling.random import Streams, by_thread
 
 Reals = NDArray[np.floating]
 
+# The activations that ``phi`` and ``slope`` know, by the number that compiled code takes.
 CODES: dict[ActivationName, int] = {"linear": 0, "erf": 1, "tanh": 2, "relu": 3}
 LINEAR, ERF, TANH, _ = CODES.values()
 
 
-def stepper(posterior: Posterior, settings: KineticSettings) -> Stepper:
-    """``kinetic.step`` of all chains, in place, on a CPU.
+def supports(posterior: Posterior, settings: WeightSettings) -> bool:
+    """Whether there is a compiled step for this sampler and this activation."""
+    return isinstance(settings, KineticSettings) and posterior.architecture.activation in CODES
 
-    states: (chain, 2 x weights). deviates: standard normal, (chain, weights), None without friction. The
-    posterior of a step differs from ``posterior`` in its targets only.
-    """
+
+def advance(
+    posterior: Posterior,
+    settings: WeightSettings,
+    blocks: Blocks,
+    target_at: Callable[[int], Posterior],
+) -> Advance:
+    """``backends.advance`` compiled. Raises ValueError if ``supports`` is false."""
+    if not supports(posterior, settings):
+        raise ValueError(
+            f"no compiled step for {settings.method}, {posterior.architecture.activation}"
+        )
     architecture, width = posterior.architecture, settings.width
     prior, real = architecture.prior, posterior.inputs.numpy().dtype.type
-    h, kept = settings.step_size, math.exp(-settings.damping)
+    times, deviates_of = reference.times_of(settings), reference.deviates_of(blocks)
+    h, kept = times.step_size, math.exp(-times.damping)
     variances = np.array([prior.w / width, prior.u, prior.v])
     inputs = posterior.inputs.contiguous().numpy()
     shared, code = architecture.weight_matrices == 1, CODES[architecture.activation]
@@ -62,29 +72,31 @@ def stepper(posterior: Posterior, settings: KineticSettings) -> Stepper:
         np.array([-h, h, 0.5 * h, kept], real),
     )
 
-    def advance(memory: Tensor, deviates: Tensor | None, target: Posterior) -> None:
-        shape = (len(memory), *inputs.shape[:2])
+    def step_of(memory: Tensor, streams: Streams, number: int) -> None:
+        has_noise, target = times.has_noise(number), target_at(number)
         states = memory.numpy()
-        noise = states if deviates is None else deviates.numpy()  # of one type; not read if None
+        # Without noise the step takes an array of the same type and does not read it.
+        deviates = deviates_of(memory, streams).numpy() if has_noise else states
+        shape = (len(memory), *inputs.shape[:2])
         targets, supervised = (
             values.expand(shape).contiguous().numpy()
             for values in (target.targets, target.supervised)
         )
 
-        def some(chains: slice) -> None:
+        def move_chains(chains: slice) -> None:
             step(
-                states[chains], noise[chains], deviates is not None, width, shared, code,
+                states[chains], deviates[chains], has_noise, width, shared, code,
                 real(posterior.kappa), inputs, targets[chains], supervised[chains], *scales,
             )  # fmt: skip
 
-        by_thread(some, memory)
+        by_thread(move_chains, memory)
 
-    return advance
+    return step_of
 
 
 def _compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401
-    """The function compiled, and kept on disk where there is a place to write to."""
-    # Sums may be reordered, which vector instructions need; infinity and NaN stay what they are.
+    """The function compiled, and cached on disk if there is a writable place."""
+    # Vector instructions need sums in any order. Infinity and NaN keep their meaning.
     options: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz"}, "nogil": True}
     try:
         return numba.njit(cache=True, **options)(function)
@@ -93,35 +105,28 @@ def _compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401
 
 
 @_compiled
-def activate(code: int, pre: Reals, post: Reals) -> None:
-    """post <- phi(pre), both (pattern, unit)."""
-    for pattern in range(pre.shape[0]):
-        for unit in range(pre.shape[1]):
-            h = pre[pattern, unit]
-            if code == ERF:
-                post[pattern, unit] = math.erf(0.5 * math.sqrt(math.pi) * h)
-            elif code == TANH:
-                post[pattern, unit] = math.tanh(h)
-            else:
-                post[pattern, unit] = max(h, 0.0)
+def phi(code: int, h: float) -> float:
+    """The activation at h, unless it is linear."""
+    if code == ERF:
+        return math.erf(0.5 * math.sqrt(math.pi) * h)
+    if code == TANH:
+        return math.tanh(h)
+    return max(h, 0.0)
 
 
 @_compiled
-def times_slope(code: int, pre: Reals, post: Reals, delta: Reals) -> None:
-    """delta <- delta x phi'(pre), all (pattern, unit)."""
-    for pattern in range(pre.shape[0]):
-        for unit in range(pre.shape[1]):
-            if code == ERF:
-                delta[pattern, unit] *= math.exp(-0.25 * math.pi * pre[pattern, unit] ** 2)
-            elif code == TANH:
-                delta[pattern, unit] *= 1.0 - post[pattern, unit] ** 2
-            elif pre[pattern, unit] <= 0.0:
-                delta[pattern, unit] = 0.0
+def slope(code: int, h: float, phi_h: float) -> float:
+    """The slope of ``phi`` at h, given phi(h), unless it is linear."""
+    if code == ERF:
+        return math.exp(-0.25 * math.pi * h**2)
+    if code == TANH:
+        return 1.0 - phi_h**2
+    return 0.0 if h <= 0.0 else 1.0
 
 
 @_compiled
 def add_products(matrix: Reals, vectors: Reals, sums: Reals) -> None:
-    """sums_p <- sums_p + M vectors_p, both (p, unit), for a matrix (row, unit)."""
+    """sums_p <- sums_p + M vectors_p, with sums (p, row) and vectors (p, column)."""
     for row in range(matrix.shape[0]):
         for p in range(len(vectors)):
             total = matrix[row, 0] * vectors[p, 0]
@@ -132,7 +137,7 @@ def add_products(matrix: Reals, vectors: Reals, sums: Reals) -> None:
 
 @_compiled
 def add_transposed_products(matrix: Reals, vectors: Reals, sums: Reals) -> None:
-    """sums_p <- sums_p + M^T vectors_p, likewise."""
+    """sums_p <- sums_p + M^T vectors_p, both (p, column), for a matrix (row, column)."""
     for row in range(matrix.shape[0]):
         for p in range(len(vectors)):
             factor = vectors[p, row]
@@ -160,7 +165,9 @@ def forward(code: int, matrices: Reals, pre: Reals, post: Reals) -> None:
         if time > 0:
             add_products(matrices[min(time, len(matrices)) - 1], post[time - 1], pre[time])
         if code != LINEAR:
-            activate(code, pre[time], post[time])
+            for pattern in range(pre.shape[1]):
+                for unit in range(pre.shape[2]):
+                    post[time, pattern, unit] = phi(code, pre[time, pattern, unit])
 
 
 @_compiled
@@ -184,7 +191,10 @@ def backward(
             matrix = matrices[min(time + 1, len(matrices)) - 1]
             add_transposed_products(matrix, delta[time + 1], delta[time])
         if code != LINEAR:
-            times_slope(code, pre[time], post[time], delta[time])
+            for pattern in range(pre.shape[1]):
+                for unit in range(pre.shape[2]):
+                    h, phi_h = pre[time, pattern, unit], post[time, pattern, unit]
+                    delta[time, pattern, unit] *= slope(code, h, phi_h)
 
 
 @_compiled
@@ -208,19 +218,19 @@ def both_ways(matrix: Reals, pre: Reals, sequence: Reals) -> None:
 
 
 @_compiled
-def correlate(error: Reals, values: Reals, kappa: float, found: Reals) -> None:
-    """found_k <- -(1/kappa) sum_(p, t) e_p^(t+k) values_p^t, (time k, component).
+def correlate(error: Reals, values: Reals, kappa: float, sums: Reals) -> None:
+    """sums_k <- -(1/kappa) sum_(p, t) e_p^(t+k) values_p^t, (time k, component).
 
     error: (time, pattern). values: (time, pattern, component).
     """
-    found[:] = 0.0
-    for lag in range(len(found)):
-        for time in range(len(found) - lag):
+    sums[:] = 0.0
+    for lag in range(len(sums)):
+        for time in range(len(sums) - lag):
             for pattern in range(values.shape[1]):
                 factor = -error[time + lag, pattern] / kappa
                 if factor != 0.0:
                     for component in range(values.shape[2]):
-                        found[lag, component] += factor * values[time, pattern, component]
+                        sums[lag, component] += factor * values[time, pattern, component]
 
 
 @_compiled
@@ -230,12 +240,12 @@ def move(
     left: Reals,
     right: Reals,
     deviates: Reals,
-    refreshed: bool,
+    has_noise: bool,
     variance: float,
     spread: float,
     times: Reals,
 ) -> None:
-    """Kick, drift and, if ``refreshed``, friction and noise of a block of weights, (row, column).
+    """Kick, drift and, if ``has_noise``, friction and noise of a block of weights, (row, column).
 
     The gradient of the loss is left^T right, left (rank, row) and right (rank, column). variance: of the
     prior. spread: standard deviation of the noise. times: -h, h, h / 2 and exp(-damping).
@@ -246,7 +256,7 @@ def move(
     for row in range(len(block)):
         for column in range(columns):
             velocity[row, column] += back * block[row, column]
-        # Four at a time: a sum in registers instead of four passes over the row.
+        # Four at a time: the sum stays in registers instead of taking four passes over the row.
         for index in range(0, rank - 3, 4):
             a, b = scale * left[index, row], scale * left[index + 1, row]
             c, d = scale * left[index + 2, row], scale * left[index + 3, row]
@@ -261,7 +271,7 @@ def move(
             a = scale * left[index, row]
             for column in range(columns):
                 velocity[row, column] += a * right[index, column]
-        if refreshed:
+        if has_noise:
             for column in range(columns):
                 middle = block[row, column] + half * velocity[row, column]
                 velocity[row, column] = (
@@ -277,7 +287,7 @@ def move(
 def step(
     memory: Reals,
     noise: Reals,
-    refreshed: bool,
+    has_noise: bool,
     width: int,
     shared: bool,
     code: int,
@@ -292,7 +302,7 @@ def step(
     """One step of a batch of chains, in place.
 
     memory: (chain, 2 x weights), weights W, U, v and velocities. noise: standard normal deviates
-    (chain, weights), read only if ``refreshed``. shared: whether all times have one matrix. code: of
+    (chain, weights), read only if ``has_noise``. shared: whether all times have one matrix. code: of
     ``CODES``. targets and supervised: (chain, time, pattern). variances: of the prior, w/N, u and v.
     spreads: standard deviations of the noise of each block. times: -h, h, h / 2 and exp(-damping).
     All reals have the precision of ``memory``.
@@ -327,7 +337,7 @@ def step(
             correlate(error[1:], pre[:-1], kappa, through[:-1])
             correlate(error, inputs, kappa, into)
             move(matrices[0], speeds[0], sequence[:-1], through[:-1],
-                 random[0], refreshed, variances[0], spreads[0], times)  # fmt: skip
+                 random[0], has_noise, variances[0], spreads[0], times)  # fmt: skip
             by_input, to_input = sequence, into
         else:
             forward(code, matrices, pre, post)
@@ -338,11 +348,11 @@ def step(
                 move(matrices[index], speeds[index],
                      delta[index + 1 : until].reshape(-1, width),
                      post[index : until - 1].reshape(-1, width),
-                     random[index], refreshed, variances[0], spreads[0], times)  # fmt: skip
+                     random[index], has_noise, variances[0], spreads[0], times)  # fmt: skip
             by_input, to_input = delta.reshape(-1, width), inputs.reshape(-1, features)
         move(from_input, velocities[first:second].reshape(width, features), by_input, to_input,
              deviates[first:second].reshape(width, features),
-             refreshed, variances[1], spreads[1], times)  # fmt: skip
+             has_noise, variances[1], spreads[1], times)  # fmt: skip
         move(readout.reshape(1, width), velocities[second:].reshape(1, width),
              (-error / kappa).reshape(-1, 1), post.reshape(-1, width),
-             deviates[second:].reshape(1, width), refreshed, variances[2], spreads[2], times)  # fmt: skip
+             deviates[second:].reshape(1, width), has_noise, variances[2], spreads[2], times)  # fmt: skip

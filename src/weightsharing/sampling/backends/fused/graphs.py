@@ -1,4 +1,4 @@
-"""CUDA graphs: the launches of a step recorded once and replayed as one."""
+"""CUDA graphs: record the launches of a step once and replay them as one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ WARM_UPS = 3
 
 
 def captured(step: Callable[[], None], memory: Tensor) -> Callable[[], None]:
-    """``step`` as a CUDA graph; ``step`` itself, with a warning, if it cannot be captured.
+    """``step`` as a CUDA graph; ``step`` itself, with a warning, if the capture fails.
 
-    step: moves ``memory`` in place, by launches that are the same at each call, on tensors that stay
-    where they are. What it reads besides may change in value between calls; what is returned keeps it
-    alive. ``memory`` is left as it was.
+    step: moves ``memory`` in place. Each call must make the same launches on tensors at fixed addresses,
+    whose values may change between calls. The result keeps these tensors alive, and ``memory`` is
+    left unchanged.
     """
     before = memory.clone()
     current = torch.cuda.current_stream(memory.device) if memory.is_cuda else None
@@ -34,7 +34,7 @@ def captured(step: Callable[[], None], memory: Tensor) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             step()
-    # Whatever the reason, steps that are launched one by one are as right.
+    # Launching a step without a graph is correct, whatever the error.
     except Exception as error:
         reason = str(error).partition("\n")[0]
         log.warning(
@@ -42,7 +42,7 @@ def captured(step: Callable[[], None], memory: Tensor) -> Callable[[], None]:
         )
         return step
     finally:
-        # What failed may have left work on another stream, and that one current.
+        # A failed capture may leave work on the other stream, and that stream current.
         if current is not None:
             torch.cuda.set_stream(current)
             torch.cuda.synchronize(memory.device)
@@ -51,5 +51,5 @@ def captured(step: Callable[[], None], memory: Tensor) -> Callable[[], None]:
 
 
 def _replay(graph: torch.cuda.CUDAGraph, step: Callable[[], None]) -> None:
-    """``step`` is not called, but held: of tensors made before it a graph knows the addresses alone."""
+    """Replay; holding ``step`` keeps its tensors alive, of which the graph knows only the addresses."""
     graph.replay()

@@ -1,14 +1,12 @@
-"""Steps on a GPU: what they fall back to, and graphs. Kernels are tested in test_fused.py.
+"""CUDA graphs of steps, and how chains are bound to them. ``test_backends`` holds the steps to PyTorch's.
 
-What is launched on a GPU can be launched on a CPU as well, but for graphs; those need one.
+A GPU can capture graphs; a CPU can make the same launches one by one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import logging
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,7 +17,8 @@ from conftest import endpoint_run, kinetic_run
 from torch import Tensor
 
 from weightsharing.sampling import chain, dynamics
-from weightsharing.sampling.backends import fused, gpu, graphs
+from weightsharing.sampling.backends import fused
+from weightsharing.sampling.backends.fused import graphs, steps
 from weightsharing.sampling.batches import single
 from weightsharing.sampling.exact import ExactSettings
 from weightsharing.sampling.protocol import Advance
@@ -32,68 +31,27 @@ RUNS = {
     "sgld": endpoint_run(0.5, width=33, step_size=0.01, ramp=0.06),
     "kinetic": kinetic_run(0.5, kind="dnn", width=33, step_size=0.01, ramp=0.06, refresh=3),
 }
-TOGETHER = pytest.mark.parametrize("run", RUNS.values(), ids=list(RUNS))
+EACH_RUN = pytest.mark.parametrize("run", RUNS.values(), ids=list(RUNS))
 
 
 def chains(
-    run: Run, device: str, kernels: bool = True, graph: bool = True
+    run: Run, device: str, use_triton: bool = True, use_graphs: bool = True
 ) -> tuple[Tensor, Streams, Advance]:
-    """States at step 0, random streams, and the step as it is made on a GPU."""
-    settings, where = run.sampler, torch.device(device)
+    """States at step 0, random streams, and the step of the fused backend."""
+    settings, place = run.sampler, torch.device(device)
     assert not isinstance(settings, ExactSettings)
-    batch = single(run, run.tasks[0])
-    target, sampler = chain.build_sampler(batch, where)
-    streams = new_streams(run.seed, settings.chains, where)
-    memory = sampler.init(streams).memory
-    advance = gpu.advance(
-        target,
-        settings,
-        sampler.blocks,  # type: ignore[attr-defined]
-        lambda step: dynamics.ramped(target, step, settings),
-        kernels,
-        graph,
-    )
-    return memory, streams, advance
-
-
-@TOGETHER
-def test_without_triton_steps_are_those_of_a_cpu(
-    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Through the ramp and between refreshments, with a warning of each thing that is not there."""
-    for name in ("weightsharing.sampling.backends.triton_steps", "triton"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delattr("weightsharing.sampling.backends.triton_steps", raising=False)
-    monkeypatch.setattr(torch.cuda, "Stream", forbidden)
-    memory, streams, advance = chains(run, "cpu")
-    for step in range(9):
-        advance(memory, streams, step)
-    warnings = [record.message for record in caplog.records]
-    assert warnings[0].startswith(
-        "fused kernels are not used: ModuleNotFoundError: import of triton"
-    )
-    assert warnings[1].startswith("no CUDA graph (RuntimeError: no stream); steps are launched")
-    batch = single(run, run.tasks[0])
-    _, sampler = chain.build_sampler(batch, torch.device("cpu"))
-    streams = new_streams(run.seed, run.sampler.chains, torch.device("cpu"))
-    wanted = sampler.init(streams)
-    for step in range(9):
-        wanted = sampler.step(wanted, streams, step)
-    torch.testing.assert_close(memory, wanted.memory, rtol=1e-6, atol=1e-6)
+    target, sampler = chain.build_sampler(single(run, run.tasks[0]), place)
+    assert isinstance(sampler, dynamics.DynamicsSampler)
+    streams = new_streams(run.seed, settings.chains, place)
+    advance = fused.advance(
+        target, settings, sampler.blocks, partial(dynamics.ramped, target, settings=settings),
+        use_triton, use_graphs,
+    )  # fmt: skip
+    return sampler.init(streams).memory, streams, advance
 
 
 def forbidden(*arguments: object) -> None:
     raise RuntimeError("no stream\nat all")
-
-
-def test_float64_is_pytorchs_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    memory, streams, advance = chains(
-        endpoint_run(0.5, width=8, precision="float64"), "cpu", graph=False
-    )
-    with caplog.at_level(logging.WARNING):
-        advance(memory, streams, 0)
-    assert not caplog.records
 
 
 def test_failed_capture_leaves_state_and_step(
@@ -161,7 +119,7 @@ def test_a_captured_step_keeps_what_it_reads() -> None:
 
 @pytest.mark.usefixtures("recorded_graphs")
 def test_keys_live_as_long_as_the_graphs_that_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Captured kernels read the keys of Philox, and nothing else does."""
+    """Captured steps read the keys of Philox, and nothing else does."""
     made: list[weakref.ref[Tensor]] = []
 
     def watched(streams: Streams, device: torch.device) -> Tensor:
@@ -169,9 +127,9 @@ def test_keys_live_as_long_as_the_graphs_that_read_them(monkeypatch: pytest.Monk
         made.append(weakref.ref(keys))
         return keys
 
-    monkeypatch.setattr(gpu, "_usable", lambda *arguments: True)
-    monkeypatch.setattr(fused, "langevin_step", lambda *arguments: None)
-    monkeypatch.setattr(fused, "keys", watched)
+    monkeypatch.setattr(fused, "_is_usable", lambda *arguments: True)
+    monkeypatch.setattr(steps, "move", lambda *arguments: None)
+    monkeypatch.setattr(steps, "keys", watched)
     memory, streams, advance = chains(RUNS["sgld"], "cpu")
     advance(memory, streams, 0)
     gc.collect()
@@ -185,7 +143,7 @@ def test_keys_live_as_long_as_the_graphs_that_read_them(monkeypatch: pytest.Monk
 def test_other_chains_are_bound_anew() -> None:
     """Keys and places are those of the chains given, not of those given first."""
     run = endpoint_run(0.5, width=8)
-    memory, streams, advance = chains(run, "cpu", kernels=False, graph=False)
+    memory, streams, advance = chains(run, "cpu", use_triton=False, use_graphs=False)
     first, second = memory.clone(), memory.clone()
     advance(first, streams, 0)
     advance(second, new_streams(run.seed + 1, run.sampler.chains, torch.device("cpu")), 0)
@@ -194,16 +152,16 @@ def test_other_chains_are_bound_anew() -> None:
 
 
 @needs_gpu
-@TOGETHER
-@pytest.mark.parametrize("kernels", [True, False])
+@EACH_RUN
+@pytest.mark.parametrize("use_triton", [True, False])
 def test_graphs_replay_what_is_launched(
-    run: Run, kernels: bool, caplog: pytest.LogCaptureFixture
+    run: Run, use_triton: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Through the ramp and between refreshments; no kernel and no capture fails."""
+    """Through the ramp and between refreshments; no fused step and no capture fails."""
     pytest.importorskip("triton")
     ends = []
-    for graph in (True, False):
-        memory, streams, advance = chains(run, "cuda", kernels, graph)
+    for use_graphs in (True, False):
+        memory, streams, advance = chains(run, "cuda", use_triton, use_graphs)
         for step in range(9):
             advance(memory, streams, step)
         ends.append(memory)
@@ -230,7 +188,7 @@ def test_a_capture_that_fails_half_way_leaves_stream_and_state(
 
 
 @needs_gpu
-@TOGETHER
+@EACH_RUN
 def test_steps_wait_for_nothing(run: Run) -> None:
     """No step after the first makes the host wait for the device."""
     memory, streams, advance = chains(run, "cuda")
@@ -246,7 +204,7 @@ def test_steps_wait_for_nothing(run: Run) -> None:
 
 
 @needs_gpu
-@TOGETHER
+@EACH_RUN
 def test_chains_on_a_gpu_do_not_depend_on_how_often_they_are_stopped(run: Run) -> None:
     """Streams and graphs made anew at step 5, as after a checkpoint."""
     memory, streams, advance = chains(run, "cuda")
