@@ -5,10 +5,11 @@ and of the nonlinear theory of figure 2.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 
+from bench.clock import seconds_once, table
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.tasks import EndpointTask, SinusoidTask
 from weightsharing.theory import search
@@ -22,49 +23,51 @@ STEPS, KAPPA, SIGNAL = 8, 0.1, 4.0
 # Figure 2: T, kappa, and a quadrature whose standard error of S is below 1e-4.
 NONLINEAR_STEPS, NONLINEAR_KAPPA = 10, 0.5
 NONLINEAR_QUADRATURE = search.Quadrature(points=2**15, scramblings=4)
-# Gradient descent stops here, or when it has taken this long.
+# Gradient descent stops at this norm of the gradient, or after this many seconds.
 DESCENT_TOLERANCE = 1e-6
 LONGEST_DESCENT = 60.0
 
 
-@dataclass(frozen=True)
-class SolveTime:
-    """Seconds for one minimum, for all stationary points, and for one minimum by gradient descent.
+def measure(patterns: list[int]) -> xr.Dataset:
+    """Seconds of the linear theory at each T P, and of the nonlinear theory of figure 2."""
+    linear = table(_linear, size=[STEPS * number for number in patterns])
+    return linear.merge(table(_nonlinear))
+
+
+def _linear(size: int) -> dict[str, float]:
+    """Figure 3's RNN with T = 8 at this T P, at the same signal strength.
 
     descent_norm: norm of the whitened gradient that the descent ended at.
     """
-
-    minimum: float
-    all_points: float
-    descent: float
-    descent_norm: float
-
-
-def measure(patterns: int) -> SolveTime:
-    """Figure 3's RNN with T = 8 and this number of patterns, at the same signal strength."""
-    label = (SIGNAL / patterns) ** 0.5
-    task = EndpointTask(labels=(label,) * patterns).make(STEPS)
+    patterns = size // STEPS
+    task = EndpointTask(labels=((SIGNAL / patterns) ** 0.5,) * patterns).make(STEPS)
     problem = linear_problem(task, Architecture(kind="rnn", steps=STEPS), KAPPA)
     start = coherent_start(problem)
-    started = time.perf_counter()
-    minimise(problem, start)
-    minimum = time.perf_counter() - started
-    started = time.perf_counter()
-    stationary_points(problem)
-    everything = time.perf_counter() - started
-    started = time.perf_counter()
-    norm = descend(problem, start)
-    return SolveTime(minimum, everything, time.perf_counter() - started, norm)
+    descent, norm = seconds_once(lambda: descend(problem, start))
+    return {
+        "minimum_seconds": seconds_once(lambda: minimise(problem, start))[0],
+        "all_points_seconds": seconds_once(lambda: stationary_points(problem))[0],
+        "descent_seconds": descent,
+        "descent_norm": norm,
+    }
 
 
-def measure_nonlinear() -> tuple[float, StationaryPoint]:
-    """Seconds of the nonlinear theory of figure 2, from the prior kernel, and its solution."""
+def _nonlinear() -> dict[str, float]:
+    """The nonlinear theory of figure 2, from the prior kernel."""
     architecture = Architecture(kind="rnn", activation="erf", steps=NONLINEAR_STEPS)
     task = SinusoidTask().make(NONLINEAR_STEPS)
-    started = time.perf_counter()
-    problem = nonlinear_problem(task, architecture, NONLINEAR_KAPPA)
-    solution = search.descend(problem, NONLINEAR_QUADRATURE)
-    return time.perf_counter() - started, solution
+
+    def solve() -> StationaryPoint:
+        problem = nonlinear_problem(task, architecture, NONLINEAR_KAPPA)
+        return search.descend(problem, NONLINEAR_QUADRATURE)
+
+    taken, solution = seconds_once(solve)
+    return {
+        "nonlinear_seconds": taken,
+        "nonlinear_action": solution.action,
+        "nonlinear_action_error": solution.action_error,
+        "nonlinear_phi_error": float(solution.phi_error.max()),
+    }
 
 
 def descend(problem: LinearProblem, start: np.ndarray) -> float:
@@ -84,11 +87,12 @@ def descend(problem: LinearProblem, start: np.ndarray) -> float:
             break
         while True:
             trial = frame @ (np.eye(len(slope)) - rate * slope) @ frame.T
-            trial_value = action(problem, 0.5 * (trial + trial.T))
+            trial = 0.5 * (trial + trial.T)
+            trial_value = action(problem, trial)
             if trial_value < value or rate < 1e-12:
                 break
             rate *= 0.5
         if rate < 1e-12:
             break
-        kernel, value, rate = 0.5 * (trial + trial.T), trial_value, 1.5 * rate
+        kernel, value, rate = trial, trial_value, 1.5 * rate
     return norm

@@ -32,7 +32,10 @@ BACKENDS: dict[str, Callable[..., Advance]] = {
     "fused without Triton and graphs": fused.advance,
 }
 ON_CPU = ["reference", "compiled"]
-METHODS: dict[str, Callable[..., Run]] = {"sgld": endpoint_run, "kinetic": partial(kinetic_run, friction=0.7, refresh=3)}
+METHODS: dict[str, Callable[..., Run]] = {
+    "sgld": endpoint_run,
+    "kinetic": partial(kinetic_run, friction=0.7, refresh=3),
+}
 # From a step whose number needs both halves of the counter's clock.
 FIRST, STEPS, CHAINS, STEP_SIZE = 2**33, 4, 2, 0.02
 
