@@ -172,15 +172,9 @@ def forward(code: int, matrices: Reals, pre: Reals, post: Reals) -> None:
 
 @_compiled
 def backward(
-    code: int,
-    matrices: Reals,
-    readout: Reals,
-    pre: Reals,
-    post: Reals,
-    error: Reals,
-    kappa: float,
-    delta: Reals,
-) -> None:
+    code: int, matrices: Reals, readout: Reals, pre: Reals, post: Reals, error: Reals,
+    kappa: float, delta: Reals,
+) -> None:  # fmt: skip
     """delta <- dE/dh, (time, pattern, unit)."""
     for time in range(len(pre) - 1, -1, -1):
         for pattern in range(pre.shape[1]):
@@ -235,21 +229,21 @@ def correlate(error: Reals, values: Reals, kappa: float, sums: Reals) -> None:
 
 @_compiled
 def move(
-    block: Reals,
-    velocity: Reals,
-    left: Reals,
-    right: Reals,
-    deviates: Reals,
-    has_noise: bool,
-    variance: float,
-    spread: float,
-    times: Reals,
-) -> None:
-    """Kick, drift and, if ``has_noise``, friction and noise of a block of weights, (row, column).
+    weights: Reals, velocities: Reals, noise: Reals, left: Reals, right: Reals,
+    has_noise: bool, variance: float, spread: float, times: Reals,
+) -> None:  # fmt: skip
+    """Kick, drift and, if ``has_noise``, friction and noise of a block of weights.
 
-    The gradient of the loss is left^T right, left (rank, row) and right (rank, column). variance: of the
-    prior. spread: standard deviation of the noise. times: -h, h, h / 2 and exp(-damping).
+    The gradient of the loss is left^T right, left (rank, row) and right (rank, column). weights,
+    velocities and standard normal deviates ``noise``: (row x column,). variance: of the prior. spread:
+    standard deviation of the noise. times: -h, h, h / 2 and exp(-damping).
     """
+    shape = (left.shape[1], right.shape[1])
+    block, velocity, deviates = (
+        weights.reshape(shape),
+        velocities.reshape(shape),
+        noise.reshape(shape),
+    )
     back, ahead, half, kept = times
     scale = back * variance
     rank, columns = right.shape
@@ -285,20 +279,10 @@ def move(
 
 @_compiled
 def step(
-    memory: Reals,
-    noise: Reals,
-    has_noise: bool,
-    width: int,
-    shared: bool,
-    code: int,
-    kappa: float,
-    inputs: Reals,
-    targets: Reals,
-    supervised: Reals,
-    variances: Reals,
-    spreads: Reals,
-    times: Reals,
-) -> None:
+    memory: Reals, noise: Reals, has_noise: bool, width: int, shared: bool, code: int,
+    kappa: float, inputs: Reals, targets: Reals, supervised: Reals, variances: Reals,
+    spreads: Reals, times: Reals,
+) -> None:  # fmt: skip
     """One step of a batch of chains, in place.
 
     memory: (chain, 2 x weights), weights W, U, v and velocities. noise: standard normal deviates
@@ -309,50 +293,46 @@ def step(
     """
     steps, patterns, features = inputs.shape
     numbers = memory.shape[1] // 2
-    count = 1 if shared else steps - 1
-    first, second = count * width * width, count * width * width + width * features
+    count, size = 1 if shared else steps - 1, width * width
+    first, second = count * size, count * size + width * features
     pre = np.empty((steps, patterns, width), memory.dtype)
     post = pre if code == LINEAR else np.empty_like(pre)
     delta = np.empty_like(pre)
     error = np.empty((steps, patterns), memory.dtype)
-    sequence, through = (
-        np.empty((steps, width), memory.dtype),
-        np.empty((steps, width), memory.dtype),
-    )
+    sequence = np.empty((steps, width), memory.dtype)
+    through = np.empty_like(sequence)
     into = np.empty((steps, features), memory.dtype)
     for chain in range(memory.shape[0]):
         weights, velocities = memory[chain, :numbers], memory[chain, numbers:]
         deviates = noise[chain, :numbers]
-        matrices = weights[:first].reshape(count, width, width)
-        speeds = velocities[:first].reshape(count, width, width)
-        random = deviates[:first].reshape(count, width, width)
-        from_input = weights[first:second].reshape(width, features)
-        readout = weights[second:]
+        matrices, readout = weights[:first].reshape(count, width, width), weights[second:]
         pre[:] = 0.0
-        add_products(from_input, inputs.reshape(-1, features), pre.reshape(-1, width))
+        add_products(
+            weights[first:second].reshape(width, features), inputs.reshape(-1, features),
+            pre.reshape(-1, width),
+        )  # fmt: skip
         if shared and code == LINEAR:
             sequence[0] = readout
             both_ways(matrices[0], pre, sequence)
             errors(pre, readout, targets[chain], supervised[chain], error)
             correlate(error[1:], pre[:-1], kappa, through[:-1])
             correlate(error, inputs, kappa, into)
-            move(matrices[0], speeds[0], sequence[:-1], through[:-1],
-                 random[0], has_noise, variances[0], spreads[0], times)  # fmt: skip
+            move(weights[:first], velocities[:first], deviates[:first],
+                 sequence[:-1], through[:-1], has_noise, variances[0], spreads[0], times)  # fmt: skip
             by_input, to_input = sequence, into
         else:
             forward(code, matrices, pre, post)
             errors(post, readout, targets[chain], supervised[chain], error)
             backward(code, matrices, readout, pre, post, error, kappa, delta)
             for index in range(count):
+                start, end = index * size, (index + 1) * size
                 until = steps if shared else index + 2
-                move(matrices[index], speeds[index],
+                move(weights[start:end], velocities[start:end], deviates[start:end],
                      delta[index + 1 : until].reshape(-1, width),
                      post[index : until - 1].reshape(-1, width),
-                     random[index], has_noise, variances[0], spreads[0], times)  # fmt: skip
+                     has_noise, variances[0], spreads[0], times)  # fmt: skip
             by_input, to_input = delta.reshape(-1, width), inputs.reshape(-1, features)
-        move(from_input, velocities[first:second].reshape(width, features), by_input, to_input,
-             deviates[first:second].reshape(width, features),
-             has_noise, variances[1], spreads[1], times)  # fmt: skip
-        move(readout.reshape(1, width), velocities[second:].reshape(1, width),
-             (-error / kappa).reshape(-1, 1), post.reshape(-1, width),
-             deviates[second:].reshape(1, width), has_noise, variances[2], spreads[2], times)  # fmt: skip
+        move(weights[first:second], velocities[first:second], deviates[first:second],
+             by_input, to_input, has_noise, variances[1], spreads[1], times)  # fmt: skip
+        move(readout, velocities[second:], deviates[second:], (-error / kappa).reshape(-1, 1),
+             post.reshape(-1, width), has_noise, variances[2], spreads[2], times)  # fmt: skip
