@@ -1,17 +1,20 @@
 """Effective samples per second of the order parameter |m|, by each of the samplers.
 
-The networks are those of figure 4 above the transition. In the time of the dynamics, the relaxation
-of the kernel does not depend on N (docs/theory.md, section 2). Effective samples are therefore
-counted at a small width, where long runs are cheap. A step is timed at the requested width.
+Figure 4's networks above the transition. The kernel's relaxation in the time of the dynamics does not
+depend on N (docs/theory.md, section 2). Hence effective samples are counted for each unit of time at a
+width that can be run for long, and a step is timed at the width asked for.
 """
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import torch
+import xarray as xr
 
-from bench.clock import seconds
-from weightsharing.measures.estimate import Estimate, estimate
+from bench.clock import seconds, table
+from weightsharing.measures.estimate import estimate
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.tasks import EndpointTask
 from weightsharing.sampling import SamplerSettings
@@ -25,6 +28,8 @@ from weightsharing.sampling.run import Run
 from weightsharing.sampling.sgld import LangevinSettings
 from weightsharing.theory.finite_width import order_parameter_law
 from weightsharing.theory.problem import linear_problem
+
+log = logging.getLogger(__name__)
 
 STEPS, KAPPA, SIGNAL = 4, 0.1, 5.0
 CHAINS = 4
@@ -45,21 +50,39 @@ SAMPLERS: dict[str, SamplerSettings] = {
 }  # fmt: skip
 
 
-def measure(name: str, width: int) -> dict[str, float]:
-    """Cost of one sampler, with steps of ``width``.
+def measure(width: int) -> xr.Dataset:
+    """Effective samples of |m| by each sampler, with steps at this width.
 
-    Effective samples of |m| per second and per step of all chains; seconds of such a step. Bias: mean
-    |m| minus its theoretical value at the width of the counted samples, in standard errors.
+    effective_samples_per_step: by a step of all chains. sampler_step_seconds: of such a step.
+    sampler_bias: mean |m| minus the theory's at the width of the count, in standard errors.
     """
-    run = _run(SAMPLERS[name])
-    task = run.tasks[0]
-    magnitude = _order_parameter(run)
-    law = order_parameter_law(linear_problem(task, run.architecture, KAPPA), run.sampler.width)
-    steps = run.sampler.draw_every * run.sampler.draws
-    wide = _run(run.sampler.model_copy(update={"width": width}))
+
+    def of_sampler(name: str) -> dict[str, float]:
+        run = _run(SAMPLERS[name])
+        (samples,) = sample(run, [run.tasks[0]])
+        order = estimate(np.abs(samples["kernel"].to_numpy()[:, :, 0, 0, -1, -2]))
+        problem = linear_problem(run.tasks[0], run.architecture, KAPPA)
+        law = order_parameter_law(problem, run.sampler.width)
+        per_step = float(order.effective_size) / (run.sampler.draw_every * run.sampler.draws)
+        step_seconds = _step_seconds(_run(run.sampler.model_copy(update={"width": width})))
+        return {
+            "effective_samples_per_second": per_step / step_seconds,
+            "effective_samples_per_step": per_step,
+            "sampler_step_seconds": step_seconds,
+            "sampler_bias": float((order.mean - law.mean) / order.standard_error),
+        }
+
+    measured = table(of_sampler, sampler=list(SAMPLERS)).assign_coords(sampler_width=width)
+    rates = measured["effective_samples_per_second"]
+    log.info("times SGLD:\n%s", (rates / rates.sel(sampler="sgld")).to_series().to_string())
+    return measured
+
+
+def _step_seconds(run: Run) -> float:
+    """Seconds of a step of all chains, after any warm-up."""
     device = find_device(run.device)
-    _, sampler = build_sampler(single(wide, task), device)
-    streams = new_streams(wide.seed, CHAINS, device)
+    _, sampler = build_sampler(single(run, run.tasks[0]), device)
+    streams = new_streams(run.seed, CHAINS, device)
     count = 0
     with torch.inference_mode():
         state = sampler.init(streams)
@@ -71,29 +94,18 @@ def measure(name: str, width: int) -> dict[str, float]:
         count += 1
 
     if isinstance(run.sampler, ExactSettings):
-        # Time the sampler in its state after the warm-up.
         for _ in range(run.sampler.warm_up):
             step()
-    per_step = float(magnitude.effective_size) / steps
-    step_seconds = seconds(step, device, least=1.0)
-    return {
-        "effective_samples_per_second": per_step / step_seconds,
-        "effective_samples_per_step": per_step,
-        "sampler_step_seconds": step_seconds,
-        "sampler_bias": float((magnitude.mean - law.mean) / magnitude.standard_error),
-    }
-
-
-def _order_parameter(run: Run) -> Estimate:
-    """|m|: magnitude of the kernel between the last two times."""
-    (samples,) = sample(run, [run.tasks[0]])
-    kernel = samples["kernel"].to_numpy()
-    return estimate(np.abs(kernel[:, :, 0, 0, -1, -2]))
+    return seconds(step, device, least=1.0)
 
 
 def _run(sampler: SamplerSettings) -> Run:
     return Run(
-        id="bench/efficiency", seed=1, device="auto", kappa=KAPPA, sampler=sampler,
+        id="bench/efficiency",
+        seed=1,
+        device="auto",
         architecture=Architecture(kind="rnn", steps=STEPS),
+        kappa=KAPPA,
         task=EndpointTask(labels=(SIGNAL**0.5,)),
-    )  # fmt: skip
+        sampler=sampler,
+    )

@@ -1,13 +1,13 @@
-"""The roofline of a step: its counted work at the measured ceilings of the hardware.
+"""Limits of the hardware: ceilings measured in the same run, and the work of a step counted.
 
-A step of SGLD reads and writes every weight and draws one normal deviate for each. It multiplies by
-the weights once forward and once backward at each time. Each kind of work has a highest rate. The
-roofline is the largest of the three times at these rates (Williams, Waterman & Patterson 2009).
+A step of SGLD reads and writes every weight, multiplies by the weights once forward and once backward at
+each time, and draws one normal deviate for each. The largest of the three times, each at its ceiling, is
+the roofline (Williams, Waterman & Patterson 2009): no step is faster.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -18,38 +18,24 @@ from weightsharing.sampling.random import fill_normal, new_streams
 _BYTES = 4  # of a weight in float32
 
 
-@dataclass(frozen=True)
-class Ceilings:
-    """Rates per second: bytes moved, floating-point operations, normal deviates drawn."""
+class Work(NamedTuple):
+    """Bytes moved, floating-point operations and normal deviates: of a step, or in a second."""
 
     bytes: float
     operations: float
     deviates: float
 
-
-@dataclass(frozen=True)
-class Work:
-    """The least work of one step: bytes moved, floating-point operations, normal deviates drawn."""
-
-    bytes: float
-    operations: float
-    deviates: float
-
-    def least_seconds(self, ceilings: Ceilings) -> float:
-        """The roofline: the longest of the three times, each at its ceiling."""
-        return max(
-            self.bytes / ceilings.bytes,
-            self.operations / ceilings.operations,
-            self.deviates / ceilings.deviates,
-        )
+    def least_seconds(self, ceilings: Work) -> float:
+        """The time of the slowest of the three at its ceiling."""
+        return max(amount / rate for amount, rate in zip(self, ceilings, strict=True))
 
 
-def measure_ceilings(device: torch.device, size: int = 2**25, side: int = 2048) -> Ceilings:
-    """Ceilings of a device in float32, with the threads of PyTorch.
+def measure_ceilings(device: torch.device, size: int = 2**25, side: int = 2048) -> Work:
+    """Rates per second of a device in float32, with PyTorch's number of threads.
 
-    Bytes: a <- a + s b on vectors far larger than the caches. Operations: a product of matrices.
-    Deviates: one long row for each thread. On a GPU, memory limits this rate of deviates. Fused steps
-    draw in registers and do not have this limit.
+    Bytes by a <- a + s b on vectors far larger than the caches, operations by a product of matrices,
+    deviates by filling one long row for each thread. On a GPU memory limits the last rate. Fused steps
+    are not bound by it: they draw deviates in registers.
     """
     first, second = (torch.ones(size, device=device) for _ in range(2))
     matrix = torch.ones(side, side, device=device)
@@ -59,11 +45,7 @@ def measure_ceilings(device: torch.device, size: int = 2**25, side: int = 2048) 
     moved = seconds(lambda: first.add_(second, alpha=1e-9), device)
     multiplied = seconds(lambda: torch.mm(matrix, matrix, out=out), device)
     drawn = seconds(lambda: fill_normal(rows, streams), device)
-    return Ceilings(
-        bytes=3.0 * _BYTES * size / moved,
-        operations=2.0 * side**3 / multiplied,
-        deviates=rows.numel() / drawn,
-    )
+    return Work(3.0 * _BYTES * size / moved, 2.0 * side**3 / multiplied, rows.numel() / drawn)
 
 
 def step_work(architecture: Architecture, width: int, patterns: int, chains: int) -> Work:
@@ -71,12 +53,11 @@ def step_work(architecture: Architecture, width: int, patterns: int, chains: int
 
     Bytes: each of the T - 1 forward and backward products reads one matrix, and the update reads and
     writes every matrix once, as the fused steps do. Operations: forward, backward and the gradient's
-    outer products. Deviates: one for each recurrent weight. U and v are left out: they are smaller
-    by a factor of N.
+    outer products. Deviates: one for each recurrent weight. U and v, smaller by a factor of N, are left
+    out.
     """
-    products = architecture.steps - 1
+    products, matrices = architecture.steps - 1, architecture.weight_matrices
     matrix = float(width * width)
-    matrices = architecture.weight_matrices
     return Work(
         bytes=chains * _BYTES * matrix * (2 * products + 2 * matrices),
         operations=chains * 2.0 * matrix * patterns * 3 * products,

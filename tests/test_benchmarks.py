@@ -1,4 +1,4 @@
-"""Benchmarks time the same step everywhere. No test measures time."""
+"""Benchmarks: that what is timed is the same thing everywhere. Nothing here measures time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from bench.__main__ import main
 from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.network import Weights
 from weightsharing.sampling import langevin, posterior
-from weightsharing.sampling.backends import fused, gpu
+from weightsharing.sampling.backends import fused
+from weightsharing.sampling.backends.fused import self_check
 from weightsharing.theory.action import stationary_point
 from weightsharing.theory.minimiser import minimise
 from weightsharing.theory.problem import linear_problem
@@ -25,7 +26,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_energy_of_other_implementations_is_that_of_the_package(kind: Kind) -> None:
+def test_the_energy_of_the_others_is_ours(kind: Kind) -> None:
     run = steps.benchmark_run(kind, 12)
     task = run.tasks[0]
     target = posterior.build([task], run.architecture, run.kappa, CPU, torch.float32)
@@ -33,28 +34,25 @@ def test_energy_of_other_implementations_is_that_of_the_package(kind: Kind) -> N
     matrices = run.architecture.weight_matrices
     shapes = ((matrices, 12, 12), (12, steps.PATTERNS), (12,))
     recurrent, input_, readout = (torch.randn(shape, generator=stream) for shape in shapes)
-    recurrent = recurrent / np.sqrt(12.0)
-    energy = langevin.energy(Weights(recurrent[None], input_[None], readout[None]), target)
-    plain = steps.network_energy(kind, 12, torch.tensor(steps.LABELS))
-    torch.testing.assert_close(energy[0], plain([recurrent, input_, readout]))
+    scaled = recurrent / np.sqrt(12.0)
+    ours = langevin.energy(Weights(scaled[None], input_[None], readout[None]), target)
+    theirs = steps.energy((recurrent, input_, readout), kind, torch.tensor(steps.LABELS))
+    torch.testing.assert_close(ours[0], theirs)
 
 
 @pytest.mark.parametrize("name", list(steps.ON_GPU))
-def test_rows_of_a_gpu_make_the_step_of_the_package(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a CPU, fused steps and graphs are refused: all rows exist and make the same step."""
-    monkeypatch.setattr(fused, "objection", lambda *arguments: "no GPU")
-    monkeypatch.setattr(gpu, "captured", lambda step, memory: step)
+def test_rows_of_a_gpu_make_our_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU, with Triton and graphs refused: the rows are there and make the step of the others."""
+    monkeypatch.setattr(self_check, "objection", lambda *arguments: "no GPU")
+    monkeypatch.setattr(fused, "captured", lambda step, memory: step)
     assert name in steps.implementations(torch.device("cuda"))
     assert name not in steps.implementations(CPU)
     step = steps.ON_GPU[name]("dnn", 8, CPU)
     step()
-    memory = inspect.getclosurevars(step).nonlocals["memory"].clone()
-    package_step = steps.package_step("dnn", 8, CPU)
-    package_step()
-    state = inspect.getclosurevars(package_step).nonlocals["state"]
-    torch.testing.assert_close(memory, state.memory)
+    other = steps.package_step("dnn", 8, CPU)
+    other()
+    ends = [inspect.getclosurevars(each).nonlocals["memory"] for each in (step, other)]
+    torch.testing.assert_close(*ends)
 
 
 def test_work_of_a_step_counts_every_weight_once() -> None:
@@ -64,11 +62,11 @@ def test_work_of_a_step_counts_every_weight_once() -> None:
     )
     assert rnn.deviates == 2 * 100**2
     assert dnn.deviates == 7 * rnn.deviates
-    # 7 forward and 7 backward products read a matrix; the update reads and writes 1 or 7.
+    # 7 products forward and 7 backward read a matrix; the update reads and writes 1 or 7.
     assert rnn.bytes == 2 * 4 * 100**2 * (14 + 2)
     assert dnn.bytes == 2 * 4 * 100**2 * (14 + 14)
     assert rnn.operations == dnn.operations == 2 * 2 * 100**2 * 4 * 21
-    ceilings = roofline.Ceilings(bytes=1e9, operations=1e12, deviates=1e6)
+    ceilings = roofline.Work(bytes=1e9, operations=1e12, deviates=1e6)
     assert rnn.least_seconds(ceilings) == rnn.deviates / 1e6
 
 
@@ -82,16 +80,14 @@ def test_gradient_descent_ends_at_the_minimum_of_the_newton_method() -> None:
 
 def test_bench_writes_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "REPEATS", 1)
-    monkeypatch.setattr(
-        roofline, "measure_ceilings", lambda device: roofline.Ceilings(1e9, 1e9, 1e9)
-    )
+    monkeypatch.setattr(roofline, "measure_ceilings", lambda device: roofline.Work(1e9, 1e9, 1e9))
     path = tmp_path / "bench.nc"
     words = ["--parts", "steps", "--widths", "8", "--threads", "1", "--device", "cpu"]
     main([str(path), "--plot", str(tmp_path / "bench.png"), *words])
     assert (tmp_path / "bench.png").stat().st_size > 1000
     with xr.open_dataset(path) as measured:
-        step_seconds = measured["step_seconds"].sel(implementation="weightsharing")
-        assert dict(step_seconds.sizes) == {"network": 2, "width": 1}
-        assert bool((step_seconds > 0).all())
+        own = measured["step_seconds"].sel(implementation="weightsharing")
+        assert dict(own.sizes) == {"network": 2, "width": 1}
+        assert bool((own > 0).all())
         assert bool((measured["underdamped_seconds"] > 0).all())
         assert {"device", "torch", "git_commit"} <= set(measured.attrs)

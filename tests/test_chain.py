@@ -209,16 +209,14 @@ def test_fingerprint_covers_parameters_task_and_start() -> None:
 
 @pytest.mark.parametrize("method", SAMPLERS)
 def test_fingerprint_covers_the_code_of_its_sampler_alone(method: str) -> None:
-    """Its code includes all backends, the Triton source among them."""
+    """The modules whose code is part of it; the source of the fused steps on a GPU is one of them."""
     module = f"weightsharing.sampling.{method}.sampler"
     assert SAMPLERS[method].__module__ == f"weightsharing.sampling.{method}"
     behind = {
         name.removeprefix("weightsharing.") for name in targets_behind(chain.__name__, module)
     }
-    weights = {
-        "langevin", "dynamics", "sgld.step", "kinetic.step", "backends.compiled", "backends.fused",
-        "backends.triton_steps",
-    }  # fmt: skip
+    weights = {"langevin", "dynamics", "sgld.step", "kinetic.step", "backends.reference"}
+    weights |= {"backends.compiled", "backends.fused", "backends.fused.triton_steps"}
     activities = {"exact.marginal", "exact.units", "exact.collective", "exact.adaptation"}
     covered, other = (activities, weights) if method == "exact" else (weights, activities)
     shared = {"chain", "posterior", "initial", "random", "batches", "run", f"{method}.sampler"}

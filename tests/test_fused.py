@@ -1,7 +1,6 @@
-"""Fused steps against plain PyTorch, and their random numbers.
+"""Fused steps on a GPU: their random numbers, their check of themselves, that they compile.
 
-Without a GPU, the steps run in Triton's interpreter, which executes them in NumPy. A separate test
-compiles them. With a GPU, the same tests run on it.
+``test_backends`` holds the steps to PyTorch's; ``weight_steps`` says where they run.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,141 +20,36 @@ from conftest import FALSE_ALARM, ROOT, assert_z, draw, endpoint_run, kinetic_ru
 from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
+from weight_steps import CPU, DEVICE, ON_GPU, counters, keys, philox, problem, states
 
 from weightsharing.errors import InterruptedRunError
-from weightsharing.model.activations import ActivationName
-from weightsharing.model.architecture import Architecture, Kind, Prior
+from weightsharing.model.architecture import Kind
 from weightsharing.model.network import Weights
-from weightsharing.model.task import Task
-from weightsharing.sampling import initial
-from weightsharing.sampling import posterior as posteriors
-from weightsharing.sampling.backends import cpu, fused, gpu
-from weightsharing.sampling.kinetic import step as kinetic
+from weightsharing.sampling import backends
+from weightsharing.sampling.backends import fused
+from weightsharing.sampling.backends.fused import self_check
+from weightsharing.sampling.backends.fused import steps as fused_steps
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.protocol import Blocks
 from weightsharing.sampling.random import new_streams
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.sgld import step as sgld
 
-ON_GPU = torch.cuda.is_available()
-if not ON_GPU:
-    # Triton reads it when it is imported, which happens below.
-    os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="fused steps need Triton")
-from weightsharing.sampling.backends import triton_steps  # noqa: E402
-
-DEVICE = torch.device("cuda" if ON_GPU else "cpu")
-STEPS, FEATURES = 4, 3
-PRIOR = Prior(w=0.8, u=1.2, v=0.6)
-Words = NDArray[np.uint32]
-
-
-def posterior(kind: Kind, activation: ActivationName = "linear", patterns: int = 2) -> Posterior:
-    generator = np.random.default_rng(patterns)
-    supervised = np.zeros((patterns, STEPS), dtype=bool)
-    supervised[:, [1, 3]] = True
-    inputs, targets = (generator.normal(size=(patterns, STEPS, n)) for n in (FEATURES, 1))
-    architecture = Architecture(kind=kind, steps=STEPS, activation=activation, prior=PRIOR)
-    task = Task(inputs, targets[..., 0], supervised)
-    return posteriors.build([task], architecture, 0.3, DEVICE, torch.float32)
-
-
-def state(
-    target: Posterior, width: int, chains: int = 2, moving: bool = False, seed: int = 1
-) -> tuple[Tensor, Blocks]:
-    """A memory of weights, with velocities if ``moving``, and the function that unpacks it."""
-    architecture = target.architecture
-    size = initial.weight_count(architecture, width, FEATURES)
-
-    def blocks(memory: Tensor) -> tuple[Weights, Weights | None]:
-        parts = [
-            initial.weights_in(part, architecture, width, FEATURES)
-            for part in memory.split(size, dim=1)
-        ]
-        return parts[0], parts[1] if moving else None
-
-    stream = torch.Generator().manual_seed(seed)
-    memory = torch.randn(chains, size * (1 + moving), generator=stream).to(DEVICE)
-    for part in blocks(memory):
-        if part is not None:
-            for block, value in zip(part, initial.from_prior(architecture, part), strict=True):
-                block.copy_(value)
-    return memory, blocks
-
-
-def clock(number: int) -> Tensor:
-    return torch.full((), number, device=DEVICE)
-
-
-def some_keys(chains: int, seed: int = 5) -> Tensor:
-    return fused.keys(new_streams(seed, chains, torch.device("cpu")), DEVICE)
-
-
-def philox(key: Words, counter: Words) -> Words:
-    """Philox 4x32-10 as published: four words from key (..., 2) and counter (..., 4)."""
-    a, b = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-    c0, c1, c2, c3 = (counter[..., i].astype(np.uint64) for i in range(4))
-    k0, k1 = (key[..., i].astype(np.uint64) for i in range(2))
-    low, high = np.uint64(0xFFFFFFFF), np.uint64(32)
-    for _ in range(10):
-        left, right = a * c0, b * c2
-        c0, c1, c2, c3 = (
-            (right >> high) ^ c1 ^ k0,
-            right & low,
-            (left >> high) ^ c3 ^ k1,
-            left & low,
-        )
-        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
-    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
-
-
-def counters(
-    shape: Sequence[int], first: int, key: Tensor, step: int
-) -> tuple[Words, Words, Words]:
-    """Key, counter and number of the deviate, 0 to 3, of each entry (chain, matrix, row, column)."""
-    rows, columns = shape[2:]
-    quarter = -(-rows // 4)
-    chain, matrix, row, column = np.indices(tuple(shape))
-    keys = key.cpu().numpy().view(np.uint64)[chain]
-    words = [row % quarter * columns + column, matrix + first, step & 0xFFFFFFFF, step >> 32]
-    counter = np.stack([np.broadcast_to(word, row.shape) for word in words], axis=-1)
-    halves = np.stack([keys & np.uint64(0xFFFFFFFF), keys >> np.uint64(32)], axis=-1)
-    return halves.astype(np.uint32), counter.astype(np.uint32), (row // quarter).astype(np.uint32)
-
-
-def expected_deviates(like: Weights, key: Tensor, step: int) -> Weights:
-    """The expected deviates of a step, in float64 by the library's functions."""
-    expected, first = [], 0
-    for block, original in zip(fused.matrices(like), like, strict=True):
-        keys, counter, lane = counters(block.shape, first, key, step)
-        bits = philox(keys, counter).astype(np.float64)
-        pair = 2 * (lane // 2)[..., None].astype(np.int64)
-        radius = np.sqrt(-2 * np.log((np.take_along_axis(bits, pair, -1)[..., 0] + 0.5) / 2.0**32))
-        angle = np.take_along_axis(bits, pair + 1, -1)[..., 0] / 2.0**32
-        # The quadrant's first angle is -pi/4.
-        angle = 2 * np.pi * (angle - 1 / 8)
-        values = radius * np.where(lane % 2 == 0, np.cos(angle), np.sin(angle))
-        expected.append(torch.from_numpy(values).to(block).reshape(original.shape))
-        first += block.shape[1]
-    return Weights(*expected)
+from weightsharing.sampling.backends.fused import triton_steps
 
 
 def drawn(target: Posterior, width: int, key: Tensor, step: int, chains: int = 2) -> Weights:
-    """The deviates of a step: with size 1 and without gradient it leaves only its noise."""
-    memory, blocks = state(target, width, chains)
-    weights = blocks(memory)[0]
-    empty = tuple(
-        part._replace(left=part.left[:, :, :0]) for part in fused.loss_factors(weights, target)
+    """The deviates alone: a step of SGLD of size 1 without gradient leaves nothing else."""
+    memory, blocks = states(target, width, chains)
+    weights, _ = blocks(memory)
+    clock = torch.full((), step, device=DEVICE)
+    of_w, of_u, of_v = (
+        part._replace(left=part.left[:, :, :0])
+        for part in fused_steps.loss_factors(weights, target)
     )
-    fused.langevin_step(weights, empty, 1.0, key, clock(step))  # type: ignore[arg-type]
-    return Weights(
-        *(b / (2 * part.variance) ** 0.5 for b, part in zip(weights, empty, strict=True))
-    )
-
-
-def assert_same(weights: Weights, expected: Weights) -> None:
-    for block, value in zip(weights, expected, strict=True):
-        torch.testing.assert_close(block, value, rtol=1e-5, atol=3e-6 * float(value.abs().max()))
+    silent = (of_w, of_u, of_v)
+    fused_steps.move(weights, None, silent, 1.0, None, key, clock)
+    return Weights(*(b / (2 * p.variance) ** 0.5 for b, p in zip(weights, silent, strict=True)))
 
 
 def test_reference_philox_gives_the_published_answers() -> None:
@@ -169,81 +63,38 @@ def test_reference_philox_gives_the_published_answers() -> None:
             [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
         ),
     ):  # fmt: skip
-        words = philox(np.array(key, dtype=np.uint32), np.array(counter, dtype=np.uint32))
-        assert words.tolist() == answer
-
-
-# Widths: fewer rows than a counter has deviates, a multiple of a tile, no multiple, several tiles.
-CASES: list[tuple[Kind, ActivationName, int, int]] = [
-    ("rnn", "linear", 1, 71), ("rnn", "erf", 4, 13), ("rnn", "erf", 1, 64), ("dnn", "linear", 4, 3),
-    ("dnn", "erf", 1, 13),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("kind", "activation", "patterns", "width"), CASES)
-def test_sgld_step_is_that_of_pytorch(
-    kind: Kind, activation: ActivationName, patterns: int, width: int
-) -> None:
-    """Gradient, decay and noise, at a step whose number needs both words of the counter."""
-    target = posterior(kind, activation, patterns)
-    memory, blocks = state(target, width)
-    expected = memory.clone()
-    key, number, eta = some_keys(2), 2**33 + 7, 0.02
-    weights = blocks(memory)[0]
-    noise = expected_deviates(weights, key, number)
-    fused.langevin_step(weights, fused.loss_factors(weights, target), eta, key, clock(number))
-    sgld.step(blocks(expected)[0], noise, target, eta)
-    assert_same(weights, blocks(expected)[0])
-
-
-@pytest.mark.parametrize(("kind", "activation", "patterns", "width"), CASES)
-def test_kinetic_step_is_that_of_pytorch(
-    kind: Kind, activation: ActivationName, patterns: int, width: int
-) -> None:
-    target = posterior(kind, activation, patterns)
-    memory, blocks = state(target, width, moving=True)
-    key, number, h = some_keys(2), 41, 0.1
-    for damping in (None, 0.3):
-        weights, velocities = blocks(memory.clone())
-        plain, plain_velocities = blocks(memory.clone())
-        assert velocities is not None
-        assert plain_velocities is not None
-        noise = None if damping is None else expected_deviates(weights, key, number)
-        gradient = fused.loss_factors(weights, target)
-        fused.kinetic_step(weights, velocities, gradient, h, damping, key, clock(number))
-        kinetic.step(plain, plain_velocities, noise, target, h, damping or 0.0)
-        assert_same(weights, plain)
-        assert_same(velocities, plain_velocities)
+        found = philox(np.array(key, dtype=np.uint32), np.array(counter, dtype=np.uint32))
+        assert found.tolist() == answer
 
 
 def test_no_key_and_counter_serve_twice() -> None:
-    """Integers of the reference. The tests of the steps show that the fused steps use them."""
-    target = posterior("dnn")
-    memory, blocks = state(target, 13, chains=3)
+    """On integers; ``test_backends`` shows that the steps draw from these."""
+    target = problem("dnn")
+    memory, blocks = states(target, 13, chains=3)
     used, first = [], 0
-    for block in fused.matrices(blocks(memory)[0]):
+    for block in fused_steps.matrices(blocks(memory)[0]):
         for step in (0, 1, 2**32, 2**32 + 1, 2**64 - 1):
-            keys, counter, lane = counters(block.shape, first, some_keys(3), step)
-            used.append(np.concatenate([keys, counter, lane[..., None]], axis=-1).reshape(-1, 7))
+            key, counter, lane = counters(block.shape, first, keys(3), step)
+            used.append(np.concatenate([key, counter, lane[..., None]], axis=-1).reshape(-1, 7))
         first += block.shape[1]
     entries = np.concatenate(used)
     assert len(np.unique(entries, axis=0)) == len(entries) == 5 * memory.numel()
-    # Entries use all four deviates of a counter, except beyond the last row.
+    # All four deviates of a counter are used, but for those beyond the last row.
     assert len(np.unique(entries[:, :6], axis=0)) < 0.35 * len(entries)
 
 
 def test_keys_are_the_streams_own_and_survive_a_checkpoint() -> None:
-    streams = new_streams(5, 3, torch.device("cpu"))
-    keys = fused.keys(streams, DEVICE)
-    assert len(set(keys.tolist())) == 3
-    assert not set(keys.tolist()) & {stream.initial_seed() for stream in streams}
+    streams = new_streams(5, 3, CPU)
+    key = fused_steps.keys(streams, DEVICE)
+    assert len(set(key.tolist())) == 3
+    assert not set(key.tolist()) & {stream.initial_seed() for stream in streams}
     resumed = []
     for stream in streams:
         torch.randn(5, generator=stream)
         resumed.append(torch.Generator())
         resumed[-1].set_state(stream.get_state())
-    assert torch.equal(fused.keys(resumed, DEVICE), keys)
-    assert torch.equal(fused.keys(streams[:2], DEVICE), keys[:2])
+    assert torch.equal(fused_steps.keys(resumed, DEVICE), key)
+    assert torch.equal(fused_steps.keys(streams[:2], DEVICE), key[:2])
 
 
 def z_of_products(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
@@ -252,14 +103,13 @@ def z_of_products(first: NDArray[np.float64], second: NDArray[np.float64]) -> fl
 
 
 def test_deviates_are_standard_normal_and_independent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Moments, Kolmogorov-Smirnov, and correlations of independent deviates and of their squares.
-
-    The probability of a false alarm is FALSE_ALARM for all z-scores together, and for each KS test.
+    """Moments, Kolmogorov-Smirnov, and correlations of deviates and of their squares between all entries
+    that must be independent. False alarms: FALSE_ALARM for all z-scores together, and for each KS test.
     """
-    if not ON_GPU:  # the interpreter is as fast for a large tile as for a small one
-        monkeypatch.setattr(fused, "TILE_ROWS", 64)
-        monkeypatch.setattr(fused, "TILE_COLUMNS", 256)
-    target, width, key = posterior("dnn"), 160, some_keys(2)
+    if not ON_GPU:  # a large tile takes the interpreter as long as a small one
+        monkeypatch.setattr(fused_steps, "TILE_ROWS", 64)
+        monkeypatch.setattr(fused_steps, "TILE_COLUMNS", 256)
+    target, width, key = problem("dnn"), 160, keys(2)
     first, second = (drawn(target, width, key, step) for step in (3, 4))
     w = first.recurrent.double().cpu().numpy()
     later = second.recurrent.double().cpu().numpy()
@@ -290,26 +140,26 @@ def test_deviates_are_standard_normal_and_independent(monkeypatch: pytest.Monkey
 
 
 def test_tails_of_box_muller_are_as_long_as_32_bits_allow() -> None:
-    """P(|xi| > 4) for 2^20 deviates of the reference, and its largest deviate."""
+    """P(|xi| > 4) of 2^20 deviates of the reference, which fused steps reproduce, and its extremes."""
     counter = np.zeros((2**18, 4), dtype=np.uint32)
     counter[:, 0] = np.arange(2**18)
     bits = philox(np.array([1, 2], dtype=np.uint32), counter).astype(np.float64)
     radius = np.sqrt(-2 * np.log((bits[:, ::2] + 0.5) / 2.0**32))
     deviates = np.stack([f(2 * np.pi * bits[:, 1::2] / 2.0**32) for f in (np.cos, np.sin)]) * radius
     beyond = 2 * stats.norm.sf(4.0)
-    extreme = int((np.abs(deviates) > 4).sum())
-    assert stats.binomtest(extreme, deviates.size, beyond).pvalue > FALSE_ALARM
+    found = int((np.abs(deviates) > 4).sum())
+    assert stats.binomtest(found, deviates.size, beyond).pvalue > FALSE_ALARM
     assert np.sqrt(-2 * np.log(0.5 / 2.0**32)) > 6.7
 
 
 def test_deviates_do_not_depend_on_the_number_of_chains_or_on_tiles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    target, key = posterior("rnn"), some_keys(3)
+    target, key = problem("rnn"), keys(3)
     many = drawn(target, 13, key, 6, chains=3)
     few = drawn(target, 13, key[:2], 6, chains=2)
-    monkeypatch.setattr(fused, "TILE_ROWS", 2)
-    monkeypatch.setattr(fused, "TILE_COLUMNS", 4)
+    monkeypatch.setattr(fused_steps, "TILE_ROWS", 2)
+    monkeypatch.setattr(fused_steps, "TILE_COLUMNS", 4)
     small = drawn(target, 13, key, 6, chains=3)
     for all_, first, tiled in zip(many, few, small, strict=True):
         assert torch.equal(all_[:2], first)
@@ -329,8 +179,8 @@ RUNS = {
 def test_chain_of_fused_steps_resumes_bitwise(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The whole sampler, interrupted during the ramp and between two refreshments."""
-    monkeypatch.setattr(cpu, "advance", gpu.advance)
+    """The whole sampler, stopped during the ramp and between two refreshments, and finished."""
+    monkeypatch.setattr(backends, "advance", fused.advance)
     path = tmp_path / "c.npz"
     whole = draw(run)
     assert not [r for r in caplog.records if "fused" in r.message]
@@ -346,70 +196,70 @@ def test_chain_of_fused_steps_resumes_bitwise(
     resumed = draw(run, checkpoint=path)
     for name in ("kernel", "output", "loss"):
         np.testing.assert_array_equal(resumed[name], whole[name])
-    # The draws differ from PyTorch's.
-    monkeypatch.setattr(fused, "objection", lambda *arguments: "forbidden")
+    # And they are not PyTorch's draws.
+    monkeypatch.setattr(self_check, "objection", lambda *arguments: "forbidden")
     plain = draw(run)
     assert "fused steps are not used: forbidden" in caplog.text
     assert not np.any(plain["loss"] == whole["loss"])
 
 
-class Wrong:
-    """A Triton step with wrong arguments."""
-
-    def __init__(self, function: Any, change: Callable[[list[Any]], None]) -> None:
-        self.function, self.change = function, change
-
-    def __getitem__(self, grid: tuple[int, int, int]) -> Callable[..., None]:
-        def launch(*arguments: Any) -> None:
-            changed = list(arguments)
-            self.change(changed)
-            self.function[grid](*changed)
-
-        return launch
+# Changes the arguments of a Triton step: (by place, by name).
+Change = Callable[[list[Any], dict[str, Any]], None]
 
 
-def scaled(place: int, factor: float) -> Callable[[list[Any]], None]:
-    def change(arguments: list[Any]) -> None:
-        arguments[place] *= factor
+def replaced(monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
+    """Give the Triton step wrong arguments."""
+    right = triton_steps.step
 
-    return change
+    class Wrong:
+        def __getitem__(self, grid: tuple[int, int, int]) -> Callable[..., None]:
+            def launch(*places: Any, **names: Any) -> None:
+                changed = list(places)
+                change(changed, names)
+                right[grid](*changed, **names)
+
+            return launch
+
+    monkeypatch.setattr(triton_steps, "step", Wrong())
 
 
-def one_less(place: int) -> Callable[[list[Any]], None]:
-    def change(arguments: list[Any]) -> None:
-        arguments[place] = max(arguments[place] - 1, 0)
+def scaled(name: str, factor: float) -> Change:
+    def change(places: list[Any], names: dict[str, Any]) -> None:
+        names[name] *= factor
 
     return change
 
 
-def broken(arguments: list[Any]) -> None:
+def lower_rank(places: list[Any], names: dict[str, Any]) -> None:
+    places[10] = max(places[10] - 1, 0)
+
+
+def broken(places: list[Any], names: dict[str, Any]) -> None:
     raise RuntimeError("no such instruction\nmore")
 
 
-# Places of arguments count from the end, except that of the rank.
 FAULTS = {
-    "sgld-decay": ("langevin", scaled(-5, 1.001), "differs"),
-    "sgld-gradient": ("langevin", scaled(-4, 1.001), "differs"),
-    "sgld-rank": ("langevin", one_less(9), "differs"),
-    "sgld-noise": ("langevin", scaled(-3, 1.2), "variance"),
-    "sgld-compiler": ("langevin", broken, "RuntimeError: no such instruction"),
-    "kinetic-gradient": ("kinetic", scaled(-7, 1.001), "differs"),
-    "kinetic-drift": ("kinetic", scaled(-6, 1.001), "differs"),
-    "kinetic-friction": ("kinetic", scaled(-5, 1.001), "differs"),
-    "kinetic-rank": ("kinetic", one_less(10), "differs"),
-    "kinetic-noise": ("kinetic", scaled(-4, 0.8), "variance"),
+    "sgld-decay": (scaled("kept", 1.001), "differs"),
+    "sgld-gradient": (scaled("pull", 1.001), "differs"),
+    "sgld-rank": (lower_rank, "differs"),
+    "sgld-noise": (scaled("spread", 1.2), "variance"),
+    "sgld-compiler": (broken, "RuntimeError: no such instruction"),
+    "kinetic-gradient": (scaled("pull", 1.001), "differs"),
+    "kinetic-drift": (scaled("step_size", 1.001), "differs"),
+    "kinetic-friction": (scaled("kept", 1.001), "differs"),
+    "kinetic-rank": (lower_rank, "differs"),
+    "kinetic-noise": (scaled("spread", 0.8), "variance"),
 }
 
 
-@pytest.mark.parametrize(("name", "change", "reason"), FAULTS.values(), ids=list(FAULTS))
-def test_self_check_finds_a_wrong_step(
-    name: str, change: Callable[[list[Any]], None], reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = posterior("rnn", "erf")
-    memory, blocks = state(target, 40, moving=name == "kinetic")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_self_check_finds_a_wrong_step(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    change, reason = FAULTS[fault]
+    target = problem("rnn", "erf")
+    memory, blocks = states(target, 40, moving=fault.startswith("kinetic"))
     before = memory.clone()
-    monkeypatch.setattr(triton_steps, name, Wrong(getattr(triton_steps, name), change))
-    objection = fused.objection(memory, blocks, target, some_keys(2))
+    replaced(monkeypatch, change)
+    objection = self_check.objection(memory, blocks, target, keys(2))
     assert objection is not None
     assert reason in objection
     assert "\n" not in objection
@@ -418,58 +268,56 @@ def test_self_check_finds_a_wrong_step(
 
 @pytest.mark.parametrize("moving", [False, True])
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_self_check_passes_what_is_right(kind: Kind, moving: bool) -> None:
-    target = posterior(kind, "erf")
-    memory, blocks = state(target, 13, moving=moving)
+def test_self_check_passes_a_right_step(kind: Kind, moving: bool) -> None:
+    target = problem(kind, "erf")
+    memory, blocks = states(target, 13, moving=moving)
     before = memory.clone()
-    assert fused.objection(memory, blocks, target, some_keys(2)) is None
+    assert self_check.objection(memory, blocks, target, keys(2)) is None
     assert torch.equal(memory, before)
 
 
 def test_a_wrong_step_leaves_the_chain_to_pytorch(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(triton_steps, "langevin", Wrong(triton_steps.langevin, scaled(-3, 1.5)))
-    target = posterior("rnn")
-    memory, blocks = state(target, 40)
+    replaced(monkeypatch, scaled("spread", 1.5))
+    target = problem("rnn")
+    memory, blocks = states(target, 40)
     settings = RUNS["sgld"].sampler
     assert settings.method == "sgld"
-    advance = gpu.advance(target, settings, blocks, lambda step: target, use_graphs=False)
-    expected = memory.clone()
+    advance = fused.advance(target, settings, blocks, lambda step: target, use_graphs=False)
+    moved, expected = memory.clone(), memory.clone()
     with caplog.at_level(logging.WARNING):
-        advance(memory, new_streams(1, 2, DEVICE), 0)
+        advance(moved, new_streams(1, 2, DEVICE), 0)
     assert "fused steps are not used: mean or variance" in caplog.text
     size = memory.shape[1]
     noise = torch.stack(
         [torch.randn(size, generator=s, device=DEVICE) for s in new_streams(1, 2, DEVICE)]
     )
     sgld.step(blocks(expected)[0], blocks(noise)[0], target, settings.step_size)
-    assert torch.equal(memory, expected)
+    assert torch.equal(moved, expected)
 
 
 COMPILE = """
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from weightsharing.sampling.backends import fused, triton_steps
+from weightsharing.sampling.backends.fused import steps, triton_steps
 
 kinds = dict.fromkeys(("blocks", "velocities", "left", "right"), "*fp32")
 kinds |= dict.fromkeys(("keys", "clock"), "*i64")
-numbers = ("keep", "pull", "spread", "step_size", "kept")
+numbers = ("pull", "spread", "step_size", "kept")
 # Triton makes constants of integers that are 1: the rows of v, the columns of U with a scalar input.
-for step, refreshed, ones in (
-    (triton_steps.langevin, None, ()),
-    (triton_steps.langevin, None, ("columns", "right_stride")),
-    (triton_steps.kinetic, True, ("rows", "left_stride")),
-    (triton_steps.kinetic, False, ()),
+for kinetic, noisy, ones in (
+    (False, True, ()), (False, True, ("columns", "right_stride")),
+    (True, True, ("rows", "left_stride")), (True, False, ()),
 ):
-    names = step.arg_names
-    fixed = {"ROWS": fused.TILE_ROWS, "COLUMNS": fused.TILE_COLUMNS, **dict.fromkeys(ones, 1)}
-    if refreshed is not None:
-        fixed["REFRESHED"] = refreshed
+    names = triton_steps.step.arg_names
+    fixed = {"ROWS": steps.TILE_ROWS, "COLUMNS": steps.TILE_COLUMNS, **dict.fromkeys(ones, 1)}
+    fixed |= {"KINETIC": kinetic, "NOISY": noisy}
     types = {name: kinds.get(name, "fp32" if name in numbers else "i32") for name in names}
     types |= dict.fromkeys(fixed, "constexpr")
-    source = ASTSource(step, types, {(names.index(name),): value for name, value in fixed.items()})
+    constants = {(names.index(name),): value for name, value in fixed.items()}
+    source = ASTSource(triton_steps.step, types, constants)
     built = compile(source, target=GPUTarget("cuda", 80, 32))
     assert len(built.asm["cubin"]) > 1000
     assert "tf32" not in built.asm["ptx"]
@@ -477,8 +325,8 @@ for step, refreshed, ones in (
 
 
 @pytest.mark.skipif(ON_GPU, reason="all other tests compile them")
-def test_fused_steps_compile_without_a_gpu(tmp_path: Path) -> None:
-    """Triton's own assembler makes machine code of compute capability 8.0."""
+def test_steps_compile_for_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+    """To machine code of compute capability 8.0, by the assembler that comes with Triton."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment |= {"TRITON_CACHE_DIR": str(tmp_path)}
     path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])

@@ -1,8 +1,11 @@
-"""Backends: the computation of a step of the weights. All make the same steps as the samplers.
+"""Backends: who computes a step of the weights. All make the step that ``sgld`` and ``kinetic`` define.
 
-``cpu`` uses PyTorch, and a compiled step for underdamped dynamics. ``gpu`` uses fused steps in Triton
-and CUDA graphs, or PyTorch if these fail. The fused steps have not run on a GPU yet. Remove them if
-they are not 1.5 times as fast as PyTorch there. Only this module imports ``gpu``.
+    reference   PyTorch, on any device
+    compiled    Numba, on a CPU, for underdamped dynamics of the activations that it knows
+    fused       Triton and CUDA graphs, on a GPU; PyTorch if these fail
+
+Each has ``advance`` with the arguments below, and ``advance`` here chooses one. Nothing else knows of
+``fused``: to delete it, delete its folder and its two lines here.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from weightsharing.sampling import WeightSettings
-from weightsharing.sampling.backends import cpu
+from weightsharing.sampling.backends import compiled, reference
 from weightsharing.sampling.posterior import Posterior
 from weightsharing.sampling.protocol import Advance, Blocks
 
@@ -21,13 +24,15 @@ def advance(
     blocks: Blocks,
     target_at: Callable[[int], Posterior],
 ) -> Advance:
-    """The function that makes a step of a batch of chains in place, given its number.
+    """The function that makes a step of a batch of chains in place, by the fastest backend.
 
-    The posterior's device decides between CPU and GPU. blocks: weights and velocities, if any, as
-    views of a memory (chain, size). target_at: the posterior of a step; only its targets may differ.
+    posterior: its device decides. blocks: weights and any velocities as views of a memory (chain, size).
+    target_at: the posterior of a step, which may differ in its targets only.
     """
     if posterior.inputs.device.type == "cuda":
-        from weightsharing.sampling.backends import gpu
+        from weightsharing.sampling.backends import fused
 
-        return gpu.advance(posterior, settings, blocks, target_at)
-    return cpu.advance(posterior, settings, blocks, target_at)
+        return fused.advance(posterior, settings, blocks, target_at)
+    if compiled.supports(posterior, settings):
+        return compiled.advance(posterior, settings, blocks, target_at)
+    return reference.advance(posterior, settings, blocks, target_at)

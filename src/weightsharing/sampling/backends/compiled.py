@@ -1,21 +1,20 @@
-"""A compiled step of the underdamped dynamics on a CPU; ``kinetic.step`` defines the step.
+"""Steps of underdamped dynamics on a CPU, compiled by Numba; ``kinetic.step`` defines them.
 
-It moves chain by chain with few passes over the weights. One pass does kick, drift, friction and noise.
-A network of figure 5 stays in a core's cache for the whole step. A network of N = 2048 is read from
-memory less often than by PyTorch.
+Chain by chain, with few passes over the weights: one does kick, drift, friction and noise. A network of
+figure 5 stays in a core's cache for the whole step. One of N = 2048 is read from memory less often.
 
-In a linear RNN, backpropagation needs only one sequence of vectors. With e = y - f on S,
-y_k = (W^T)^k v and delta_p^t = dE/dh_p^t,
+In a linear RNN, backpropagation is one sequence of vectors. With e = y - f on S, y_k = (W^T)^k v and
+delta_p^t = dE/dh_p^t,
 
     delta_p^t = -(1/kappa) sum_(t' >= t) e_p^(t'+1) y_(t'-t)
     dE/dW = sum_k y_k z_k^T,    z_k = -(1/kappa) sum_(p, t >= 1) e_p^(t+k+1) h_p^(t-1)
     dE/dU = sum_k y_k c_k^T,    c_k = -(1/kappa) sum_(p, t) e_p^(t+k+1) x_p^t
 
-The same passes compute h^k and y_k, and the gradient has rank T - 1 instead of (T - 1) P.
+Hence the passes that compute h^k compute y_k as well, and the gradient has rank T - 1, not (T - 1) P.
 
-Numba compiles all functions but ``stepper`` at their first call, which takes seconds, and keeps them on
-disk. Arrays: W (matrix, unit, unit), U (unit, feature), v (unit,), inputs (time, pattern, feature),
-h and phi(h) (time, pattern, unit).
+Numba compiles at the first call, which takes seconds, and caches the result on disk. Arrays:
+W (matrix, unit, unit), U (unit, feature), v (unit,), inputs (time, pattern, feature), h and phi(h)
+(time, pattern, unit).
 """
 
 from __future__ import annotations
@@ -30,29 +29,40 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weightsharing.model.activations import ActivationName
+from weightsharing.sampling import WeightSettings
+from weightsharing.sampling.backends import reference
 from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.random import by_thread
-
-# Moves a batch of chains by one step, in place: (states, deviates, posterior of this step). Deviates are
-# standard normal, (chain, weights), or None for a step without noise.
-Stepper = Callable[[Tensor, Tensor | None, Posterior], None]
+from weightsharing.sampling.protocol import Advance, Blocks
+from weightsharing.sampling.random import Streams, by_thread
 
 Reals = NDArray[np.floating]
 
+# The activations that ``phi`` and ``slope`` know, by the number that compiled code takes.
 CODES: dict[ActivationName, int] = {"linear": 0, "erf": 1, "tanh": 2, "relu": 3}
 LINEAR, ERF, TANH, _ = CODES.values()
 
 
-def stepper(posterior: Posterior, settings: KineticSettings) -> Stepper:
-    """``kinetic.step`` of all chains, in place, on a CPU.
+def supports(posterior: Posterior, settings: WeightSettings) -> bool:
+    """Whether there is a compiled step for this sampler and this activation."""
+    return isinstance(settings, KineticSettings) and posterior.architecture.activation in CODES
 
-    states: (chain, 2 x weights). deviates: standard normal, (chain, weights); None without friction. The
-    posterior of a step differs from ``posterior`` only in its targets.
-    """
+
+def advance(
+    posterior: Posterior,
+    settings: WeightSettings,
+    blocks: Blocks,
+    target_at: Callable[[int], Posterior],
+) -> Advance:
+    """``backends.advance`` compiled. Raises ValueError if ``supports`` is false."""
+    if not supports(posterior, settings):
+        raise ValueError(
+            f"no compiled step for {settings.method}, {posterior.architecture.activation}"
+        )
     architecture, width = posterior.architecture, settings.width
     prior, real = architecture.prior, posterior.inputs.numpy().dtype.type
-    h, kept = settings.step_size, math.exp(-settings.damping)
+    times, deviates_of = reference.times_of(settings), reference.deviates_of(blocks)
+    h, kept = times.step_size, math.exp(-times.damping)
     variances = np.array([prior.w / width, prior.u, prior.v])
     inputs = posterior.inputs.contiguous().numpy()
     shared, code = architecture.weight_matrices == 1, CODES[architecture.activation]
@@ -62,12 +72,12 @@ def stepper(posterior: Posterior, settings: KineticSettings) -> Stepper:
         np.array([-h, h, 0.5 * h, kept], real),
     )
 
-    def advance(memory: Tensor, deviates: Tensor | None, target: Posterior) -> None:
-        shape = (len(memory), *inputs.shape[:2])
+    def step_of(memory: Tensor, streams: Streams, number: int) -> None:
+        has_noise, target = times.has_noise(number), target_at(number)
         states = memory.numpy()
-        noise = (
-            states if deviates is None else deviates.numpy()
-        )  # the step does not read it if None
+        # Without noise the step takes an array of the same type and does not read it.
+        deviates = deviates_of(memory, streams).numpy() if has_noise else states
+        shape = (len(memory), *inputs.shape[:2])
         targets, supervised = (
             values.expand(shape).contiguous().numpy()
             for values in (target.targets, target.supervised)
@@ -75,55 +85,48 @@ def stepper(posterior: Posterior, settings: KineticSettings) -> Stepper:
 
         def move_chains(chains: slice) -> None:
             step(
-                states[chains], noise[chains], deviates is not None, width, shared, code,
+                states[chains], deviates[chains], has_noise, width, shared, code,
                 real(posterior.kappa), inputs, targets[chains], supervised[chains], *scales,
             )  # fmt: skip
 
         by_thread(move_chains, memory)
 
-    return advance
+    return step_of
 
 
 def _compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401
-    """The function, compiled by Numba, and kept on disk if a folder is writable."""
-    # Vector instructions need reordered sums. Infinity and NaN must stay as they are.
+    """The function compiled, and cached on disk if there is a writable place."""
+    # Vector instructions need sums in any order. Infinity and NaN keep their meaning.
     options: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz"}, "nogil": True}
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the source's nor the user's folder is writable
+    except RuntimeError:  # neither beside the source nor in the user's folder
         return numba.njit(**options)(function)
 
 
 @_compiled
-def activate(code: int, pre: Reals, post: Reals) -> None:
-    """post <- phi(pre), both (pattern, unit)."""
-    for pattern in range(pre.shape[0]):
-        for unit in range(pre.shape[1]):
-            h = pre[pattern, unit]
-            if code == ERF:
-                post[pattern, unit] = math.erf(0.5 * math.sqrt(math.pi) * h)
-            elif code == TANH:
-                post[pattern, unit] = math.tanh(h)
-            else:
-                post[pattern, unit] = max(h, 0.0)
+def phi(code: int, h: float) -> float:
+    """The activation at h, unless it is linear."""
+    if code == ERF:
+        return math.erf(0.5 * math.sqrt(math.pi) * h)
+    if code == TANH:
+        return math.tanh(h)
+    return max(h, 0.0)
 
 
 @_compiled
-def times_slope(code: int, pre: Reals, post: Reals, delta: Reals) -> None:
-    """delta <- delta x phi'(pre), all (pattern, unit)."""
-    for pattern in range(pre.shape[0]):
-        for unit in range(pre.shape[1]):
-            if code == ERF:
-                delta[pattern, unit] *= math.exp(-0.25 * math.pi * pre[pattern, unit] ** 2)
-            elif code == TANH:
-                delta[pattern, unit] *= 1.0 - post[pattern, unit] ** 2
-            elif pre[pattern, unit] <= 0.0:
-                delta[pattern, unit] = 0.0
+def slope(code: int, h: float, phi_h: float) -> float:
+    """The slope of ``phi`` at h, given phi(h), unless it is linear."""
+    if code == ERF:
+        return math.exp(-0.25 * math.pi * h**2)
+    if code == TANH:
+        return 1.0 - phi_h**2
+    return 0.0 if h <= 0.0 else 1.0
 
 
 @_compiled
 def add_products(matrix: Reals, vectors: Reals, sums: Reals) -> None:
-    """sums_p <- sums_p + M vectors_p, both (p, unit), for a matrix (row, unit)."""
+    """sums_p <- sums_p + M vectors_p, with sums (p, row) and vectors (p, column)."""
     for row in range(matrix.shape[0]):
         for p in range(len(vectors)):
             total = matrix[row, 0] * vectors[p, 0]
@@ -134,7 +137,7 @@ def add_products(matrix: Reals, vectors: Reals, sums: Reals) -> None:
 
 @_compiled
 def add_transposed_products(matrix: Reals, vectors: Reals, sums: Reals) -> None:
-    """sums_p <- sums_p + M^T vectors_p, both (p, unit), for a matrix (unit, row)."""
+    """sums_p <- sums_p + M^T vectors_p, both (p, column), for a matrix (row, column)."""
     for row in range(matrix.shape[0]):
         for p in range(len(vectors)):
             factor = vectors[p, row]
@@ -157,18 +160,20 @@ def errors(post: Reals, readout: Reals, targets: Reals, supervised: Reals, error
 
 @_compiled
 def forward(code: int, matrices: Reals, pre: Reals, post: Reals) -> None:
-    """post^t <- phi(h^t) at all times; ``pre`` holds U x^t before and h^t after."""
+    """h^t and phi(h^t) at all times; ``pre`` holds U x before and h after."""
     for time in range(len(pre)):
         if time > 0:
             add_products(matrices[min(time, len(matrices)) - 1], post[time - 1], pre[time])
         if code != LINEAR:
-            activate(code, pre[time], post[time])
+            for pattern in range(pre.shape[1]):
+                for unit in range(pre.shape[2]):
+                    post[time, pattern, unit] = phi(code, pre[time, pattern, unit])
 
 
 @_compiled
 def backward(
-    code: int, matrices: Reals, readout: Reals, pre: Reals, post: Reals, error: Reals, kappa: float,
-    delta: Reals,
+    code: int, matrices: Reals, readout: Reals, pre: Reals, post: Reals, error: Reals,
+    kappa: float, delta: Reals,
 ) -> None:  # fmt: skip
     """delta <- dE/dh, (time, pattern, unit)."""
     for time in range(len(pre) - 1, -1, -1):
@@ -180,14 +185,17 @@ def backward(
             matrix = matrices[min(time + 1, len(matrices)) - 1]
             add_transposed_products(matrix, delta[time + 1], delta[time])
         if code != LINEAR:
-            times_slope(code, pre[time], post[time], delta[time])
+            for pattern in range(pre.shape[1]):
+                for unit in range(pre.shape[2]):
+                    h, phi_h = pre[time, pattern, unit], post[time, pattern, unit]
+                    delta[time, pattern, unit] *= slope(code, h, phi_h)
 
 
 @_compiled
 def both_ways(matrix: Reals, pre: Reals, sequence: Reals) -> None:
     """h^t = W h^(t-1) + U x^t, and y_t = W^T y_(t-1) in the same passes over W.
 
-    pre: U x^t before and h^t after. sequence: (time, unit), y_0 = v before and all y_t after.
+    pre: holds U x before and h after. sequence: (time, unit), y_0 = v before and all y_t after.
     """
     sequence[1:] = 0.0
     units = len(matrix)
@@ -221,21 +229,28 @@ def correlate(error: Reals, values: Reals, kappa: float, sums: Reals) -> None:
 
 @_compiled
 def move(
-    block: Reals, velocity: Reals, left: Reals, right: Reals, deviates: Reals, refreshed: bool,
-    variance: float, spread: float, times: Reals,
+    weights: Reals, velocities: Reals, noise: Reals, left: Reals, right: Reals,
+    has_noise: bool, variance: float, spread: float, times: Reals,
 ) -> None:  # fmt: skip
-    """Kick, drift and, if ``refreshed``, friction and noise of a block of weights (row, column).
+    """Kick, drift and, if ``has_noise``, friction and noise of a block of weights.
 
-    The gradient of the loss is left^T right, with left (rank, row) and right (rank, column). variance: of
-    the prior. spread: standard deviation of the noise. times: -h, h, h / 2 and exp(-damping).
+    The gradient of the loss is left^T right, left (rank, row) and right (rank, column). weights,
+    velocities and standard normal deviates ``noise``: (row x column,). variance: of the prior. spread:
+    standard deviation of the noise. times: -h, h, h / 2 and exp(-damping).
     """
+    shape = (left.shape[1], right.shape[1])
+    block, velocity, deviates = (
+        weights.reshape(shape),
+        velocities.reshape(shape),
+        noise.reshape(shape),
+    )
     back, ahead, half, kept = times
     scale = back * variance
     rank, columns = right.shape
     for row in range(len(block)):
         for column in range(columns):
             velocity[row, column] += back * block[row, column]
-        # Add four products in one pass over the row instead of four passes.
+        # Four at a time: the sum stays in registers instead of taking four passes over the row.
         for index in range(0, rank - 3, 4):
             a, b = scale * left[index, row], scale * left[index + 1, row]
             c, d = scale * left[index + 2, row], scale * left[index + 3, row]
@@ -250,7 +265,7 @@ def move(
             a = scale * left[index, row]
             for column in range(columns):
                 velocity[row, column] += a * right[index, column]
-        if refreshed:
+        if has_noise:
             for column in range(columns):
                 middle = block[row, column] + half * velocity[row, column]
                 velocity[row, column] = (
@@ -263,32 +278,23 @@ def move(
 
 
 @_compiled
-def unpacked(numbers: Reals, count: int, width: int, features: int) -> tuple[Reals, Reals, Reals]:
-    """Views of W (matrix, unit, unit), U (unit, feature) and v (1, unit) in a chain's numbers."""
-    first, second = count * width * width, count * width * width + width * features
-    return (
-        numbers[:first].reshape(count, width, width),
-        numbers[first:second].reshape(width, features),
-        numbers[second:].reshape(1, width),
-    )
-
-
-@_compiled
 def step(
-    memory: Reals, noise: Reals, refreshed: bool, width: int, shared: bool, code: int, kappa: float,
-    inputs: Reals, targets: Reals, supervised: Reals, variances: Reals, spreads: Reals, times: Reals,
+    memory: Reals, noise: Reals, has_noise: bool, width: int, shared: bool, code: int,
+    kappa: float, inputs: Reals, targets: Reals, supervised: Reals, variances: Reals,
+    spreads: Reals, times: Reals,
 ) -> None:  # fmt: skip
     """One step of a batch of chains, in place.
 
     memory: (chain, 2 x weights), weights W, U, v and velocities. noise: standard normal deviates
-    (chain, weights), read only if ``refreshed``. shared: whether all times have one matrix. code: of
+    (chain, weights), read only if ``has_noise``. shared: whether all times have one matrix. code: of
     ``CODES``. targets and supervised: (chain, time, pattern). variances: of the prior, w/N, u and v.
     spreads: standard deviations of the noise of each block. times: -h, h, h / 2 and exp(-damping).
     All reals have the precision of ``memory``.
     """
     steps, patterns, features = inputs.shape
-    size = memory.shape[1] // 2
-    count = 1 if shared else steps - 1
+    numbers = memory.shape[1] // 2
+    count, size = 1 if shared else steps - 1, width * width
+    first, second = count * size, count * size + width * features
     pre = np.empty((steps, patterns, width), memory.dtype)
     post = pre if code == LINEAR else np.empty_like(pre)
     delta = np.empty_like(pre)
@@ -297,30 +303,36 @@ def step(
     through = np.empty_like(sequence)
     into = np.empty((steps, features), memory.dtype)
     for chain in range(memory.shape[0]):
-        w, u, v = unpacked(memory[chain, :size], count, width, features)
-        w_velocity, u_velocity, v_velocity = unpacked(memory[chain, size:], count, width, features)
-        w_noise, u_noise, v_noise = unpacked(noise[chain, :size], count, width, features)
+        weights, velocities = memory[chain, :numbers], memory[chain, numbers:]
+        deviates = noise[chain, :numbers]
+        matrices, readout = weights[:first].reshape(count, width, width), weights[second:]
         pre[:] = 0.0
-        add_products(u, inputs.reshape(-1, features), pre.reshape(-1, width))
+        add_products(
+            weights[first:second].reshape(width, features), inputs.reshape(-1, features),
+            pre.reshape(-1, width),
+        )  # fmt: skip
         if shared and code == LINEAR:
-            sequence[0] = v[0]
-            both_ways(w[0], pre, sequence)
-            errors(pre, v[0], targets[chain], supervised[chain], error)
+            sequence[0] = readout
+            both_ways(matrices[0], pre, sequence)
+            errors(pre, readout, targets[chain], supervised[chain], error)
             correlate(error[1:], pre[:-1], kappa, through[:-1])
             correlate(error, inputs, kappa, into)
-            move(w[0], w_velocity[0], sequence[:-1], through[:-1],
-                 w_noise[0], refreshed, variances[0], spreads[0], times)  # fmt: skip
-            left, right = sequence, into
+            move(weights[:first], velocities[:first], deviates[:first],
+                 sequence[:-1], through[:-1], has_noise, variances[0], spreads[0], times)  # fmt: skip
+            by_input, to_input = sequence, into
         else:
-            forward(code, w, pre, post)
-            errors(post, v[0], targets[chain], supervised[chain], error)
-            backward(code, w, v[0], pre, post, error, kappa, delta)
+            forward(code, matrices, pre, post)
+            errors(post, readout, targets[chain], supervised[chain], error)
+            backward(code, matrices, readout, pre, post, error, kappa, delta)
             for index in range(count):
+                start, end = index * size, (index + 1) * size
                 until = steps if shared else index + 2
-                move(w[index], w_velocity[index], delta[index + 1 : until].reshape(-1, width),
+                move(weights[start:end], velocities[start:end], deviates[start:end],
+                     delta[index + 1 : until].reshape(-1, width),
                      post[index : until - 1].reshape(-1, width),
-                     w_noise[index], refreshed, variances[0], spreads[0], times)  # fmt: skip
-            left, right = delta.reshape(-1, width), inputs.reshape(-1, features)
-        move(u, u_velocity, left, right, u_noise, refreshed, variances[1], spreads[1], times)
-        move(v, v_velocity, (-error / kappa).reshape(-1, 1), post.reshape(-1, width),
-             v_noise, refreshed, variances[2], spreads[2], times)  # fmt: skip
+                     has_noise, variances[0], spreads[0], times)  # fmt: skip
+            by_input, to_input = delta.reshape(-1, width), inputs.reshape(-1, features)
+        move(weights[first:second], velocities[first:second], deviates[first:second],
+             by_input, to_input, has_noise, variances[1], spreads[1], times)  # fmt: skip
+        move(readout, velocities[second:], deviates[second:], (-error / kappa).reshape(-1, 1),
+             post.reshape(-1, width), has_noise, variances[2], spreads[2], times)  # fmt: skip

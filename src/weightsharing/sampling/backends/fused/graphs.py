@@ -1,4 +1,4 @@
-"""CUDA graphs: record the launches of a step once, and replay them as one."""
+"""CUDA graphs: record the launches of a step once and replay them as one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-# PyTorch requires a few calls before the capture, in which libraries allocate their workspaces.
+# PyTorch asks for a few calls before the capture, in which libraries allocate what they keep.
 WARM_UPS = 3
 
 
 def captured(step: Callable[[], None], memory: Tensor) -> Callable[[], None]:
-    """``step`` as a CUDA graph; ``step`` itself, with a warning, if it cannot be captured.
+    """``step`` as a CUDA graph; ``step`` itself, with a warning, if the capture fails.
 
-    step: moves ``memory`` in place. Its launches and the addresses of its tensors must be the same at
-    each call. The values of the other tensors may change between calls. The returned function keeps
-    these tensors alive. ``memory`` is restored after the capture.
+    step: moves ``memory`` in place. Each call must make the same launches on tensors at fixed addresses,
+    whose values may change between calls. The result keeps these tensors alive, and ``memory`` is
+    left unchanged.
     """
     before = memory.clone()
     current = torch.cuda.current_stream(memory.device) if memory.is_cuda else None
@@ -34,7 +34,7 @@ def captured(step: Callable[[], None], memory: Tensor) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             step()
-    # Steps that are launched one by one are correct, whatever the reason of the failure.
+    # Launching a step without a graph is correct, whatever the error.
     except Exception as error:
         reason = str(error).partition("\n")[0]
         log.warning(
@@ -42,7 +42,7 @@ def captured(step: Callable[[], None], memory: Tensor) -> Callable[[], None]:
         )
         return step
     finally:
-        # A failed capture may leave work on another stream, and make it the current one.
+        # A failed capture may leave work on the other stream, and that stream current.
         if current is not None:
             torch.cuda.set_stream(current)
             torch.cuda.synchronize(memory.device)
@@ -51,5 +51,5 @@ def captured(step: Callable[[], None], memory: Tensor) -> Callable[[], None]:
 
 
 def _replay(graph: torch.cuda.CUDAGraph, step: Callable[[], None]) -> None:
-    """Replay a graph. ``step`` is an argument because it keeps tensors alive that the graph reads."""
+    """Replay; holding ``step`` keeps its tensors alive, of which the graph knows only the addresses."""
     graph.replay()

@@ -1,14 +1,12 @@
-"""Steps on a GPU: their fallbacks, and graphs. test_fused.py tests the fused steps.
+"""CUDA graphs of steps, and how chains are bound to them. ``test_backends`` holds the steps to PyTorch's.
 
-All launches but those of graphs also run on a CPU. Graphs need a GPU.
+A GPU can capture graphs; a CPU can make the same launches one by one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import logging
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,7 +17,8 @@ from conftest import endpoint_run, kinetic_run
 from torch import Tensor
 
 from weightsharing.sampling import chain, dynamics
-from weightsharing.sampling.backends import fused, gpu, graphs
+from weightsharing.sampling.backends import fused
+from weightsharing.sampling.backends.fused import graphs, steps
 from weightsharing.sampling.batches import single
 from weightsharing.sampling.exact import ExactSettings
 from weightsharing.sampling.protocol import Advance
@@ -32,72 +31,33 @@ RUNS = {
     "sgld": endpoint_run(0.5, width=33, step_size=0.01, ramp=0.06),
     "kinetic": kinetic_run(0.5, kind="dnn", width=33, step_size=0.01, ramp=0.06, refresh=3),
 }
-TOGETHER = pytest.mark.parametrize("run", RUNS.values(), ids=list(RUNS))
+EACH_RUN = pytest.mark.parametrize("run", RUNS.values(), ids=list(RUNS))
 
 
 def chains(
-    run: Run, device: str, use_fused: bool = True, use_graphs: bool = True
+    run: Run, device: str, use_triton: bool = True, use_graphs: bool = True
 ) -> tuple[Tensor, Streams, Advance]:
-    """States at step 0, random streams, and the step of the GPU's backend."""
-    settings, where = run.sampler, torch.device(device)
+    """States at step 0, random streams, and the step of the fused backend."""
+    settings, place = run.sampler, torch.device(device)
     assert not isinstance(settings, ExactSettings)
-    batch = single(run, run.tasks[0])
-    target, sampler = chain.build_sampler(batch, where)
-    streams = new_streams(run.seed, settings.chains, where)
-    memory = sampler.init(streams).memory
-    advance = gpu.advance(
-        target,
-        settings,
-        sampler.blocks,  # type: ignore[attr-defined]
-        lambda step: dynamics.ramped(target, step, settings),
-        use_fused,
-        use_graphs,
-    )
-    return memory, streams, advance
-
-
-@TOGETHER
-def test_without_triton_steps_are_those_of_a_cpu(
-    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Through the ramp and between refreshments, with warnings of missing Triton and missing graphs."""
-    for name in ("weightsharing.sampling.backends.triton_steps", "triton"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delattr("weightsharing.sampling.backends.triton_steps", raising=False)
-    monkeypatch.setattr(torch.cuda, "Stream", forbidden)
-    memory, streams, advance = chains(run, "cpu")
-    for step in range(9):
-        advance(memory, streams, step)
-    warnings = [record.message for record in caplog.records]
-    assert warnings[0].startswith("fused steps are not used: ModuleNotFoundError: import of triton")
-    assert warnings[1].startswith("no CUDA graph (RuntimeError: no stream); steps are launched")
-    batch = single(run, run.tasks[0])
-    _, sampler = chain.build_sampler(batch, torch.device("cpu"))
-    streams = new_streams(run.seed, run.sampler.chains, torch.device("cpu"))
-    expected = sampler.init(streams)
-    for step in range(9):
-        expected = sampler.step(expected, streams, step)
-    torch.testing.assert_close(memory, expected.memory, rtol=1e-6, atol=1e-6)
+    target, sampler = chain.build_sampler(single(run, run.tasks[0]), place)
+    assert isinstance(sampler, dynamics.DynamicsSampler)
+    streams = new_streams(run.seed, settings.chains, place)
+    advance = fused.advance(
+        target, settings, sampler.blocks, partial(dynamics.ramped, target, settings=settings),
+        use_triton, use_graphs,
+    )  # fmt: skip
+    return sampler.init(streams).memory, streams, advance
 
 
 def forbidden(*arguments: object) -> None:
     raise RuntimeError("no stream\nat all")
 
 
-def test_float64_is_pytorchs_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    memory, streams, advance = chains(
-        endpoint_run(0.5, width=8, precision="float64"), "cpu", use_graphs=False
-    )
-    with caplog.at_level(logging.WARNING):
-        advance(memory, streams, 0)
-    assert not caplog.records
-
-
 def test_failed_capture_leaves_state_and_step(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The state is restored if a capture fails."""
+    """A step that fails half way through is undone."""
     monkeypatch.setattr(torch.cuda, "Stream", forbidden)
     memory = torch.arange(3.0)
     assert graphs.captured(forbidden, memory) is forbidden
@@ -106,10 +66,10 @@ def test_failed_capture_leaves_state_and_step(
 
 
 class RecordedGraph:
-    """A CUDA graph that keeps no tensor. Real graphs keep none from outside their pool."""
+    """A CUDA graph that keeps no tensor, as real ones keep none from outside their pool."""
 
     def replay(self) -> None:
-        """Do nothing: a graph does not call the captured function again."""
+        """Nothing: what was captured is not called again."""
 
 
 class RecordedStream:
@@ -118,7 +78,7 @@ class RecordedStream:
     def __init__(self, device: torch.device) -> None: ...
 
     def wait_stream(self, other: object) -> None:
-        """Do nothing: all work is finished already."""
+        """All work is done at once: there is nothing to wait for."""
 
 
 @contextlib.contextmanager
@@ -128,7 +88,7 @@ def recording(*arguments: object) -> Iterator[None]:
 
 @pytest.fixture
 def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streams and graphs on a CPU: a captured function is called once."""
+    """Streams and graphs on a CPU: what is captured is called once."""
     for name in ("Stream", "current_stream"):
         monkeypatch.setattr(torch.cuda, name, RecordedStream)
     for name in ("stream", "graph"):
@@ -138,7 +98,7 @@ def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("recorded_graphs")
 def test_a_captured_step_keeps_what_it_reads() -> None:
-    """A graph replays addresses: it would read other data if its tensors were freed."""
+    """A graph replays addresses: were the tensors freed, it would read whatever came after them."""
     memory, keys = torch.zeros(3), torch.ones(3)
     alive = weakref.ref(keys)
 
@@ -159,7 +119,7 @@ def test_a_captured_step_keeps_what_it_reads() -> None:
 
 @pytest.mark.usefixtures("recorded_graphs")
 def test_keys_live_as_long_as_the_graphs_that_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only captured launches read the keys of Philox."""
+    """Captured steps read the keys of Philox, and nothing else does."""
     made: list[weakref.ref[Tensor]] = []
 
     def watched(streams: Streams, device: torch.device) -> Tensor:
@@ -167,9 +127,9 @@ def test_keys_live_as_long_as_the_graphs_that_read_them(monkeypatch: pytest.Monk
         made.append(weakref.ref(keys))
         return keys
 
-    monkeypatch.setattr(gpu, "_usable", lambda *arguments: True)
-    monkeypatch.setattr(fused, "langevin_step", lambda *arguments: None)
-    monkeypatch.setattr(fused, "keys", watched)
+    monkeypatch.setattr(fused, "_is_usable", lambda *arguments: True)
+    monkeypatch.setattr(steps, "move", lambda *arguments: None)
+    monkeypatch.setattr(steps, "keys", watched)
     memory, streams, advance = chains(RUNS["sgld"], "cpu")
     advance(memory, streams, 0)
     gc.collect()
@@ -181,9 +141,9 @@ def test_keys_live_as_long_as_the_graphs_that_read_them(monkeypatch: pytest.Monk
 
 
 def test_other_chains_are_bound_anew() -> None:
-    """A step uses the keys and addresses of its chains, not those of the first call."""
+    """Keys and places are those of the chains given, not of those given first."""
     run = endpoint_run(0.5, width=8)
-    memory, streams, advance = chains(run, "cpu", use_fused=False, use_graphs=False)
+    memory, streams, advance = chains(run, "cpu", use_triton=False, use_graphs=False)
     first, second = memory.clone(), memory.clone()
     advance(first, streams, 0)
     advance(second, new_streams(run.seed + 1, run.sampler.chains, torch.device("cpu")), 0)
@@ -192,16 +152,16 @@ def test_other_chains_are_bound_anew() -> None:
 
 
 @needs_gpu
-@TOGETHER
-@pytest.mark.parametrize("use_fused", [True, False])
+@EACH_RUN
+@pytest.mark.parametrize("use_triton", [True, False])
 def test_graphs_replay_what_is_launched(
-    run: Run, use_fused: bool, caplog: pytest.LogCaptureFixture
+    run: Run, use_triton: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Through the ramp and between refreshments; no check and no capture fails."""
+    """Through the ramp and between refreshments; no fused step and no capture fails."""
     pytest.importorskip("triton")
     ends = []
     for use_graphs in (True, False):
-        memory, streams, advance = chains(run, "cuda", use_fused, use_graphs)
+        memory, streams, advance = chains(run, "cuda", use_triton, use_graphs)
         for step in range(9):
             advance(memory, streams, step)
         ends.append(memory)
@@ -213,7 +173,7 @@ def test_graphs_replay_what_is_launched(
 def test_a_capture_that_fails_half_way_leaves_stream_and_state(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A step that waits for the device cannot be captured. The current stream stays the same."""
+    """A step that waits for the device cannot be captured; later work is on the stream of before."""
     memory, before = torch.ones(3, device="cuda"), torch.cuda.current_stream()
 
     def step() -> None:
@@ -228,9 +188,9 @@ def test_a_capture_that_fails_half_way_leaves_stream_and_state(
 
 
 @needs_gpu
-@TOGETHER
+@EACH_RUN
 def test_steps_wait_for_nothing(run: Run) -> None:
-    """The host never waits for the device after the first step."""
+    """No step after the first makes the host wait for the device."""
     memory, streams, advance = chains(run, "cuda")
     advance(memory, streams, 0)
     torch.cuda.synchronize()
@@ -244,9 +204,9 @@ def test_steps_wait_for_nothing(run: Run) -> None:
 
 
 @needs_gpu
-@TOGETHER
+@EACH_RUN
 def test_chains_on_a_gpu_do_not_depend_on_how_often_they_are_stopped(run: Run) -> None:
-    """New streams and graphs at step 5, as after a checkpoint."""
+    """Streams and graphs made anew at step 5, as after a checkpoint."""
     memory, streams, advance = chains(run, "cuda")
     other, others, before = chains(run, "cuda")
     for step in range(5):
@@ -263,5 +223,5 @@ def test_chains_on_a_gpu_do_not_depend_on_how_often_they_are_stopped(run: Run) -
 
 
 def replace_seed(run: Run) -> Run:
-    """The same run with another seed, so that deviates can depend only on the given streams."""
+    """The same run of another seed, so that only the streams given can tell what is drawn."""
     return run.model_copy(update={"seed": run.seed + 1})

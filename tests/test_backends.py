@@ -1,0 +1,210 @@
+"""All backends make the steps that ``sgld.step`` and ``kinetic.step`` define."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from conftest import draw, endpoint_run, kinetic_run
+from weight_steps import CPU, DEVICE, philox_deviates, problem, states
+
+from weightsharing.model.activations import ACTIVATIONS, ActivationName
+from weightsharing.model.architecture import Kind
+from weightsharing.sampling import backends, random
+from weightsharing.sampling.backends import compiled, fused, reference
+from weightsharing.sampling.exact import ExactSettings
+from weightsharing.sampling.protocol import Advance
+from weightsharing.sampling.random import new_streams, normal
+from weightsharing.sampling.run import Run
+
+pytest.importorskip("triton", reason="fused steps need Triton")
+
+BACKENDS: dict[str, Callable[..., Advance]] = {
+    "reference": reference.advance,
+    "compiled": compiled.advance,
+    "fused": partial(fused.advance, use_graphs=False),
+    "fused without Triton and graphs": fused.advance,
+}
+ON_CPU = ["reference", "compiled"]
+METHODS: dict[str, Callable[..., Run]] = {
+    "sgld": endpoint_run,
+    "kinetic": partial(kinetic_run, friction=0.7, refresh=3),
+}
+# From a step whose number needs both halves of the counter's clock.
+FIRST, STEPS, CHAINS, STEP_SIZE = 2**33, 4, 2, 0.02
+
+DOUBLE, SINGLE = torch.float64, torch.float32
+ACTIVATION_CASES: list[tuple[Kind, ActivationName, int, int, int, torch.dtype]] = [
+    (kind, activation, patterns, 13, 4, DOUBLE)
+    for kind in ("rnn", "dnn") for activation in ACTIVATIONS for patterns in (1, 3)
+]  # fmt: skip
+# Two time steps have one matrix in both networks. Widths: fewer rows than a counter of the fused steps
+# serves, a multiple of a tile, none, and several tiles.
+CASES: list[tuple[Kind, ActivationName, int, int, int, torch.dtype]] = [
+    *ACTIVATION_CASES, ("rnn", "linear", 1, 13, 2, DOUBLE), ("dnn", "linear", 1, 13, 2, DOUBLE),
+    ("rnn", "linear", 1, 71, 4, SINGLE), ("rnn", "erf", 4, 13, 4, SINGLE),
+    ("rnn", "erf", 1, 64, 4, SINGLE), ("dnn", "linear", 4, 3, 4, SINGLE),
+    ("dnn", "erf", 1, 13, 4, SINGLE),
+]  # fmt: skip
+
+
+def settings_of(method: str, width: int, **options: Any) -> Any:
+    return METHODS[method](1.0, width=width, step_size=STEP_SIZE, chains=CHAINS, **options).sampler
+
+
+def no_gpu(*arguments: object) -> None:
+    raise RuntimeError("no stream\nat all")
+
+
+def forbid_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Triton and no streams."""
+    module = "weightsharing.sampling.backends.fused.triton_steps"
+    for name in (module, "triton"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delattr(module, raising=False)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.setattr(torch.cuda, "Stream", no_gpu)
+
+
+@pytest.mark.parametrize(
+    ("kind", "activation", "patterns", "width", "steps", "dtype"), CASES, ids=str
+)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_steps_are_those_of_pytorch(
+    name: str, method: str, kind: Kind, activation: ActivationName, patterns: int, width: int,
+    steps: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Gradient, decay, drift, friction and noise, through a ramp and between two refreshments.
+
+    In float64 the fused backend is PyTorch's, without a warning. Without Triton and graphs it is
+    PyTorch's with a warning of each.
+    """
+    device = CPU if name in ON_CPU else DEVICE
+    target = problem(kind, activation, patterns, steps, dtype, device)
+    settings = settings_of(method, width)
+    if name == "compiled" and method == "sgld":
+        with pytest.raises(ValueError, match=f"no compiled step for sgld, {activation}"):
+            compiled.advance(target, settings, states(target, width)[1], lambda number: target)
+        return
+    has_triton = name == "fused" and dtype is torch.float32
+    if name == "fused without Triton and graphs":
+        forbid_gpu(monkeypatch)
+    memory, blocks = states(target, width, CHAINS, moving=method == "kinetic")
+    expected = memory.clone()
+    size = memory.shape[1] // (2 if method == "kinetic" else 1)
+    streams, same_streams = new_streams(3, CHAINS, device), new_streams(3, CHAINS, device)
+    key = fused.steps.keys(streams, device)
+
+    def target_at(number: int) -> Any:
+        return replace(target, targets=target.targets * (number - FIRST + 1) / STEPS)
+
+    advance = BACKENDS[name](target, settings, blocks, target_at)
+    for number in range(FIRST, FIRST + STEPS):
+        advance(memory, streams, number)
+        weights, velocities = blocks(expected)
+        noise = None
+        if method == "sgld" or (number + 1) % 3 == 0:
+            noise = (
+                philox_deviates(weights, key, number)
+                if has_triton
+                else blocks(normal(memory, (size,), same_streams))[0]
+            )
+        reference.move(
+            weights, velocities, noise, target_at(number), STEP_SIZE, 3 * 0.7 * STEP_SIZE
+        )
+    assert memory.dtype == dtype
+    tolerance = 1e-13 if dtype is torch.float64 else 3e-6
+    for moved, wanted in zip(blocks(memory), blocks(expected), strict=True):
+        for block, value in zip(moved or (), wanted or (), strict=True):
+            atol = tolerance * float(value.abs().max())
+            torch.testing.assert_close(block, value, rtol=tolerance, atol=atol)
+    warnings = [record.message for record in caplog.records]
+    if name != "fused without Triton and graphs":
+        assert not warnings
+        return
+    graphs = 1 if method == "sgld" else 2
+    if dtype is torch.float32:
+        assert warnings.pop(0).startswith(
+            "fused steps are not used: ModuleNotFoundError: import of triton"
+        )
+    assert len(warnings) == graphs
+    assert all(
+        text.startswith("no CUDA graph (RuntimeError: no stream); steps are launched")
+        for text in warnings
+    )
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+def test_threads_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, ends = problem("rnn", device=CPU), []
+    for threads in (1, 2):
+        monkeypatch.setattr(random, "LEAST_PER_THREAD", 1)
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        memory, blocks = states(target, 13, 3, moving=True)
+        advance = BACKENDS[name](target, settings_of("kinetic", 13), blocks, lambda number: target)
+        for number in range(3):
+            advance(memory, new_streams(1, 3, CPU), number)
+        ends.append(memory)
+    assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize("name", [*ON_CPU, "fused without Triton and graphs"])
+def test_what_is_not_finite_stays_so_in_its_chain(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check of a chain looks for it; instructions that assume finite numbers could hide it."""
+    forbid_gpu(monkeypatch)
+    target = problem("rnn", device=CPU)
+    memory, blocks = states(target, 13, 3, moving=True)
+    memory[1, 5] = torch.nan
+    advance = BACKENDS[name](target, settings_of("kinetic", 13), blocks, lambda number: target)
+    advance(memory, new_streams(1, 3, CPU), 0)
+    assert torch.isfinite(memory).all(dim=1).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(("device", "method", "chosen"), [
+    ("cpu", "sgld", reference), ("cpu", "kinetic", compiled), ("cuda", "sgld", fused),
+    ("cuda", "kinetic", fused),
+])  # fmt: skip
+def test_device_and_settings_choose_the_backend(
+    device: str, method: str, chosen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chosen, "advance", lambda *arguments: arguments)
+    inputs = SimpleNamespace(device=torch.device(device))
+    target: Any = SimpleNamespace(inputs=inputs, architecture=problem("rnn").architecture)
+    arguments: Any = (target, settings_of(method, 5), None, None)
+    assert backends.advance(*arguments) == arguments
+
+
+def test_pytorch_steps_where_the_compiled_step_does_not_know_the_activation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = kinetic_run(1.0, width=12, step_size=0.02, burn_in=0.2, duration=0.32, draws=4, refresh=2)
+    architecture = run.architecture.model_copy(update={"activation": "erf"})
+    run = run.model_copy(update={"architecture": architecture})
+    compiled_draws = draw(run)
+    monkeypatch.delitem(compiled.CODES, "erf")
+    monkeypatch.setattr(compiled, "step", None)
+    for name, values in draw(run).data_vars.items():
+        torch.testing.assert_close(
+            torch.tensor(values.to_numpy()), torch.tensor(compiled_draws[name].to_numpy()),
+            rtol=1e-4, atol=1e-5,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_all_works_without_the_fused_backend(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU nothing imports it, even as it is deleted."""
+    for module in [name for name in sys.modules if name.startswith(fused.__name__)]:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delattr(backends, "fused")
+    run = METHODS[method](1.0, width=6, step_size=0.01, burn_in=0.0, duration=0.04, draws=4)
+    assert not isinstance(run.sampler, ExactSettings)
+    assert draw(run).sizes["draw"] == 4
