@@ -25,7 +25,7 @@ def code_hash(*targets: str) -> str:
     """
     digest = hashlib.sha256()
     for target in sorted(targets_behind(*targets)):
-        digest.update(f"{target}\n{ast.unparse(_tree(target))}\n".encode())
+        digest.update(f"{target}\n{_text(target)}\n".encode())
     return digest.hexdigest()
 
 
@@ -69,6 +69,12 @@ def path_of(module: str) -> Path:
 def _is_module(name: str) -> bool:
     """Whether this is a module of the package."""
     return name.split(".")[0] == PACKAGE and path_of(name).exists()
+
+
+@cache
+def _text(target: str) -> str:
+    """The code of a target in one layout, without docstrings and comments."""
+    return ast.unparse(_tree(target))
 
 
 @cache
