@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -44,14 +45,14 @@ class ChainSettings(Record):
     keep_weights: bool = False
 
     @property
+    @abstractmethod
     def burn_in_steps(self) -> int:
         """Steps discarded at the beginning of each chain."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def draw_every(self) -> int:
         """Steps between kept draws."""
-        raise NotImplementedError
 
     @property
     def total_steps(self) -> int:
@@ -102,9 +103,9 @@ class DynamicsSettings(ChainSettings):
     precision: Literal["float32", "float64"]
 
     @property
+    @abstractmethod
     def stiffness_per_curvature(self) -> float:
         """The step, for a direction of curvature 1, relative to the limit of stability."""
-        raise NotImplementedError
 
     @property
     def burn_in_steps(self) -> int:
