@@ -112,7 +112,7 @@ def package_step(
     assert isinstance(sampler, DynamicsSampler)
     streams = new_streams(run.seed, chains, device)
     memory = sampler.init(streams).memory
-    move = advance(target, run.sampler, sampler.blocks, lambda number: target)
+    move = advance(target, sampler.dynamics, sampler.blocks, lambda number: target)
 
     def step() -> None:
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""All backends make the steps that ``sgld.step`` and ``kinetic.step`` define."""
+"""All backends make the steps that the samplers' folders define."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,15 +17,18 @@ from weight_steps import CPU, DEVICE, philox_deviates, problem, states
 
 from weightsharing.model.activations import ACTIVATIONS, ActivationName
 from weightsharing.model.architecture import Kind
+from weightsharing.model.network import Weights
 from weightsharing.sampling import backends, random
 from weightsharing.sampling.backends import compiled, fused, reference
 from weightsharing.sampling.exact import ExactSettings
-from weightsharing.sampling.protocol import Advance
+from weightsharing.sampling.kinetic import step as kinetic
+from weightsharing.sampling.posterior import Posterior
+from weightsharing.sampling.protocol import Advance, Dynamics
 from weightsharing.sampling.random import new_streams, normal
 from weightsharing.sampling.run import Run
+from weightsharing.sampling.sgld import step as sgld
 
-pytest.importorskip("triton", reason="fused steps need Triton")
-
+needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="fused steps need Triton")
 BACKENDS: dict[str, Callable[..., Advance]] = {
     "reference": reference.advance,
     "compiled": compiled.advance,
@@ -32,12 +36,15 @@ BACKENDS: dict[str, Callable[..., Advance]] = {
     "fused without Triton and graphs": fused.advance,
 }
 ON_CPU = ["reference", "compiled"]
-METHODS: dict[str, Callable[..., Run]] = {
-    "sgld": endpoint_run,
-    "kinetic": partial(kinetic_run, friction=0.7, refresh=3),
-}
+# Each of them, where it can run.
+EACH = [pytest.param(name, marks=[needs_triton] * (name == "fused")) for name in BACKENDS]
 # From a step whose number needs both halves of the counter's clock.
 FIRST, STEPS, CHAINS, STEP_SIZE = 2**33, 4, 2, 0.02
+DYNAMICS = {
+    "sgld": Dynamics(sgld.move, STEP_SIZE),
+    "kinetic": Dynamics(kinetic.move, STEP_SIZE, 3 * 0.7 * STEP_SIZE, 3, has_velocities=True),
+}
+RUNS: dict[str, Callable[..., Run]] = {"sgld": endpoint_run, "kinetic": kinetic_run}
 
 DOUBLE, SINGLE = torch.float64, torch.float32
 ACTIVATION_CASES: list[tuple[Kind, ActivationName, int, int, int, torch.dtype]] = [
@@ -52,10 +59,6 @@ CASES: list[tuple[Kind, ActivationName, int, int, int, torch.dtype]] = [
     ("rnn", "erf", 1, 64, 4, SINGLE), ("dnn", "linear", 4, 3, 4, SINGLE),
     ("dnn", "erf", 1, 13, 4, SINGLE),
 ]  # fmt: skip
-
-
-def settings_of(method: str, width: int, **options: Any) -> Any:
-    return METHODS[method](1.0, width=width, step_size=STEP_SIZE, chains=CHAINS, **options).sampler
 
 
 def no_gpu(*arguments: object) -> None:
@@ -75,8 +78,8 @@ def forbid_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("kind", "activation", "patterns", "width", "steps", "dtype"), CASES, ids=str
 )
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("method", DYNAMICS)
+@pytest.mark.parametrize("name", EACH)
 def test_steps_are_those_of_pytorch(
     name: str, method: str, kind: Kind, activation: ActivationName, patterns: int, width: int,
     steps: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
@@ -88,37 +91,35 @@ def test_steps_are_those_of_pytorch(
     """
     device = CPU if name in ON_CPU else DEVICE
     target = problem(kind, activation, patterns, steps, dtype, device)
-    settings = settings_of(method, width)
+    dynamics = DYNAMICS[method]
     if name == "compiled" and method == "sgld":
-        with pytest.raises(ValueError, match=f"no compiled step for sgld, {activation}"):
-            compiled.advance(target, settings, states(target, width)[1], lambda number: target)
+        with pytest.raises(ValueError, match=f"no compiled step .* activation {activation}"):
+            compiled.advance(target, dynamics, states(target, width)[1], lambda number: target)
         return
     has_triton = name == "fused" and dtype is torch.float32
     if name == "fused without Triton and graphs":
         forbid_gpu(monkeypatch)
-    memory, blocks = states(target, width, CHAINS, moving=method == "kinetic")
+    memory, blocks = states(target, width, CHAINS, moving=dynamics.has_velocities)
     expected = memory.clone()
-    size = memory.shape[1] // (2 if method == "kinetic" else 1)
+    size = memory.shape[1] // (1 + dynamics.has_velocities)
     streams, same_streams = new_streams(3, CHAINS, device), new_streams(3, CHAINS, device)
     key = fused.steps.keys(streams, device)
 
     def target_at(number: int) -> Any:
         return replace(target, targets=target.targets * (number - FIRST + 1) / STEPS)
 
-    advance = BACKENDS[name](target, settings, blocks, target_at)
+    advance = BACKENDS[name](target, dynamics, blocks, target_at)
     for number in range(FIRST, FIRST + STEPS):
         advance(memory, streams, number)
         weights, velocities = blocks(expected)
         noise = None
-        if method == "sgld" or (number + 1) % 3 == 0:
+        if (number + 1) % dynamics.refresh == 0:
             noise = (
                 philox_deviates(weights, key, number)
                 if has_triton
                 else blocks(normal(memory, (size,), same_streams))[0]
             )
-        reference.move(
-            weights, velocities, noise, target_at(number), STEP_SIZE, 3 * 0.7 * STEP_SIZE
-        )
+        dynamics.move(weights, velocities, noise, target_at(number), STEP_SIZE, dynamics.damping)
     assert memory.dtype == dtype
     tolerance = 1e-13 if dtype is torch.float64 else 3e-6
     for moved, wanted in zip(blocks(memory), blocks(expected), strict=True):
@@ -148,7 +149,7 @@ def test_threads_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(random, "LEAST_PER_THREAD", 1)
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         memory, blocks = states(target, 13, 3, moving=True)
-        advance = BACKENDS[name](target, settings_of("kinetic", 13), blocks, lambda number: target)
+        advance = BACKENDS[name](target, DYNAMICS["kinetic"], blocks, lambda number: target)
         for number in range(3):
             advance(memory, new_streams(1, 3, CPU), number)
         ends.append(memory)
@@ -164,7 +165,7 @@ def test_what_is_not_finite_stays_so_in_its_chain(
     target = problem("rnn", device=CPU)
     memory, blocks = states(target, 13, 3, moving=True)
     memory[1, 5] = torch.nan
-    advance = BACKENDS[name](target, settings_of("kinetic", 13), blocks, lambda number: target)
+    advance = BACKENDS[name](target, DYNAMICS["kinetic"], blocks, lambda number: target)
     advance(memory, new_streams(1, 3, CPU), 0)
     assert torch.isfinite(memory).all(dim=1).tolist() == [True, False, True]
 
@@ -173,14 +174,37 @@ def test_what_is_not_finite_stays_so_in_its_chain(
     ("cpu", "sgld", reference), ("cpu", "kinetic", compiled), ("cuda", "sgld", fused),
     ("cuda", "kinetic", fused),
 ])  # fmt: skip
-def test_device_and_settings_choose_the_backend(
+def test_device_and_dynamics_choose_the_backend(
     device: str, method: str, chosen: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chosen, "advance", lambda *arguments: arguments)
     inputs = SimpleNamespace(device=torch.device(device))
     target: Any = SimpleNamespace(inputs=inputs, architecture=problem("rnn").architecture)
-    arguments: Any = (target, settings_of(method, 5), None, None)
+    arguments: Any = (target, DYNAMICS[method], None, None)
     assert backends.advance(*arguments) == arguments
+
+
+def test_dynamics_of_a_new_sampler_are_stepped_by_its_own_folder(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On both devices, without a branch or a warning in the backends."""
+
+    def decay(
+        weights: Weights, velocities: Weights | None, noise: Weights | None, posterior: Posterior,
+        step_size: float, damping: float,
+    ) -> None:  # fmt: skip
+        for block in weights:
+            block.mul_(1.0 - step_size)
+
+    target, dynamics = problem("rnn"), Dynamics(decay, STEP_SIZE)
+    memory, blocks = states(target, 5)
+    for advance in (backends.advance, partial(fused.advance, use_graphs=False)):
+        moved = memory.clone()
+        advance(target, dynamics, blocks, lambda number: target)(
+            moved, new_streams(1, 2, DEVICE), 0
+        )
+        torch.testing.assert_close(moved, memory * (1.0 - STEP_SIZE), rtol=0.0, atol=0.0)
+    assert not caplog.records
 
 
 def test_pytorch_steps_where_the_compiled_step_does_not_know_the_activation(
@@ -199,12 +223,12 @@ def test_pytorch_steps_where_the_compiled_step_does_not_know_the_activation(
         )  # fmt: skip
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", RUNS)
 def test_all_works_without_the_fused_backend(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU nothing imports it, even as it is deleted."""
     for module in [name for name in sys.modules if name.startswith(fused.__name__)]:
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delattr(backends, "fused")
-    run = METHODS[method](1.0, width=6, step_size=0.01, burn_in=0.0, duration=0.04, draws=4)
+    run = RUNS[method](1.0, width=6, step_size=0.01, burn_in=0.0, duration=0.04, draws=4)
     assert not isinstance(run.sampler, ExactSettings)
     assert draw(run).sizes["draw"] == 4

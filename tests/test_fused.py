@@ -29,7 +29,9 @@ from weightsharing.sampling import backends
 from weightsharing.sampling.backends import fused
 from weightsharing.sampling.backends.fused import self_check
 from weightsharing.sampling.backends.fused import steps as fused_steps
+from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
+from weightsharing.sampling.protocol import Dynamics
 from weightsharing.sampling.random import new_streams
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.sgld import step as sgld
@@ -259,7 +261,8 @@ def test_self_check_finds_a_wrong_step(fault: str, monkeypatch: pytest.MonkeyPat
     memory, blocks = states(target, 40, moving=fault.startswith("kinetic"))
     before = memory.clone()
     replaced(monkeypatch, change)
-    objection = self_check.objection(memory, blocks, target, keys(2))
+    move = kinetic.move if fault.startswith("kinetic") else sgld.move
+    objection = self_check.objection(memory, blocks, target, move, keys(2))
     assert objection is not None
     assert reason in objection
     assert "\n" not in objection
@@ -272,7 +275,8 @@ def test_self_check_passes_a_right_step(kind: Kind, moving: bool) -> None:
     target = problem(kind, "erf")
     memory, blocks = states(target, 13, moving=moving)
     before = memory.clone()
-    assert self_check.objection(memory, blocks, target, keys(2)) is None
+    move = kinetic.move if moving else sgld.move
+    assert self_check.objection(memory, blocks, target, move, keys(2)) is None
     assert torch.equal(memory, before)
 
 
@@ -282,9 +286,8 @@ def test_a_wrong_step_leaves_the_chain_to_pytorch(
     replaced(monkeypatch, scaled("spread", 1.5))
     target = problem("rnn")
     memory, blocks = states(target, 40)
-    settings = RUNS["sgld"].sampler
-    assert settings.method == "sgld"
-    advance = fused.advance(target, settings, blocks, lambda step: target, use_graphs=False)
+    dynamics = Dynamics(sgld.move, 0.01)
+    advance = fused.advance(target, dynamics, blocks, lambda step: target, use_graphs=False)
     moved, expected = memory.clone(), memory.clone()
     with caplog.at_level(logging.WARNING):
         advance(moved, new_streams(1, 2, DEVICE), 0)
@@ -293,7 +296,7 @@ def test_a_wrong_step_leaves_the_chain_to_pytorch(
     noise = torch.stack(
         [torch.randn(size, generator=s, device=DEVICE) for s in new_streams(1, 2, DEVICE)]
     )
-    sgld.step(blocks(expected)[0], blocks(noise)[0], target, settings.step_size)
+    sgld.step(blocks(expected)[0], blocks(noise)[0], target, dynamics.step_size)
     assert torch.equal(moved, expected)
 
 

@@ -44,7 +44,7 @@ def chains(
     assert isinstance(sampler, dynamics.DynamicsSampler)
     streams = new_streams(run.seed, settings.chains, place)
     advance = fused.advance(
-        target, settings, sampler.blocks, partial(dynamics.ramped, target, settings=settings),
+        target, sampler.dynamics, sampler.blocks, partial(dynamics.ramped, target, settings=settings),
         use_triton, use_graphs,
     )  # fmt: skip
     return sampler.init(streams).memory, streams, advance

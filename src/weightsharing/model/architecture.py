@@ -25,6 +25,10 @@ class Prior(Record):
     u: Positive = 1.0
     v: Positive = 1.0
 
+    def variances(self, width: int) -> tuple[float, float, float]:
+        """The variances of the entries of W, U and v at N = width: w/N, u and v."""
+        return self.w / width, self.u, self.v
+
 
 class Architecture(Record):
     """A network unrolled over ``steps`` hidden steps t = 0..T-1 (THEORY 1).

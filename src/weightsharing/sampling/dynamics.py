@@ -15,11 +15,10 @@ from weightsharing.model import network as networks
 from weightsharing.model.axes import Array
 from weightsharing.model.network import Weights
 from weightsharing.sampling import backends, initial, langevin, protocol
-from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.protocol import Observation
+from weightsharing.sampling.protocol import Dynamics, Observation
 from weightsharing.sampling.random import Streams, normal
-from weightsharing.sampling.sgld import LangevinSettings
+from weightsharing.sampling.settings import DynamicsSettings
 
 # Largest step relative to the limit of stability in the stiffest direction. At this step SGLD doubles
 # the variance, and terms beyond the quadratic distort underdamped dynamics.
@@ -40,8 +39,9 @@ class State(NamedTuple):
 
 
 class DynamicsSampler:
-    """SGLD or underdamped dynamics of the weights of one posterior: a ``protocol.Sampler``.
+    """Langevin dynamics of the weights of one posterior: a ``protocol.Sampler``.
 
+    dynamics: the step, by the sampler's folder.
     starts: H of the first activities of each chain, (chain, T P, T P); None draws weights from the prior.
     """
 
@@ -50,19 +50,18 @@ class DynamicsSampler:
     def __init__(
         self,
         posterior: Posterior,
-        settings: LangevinSettings | KineticSettings,
+        settings: DynamicsSettings,
+        dynamics: Dynamics,
         starts: Array | None,
-        *,
-        with_velocities: bool,
     ) -> None:
         self.posterior, self.settings, self.starts = posterior, settings, starts
-        self.with_velocities = with_velocities
+        self.dynamics = dynamics
         self.count = initial.weight_count(
             posterior.architecture, settings.width, posterior.inputs.shape[2]
         )
         self.check_every = max(1, round(CHECK_EVERY / settings.step_size))
         target_at = partial(ramped, posterior, settings=settings)
-        self.advance = backends.advance(posterior, settings, self.blocks, target_at)
+        self.advance = backends.advance(posterior, dynamics, self.blocks, target_at)
 
     def blocks(self, memory: Tensor) -> tuple[Weights, Weights | None]:
         """Weights and any velocities as views of ``memory``, (chain, size)."""
@@ -83,7 +82,7 @@ class DynamicsSampler:
             self.posterior.architecture,
             self.posterior.inputs.shape,
         )
-        size = self.count * (2 if self.with_velocities else 1)
+        size = self.count * (2 if self.dynamics.has_velocities else 1)
         memory = normal(self.posterior.inputs, (size,), streams)
         weights, velocities = self.blocks(memory)
         first = initial.from_prior(architecture, weights)
@@ -156,9 +155,7 @@ class DynamicsSampler:
         """None: there are no proposals."""
 
 
-def ramped(
-    posterior: Posterior, step: int, settings: LangevinSettings | KineticSettings
-) -> Posterior:
+def ramped(posterior: Posterior, step: int, settings: DynamicsSettings) -> Posterior:
     """The posterior of a step of the ramp, over which the labels grow to their size."""
     if step >= settings.ramp_steps:
         return posterior

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from weightsharing.model.network import Weights
+from weightsharing.sampling.posterior import Posterior
 from weightsharing.sampling.random import Streams
 
 # A NamedTuple of tensors, or of NamedTuples of them; the first axis of each tensor is the chain.
@@ -18,6 +19,38 @@ State = TypeVar("State", bound=tuple[Any, ...])
 Advance = Callable[[Tensor, Streams, int], None]
 # Weights, and velocities if there are any, as views of the states (chain, size).
 Blocks = Callable[[Tensor], tuple[Weights, Weights | None]]
+
+
+class Move(Protocol):
+    """One step of some dynamics of the weights, in place, in PyTorch: what a sampler's folder defines."""
+
+    def __call__(
+        self, weights: Weights, velocities: Weights | None, noise: Weights | None,
+        posterior: Posterior, step_size: float, damping: float,
+    ) -> None:  # fmt: skip
+        """Move ``weights`` and any ``velocities``.
+
+        noise: standard normal deviates of the weights' shapes, None for a step without noise. damping:
+        friction times the time since the last step with noise.
+        """
+
+
+class Dynamics(NamedTuple):
+    """Dynamics of the weights, as backends take them: a step and its times (``Move``).
+
+    refresh: noise is drawn at every step whose number it divides. has_velocities: whether the state has
+    velocities behind the weights.
+    """
+
+    move: Move
+    step_size: float
+    damping: float = 0.0
+    refresh: int = 1
+    has_velocities: bool = False
+
+    def has_noise(self, number: int) -> bool:
+        """Whether step ``number`` draws noise."""
+        return (number + 1) % self.refresh == 0
 
 
 class Observation(NamedTuple):

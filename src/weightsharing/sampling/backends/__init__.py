@@ -1,8 +1,8 @@
-"""Backends: who computes a step of the weights. All make the step that ``sgld`` and ``kinetic`` define.
+"""Backends: who computes a step of the weights. All make the step that a sampler's folder defines.
 
-    reference   PyTorch, on any device
+    reference   PyTorch, on any device, for all dynamics
     compiled    Numba, on a CPU, for underdamped dynamics of the activations that it knows
-    fused       Triton and CUDA graphs, on a GPU; PyTorch if these fail
+    fused       Triton and CUDA graphs, on a GPU; PyTorch where these fail or do not know the dynamics
 
 Each has ``advance`` with the arguments below, and ``advance`` here chooses one. Nothing else knows of
 ``fused``: to delete it, delete its folder and its two lines here.
@@ -12,15 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from weightsharing.sampling import WeightSettings
 from weightsharing.sampling.backends import compiled, reference
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.protocol import Advance, Blocks
+from weightsharing.sampling.protocol import Advance, Blocks, Dynamics
 
 
 def advance(
     posterior: Posterior,
-    settings: WeightSettings,
+    dynamics: Dynamics,
     blocks: Blocks,
     target_at: Callable[[int], Posterior],
 ) -> Advance:
@@ -32,7 +31,7 @@ def advance(
     if posterior.inputs.device.type == "cuda":
         from weightsharing.sampling.backends import fused
 
-        return fused.advance(posterior, settings, blocks, target_at)
-    if compiled.supports(posterior, settings):
-        return compiled.advance(posterior, settings, blocks, target_at)
-    return reference.advance(posterior, settings, blocks, target_at)
+        return fused.advance(posterior, dynamics, blocks, target_at)
+    if compiled.supports(posterior, dynamics):
+        return compiled.advance(posterior, dynamics, blocks, target_at)
+    return reference.advance(posterior, dynamics, blocks, target_at)

@@ -29,11 +29,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weightsharing.model.activations import ActivationName
-from weightsharing.sampling import WeightSettings
 from weightsharing.sampling.backends import reference
-from weightsharing.sampling.kinetic import KineticSettings
+from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.protocol import Advance, Blocks
+from weightsharing.sampling.protocol import Advance, Blocks, Dynamics
 from weightsharing.sampling.random import Streams, by_thread
 
 Reals = NDArray[np.floating]
@@ -43,40 +42,38 @@ CODES: dict[ActivationName, int] = {"linear": 0, "erf": 1, "tanh": 2, "relu": 3}
 LINEAR, ERF, TANH, _ = CODES.values()
 
 
-def supports(posterior: Posterior, settings: WeightSettings) -> bool:
-    """Whether there is a compiled step for this sampler and this activation."""
-    return isinstance(settings, KineticSettings) and posterior.architecture.activation in CODES
+def supports(posterior: Posterior, dynamics: Dynamics) -> bool:
+    """Whether there is a compiled step for these dynamics and this activation."""
+    return dynamics.move is kinetic.move and posterior.architecture.activation in CODES
 
 
 def advance(
     posterior: Posterior,
-    settings: WeightSettings,
+    dynamics: Dynamics,
     blocks: Blocks,
     target_at: Callable[[int], Posterior],
 ) -> Advance:
     """``backends.advance`` compiled. Raises ValueError if ``supports`` is false."""
-    if not supports(posterior, settings):
+    if not supports(posterior, dynamics):
         raise ValueError(
-            f"no compiled step for {settings.method}, {posterior.architecture.activation}"
+            f"no compiled step for these dynamics with activation {posterior.architecture.activation}"
         )
-    architecture, width = posterior.architecture, settings.width
-    prior, real = architecture.prior, posterior.inputs.numpy().dtype.type
-    times, deviates_of = reference.times_of(settings), reference.deviates_of(blocks)
-    h, kept = times.step_size, math.exp(-times.damping)
-    variances = np.array([prior.w / width, prior.u, prior.v])
+    architecture, real = posterior.architecture, posterior.inputs.numpy().dtype.type
+    deviates_of = reference.deviates_of(blocks)
+    h, kept = dynamics.step_size, math.exp(-dynamics.damping)
     inputs = posterior.inputs.contiguous().numpy()
     shared, code = architecture.weight_matrices == 1, CODES[architecture.activation]
-    scales = (
-        variances.astype(real),
-        np.sqrt((1.0 - kept**2) * variances).astype(real),
-        np.array([-h, h, 0.5 * h, kept], real),
-    )
+    times = np.array([-h, h, 0.5 * h, kept], real)
 
     def step_of(memory: Tensor, streams: Streams, number: int) -> None:
-        has_noise, target = times.has_noise(number), target_at(number)
+        has_noise, target = dynamics.has_noise(number), target_at(number)
         states = memory.numpy()
         # Without noise the step takes an array of the same type and does not read it.
         deviates = deviates_of(memory, streams).numpy() if has_noise else states
+        width = blocks(memory)[0].readout.shape[1]
+        variances = np.array(architecture.prior.variances(width))
+        spreads = np.sqrt((1.0 - kept**2) * variances)
+        scales = variances.astype(real), spreads.astype(real), times
         shape = (len(memory), *inputs.shape[:2])
         targets, supervised = (
             values.expand(shape).contiguous().numpy()

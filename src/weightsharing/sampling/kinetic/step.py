@@ -39,7 +39,6 @@ def step(
     noise: standard normal deviates of the weights' shapes, None for a step without friction (B A A).
     damping: friction times the time since the last one with it.
     """
-    prior, width = posterior.architecture.prior, weights.readout.shape[-1]
     for velocity, block in zip(velocities, weights, strict=True):
         velocity.add_(block, alpha=-step_size)
     add_loss_gradient(velocities, weights, posterior, -step_size)
@@ -48,10 +47,19 @@ def step(
             block.add_(velocity, alpha=step_size)
         return
     kept = math.exp(-damping)
-    variances = (prior.w / width, prior.u, prior.v)
+    variances = posterior.architecture.prior.variances(weights.readout.shape[-1])
     for velocity, block, deviates, variance in zip(
         velocities, weights, noise, variances, strict=True
     ):
         block.add_(velocity, alpha=0.5 * step_size)
         velocity.mul_(kept).add_(deviates, alpha=math.sqrt((1.0 - kept**2) * variance))
         block.add_(velocity, alpha=0.5 * step_size)
+
+
+def move(
+    weights: Weights, velocities: Weights | None, noise: Weights | None, posterior: Posterior,
+    step_size: float, damping: float,
+) -> None:  # fmt: skip
+    """``step`` as a ``protocol.Move``: underdamped dynamics have velocities."""
+    assert velocities is not None
+    step(weights, velocities, noise, posterior, step_size, damping)

@@ -20,8 +20,16 @@ from weightsharing.sampling.posterior import Posterior
 
 def step(weights: Weights, noise: Weights, posterior: Posterior, step_size: float) -> None:
     """One SGLD step, in place; ``noise`` holds standard normal deviates of the weights' shapes."""
-    prior, width = posterior.architecture.prior, weights.readout.shape[-1]
     add_loss_gradient(weights, weights, posterior, -step_size, keep=1.0 - step_size)
-    variances = (prior.w / width, prior.u, prior.v)
+    variances = posterior.architecture.prior.variances(weights.readout.shape[-1])
     for block, deviates, variance in zip(weights, noise, variances, strict=True):
         block.add_(deviates, alpha=math.sqrt(2.0 * step_size * variance))
+
+
+def move(
+    weights: Weights, velocities: Weights | None, noise: Weights | None, posterior: Posterior,
+    step_size: float, damping: float,
+) -> None:  # fmt: skip
+    """``step`` as a ``protocol.Move``: noise at every step, neither velocities nor friction."""
+    assert noise is not None
+    step(weights, noise, posterior, step_size)

@@ -18,12 +18,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from weightsharing.sampling import WeightSettings
-from weightsharing.sampling.backends import reference
 from weightsharing.sampling.backends.fused import self_check, steps
 from weightsharing.sampling.backends.fused.graphs import captured
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.protocol import Advance, Blocks
+from weightsharing.sampling.protocol import Advance, Blocks, Dynamics
 from weightsharing.sampling.random import Streams, fill_normal
 
 log = logging.getLogger(__name__)
@@ -31,7 +29,7 @@ log = logging.getLogger(__name__)
 
 def advance(
     posterior: Posterior,
-    settings: WeightSettings,
+    dynamics: Dynamics,
     blocks: Blocks,
     target_at: Callable[[int], Posterior],
     use_triton: bool = True,
@@ -41,7 +39,6 @@ def advance(
 
     The first call for a batch of chains checks the fused steps and captures the graphs.
     """
-    times = reference.times_of(settings)
 
     def bind(memory: Tensor, streams: Streams) -> Callable[[int], None]:
         """The step of these chains at this place in memory, given its number."""
@@ -50,26 +47,28 @@ def advance(
         keys = steps.keys(streams, memory.device)
         weights, velocities = blocks(memory)
         size = sum(block[0].numel() for block in weights)
-        is_fused = use_triton and _is_usable(memory, blocks, posterior, keys)
+        is_fused = use_triton and _is_usable(memory, blocks, posterior, dynamics, keys)
         # PyTorch's deviates are drawn before the step: a graph cannot capture the draws.
         deviates = None if is_fused else memory.new_zeros(len(memory), size)
 
         def move(has_noise: bool) -> None:
             if deviates is None:
                 gradient = steps.loss_factors(weights, target)
-                damping = times.damping if has_noise else None
-                steps.move(weights, velocities, gradient, times.step_size, damping, keys, clock)
+                damping = dynamics.damping if has_noise else None
+                steps.move(weights, velocities, gradient, dynamics.step_size, damping, keys, clock)
             else:
                 noise = blocks(deviates)[0] if has_noise else None
-                reference.move(weights, velocities, noise, target, times.step_size, times.damping)
+                dynamics.move(
+                    weights, velocities, noise, target, dynamics.step_size, dynamics.damping
+                )
 
         moves: dict[bool, Callable[[], None]] = {}
-        for has_noise in {times.has_noise(number) for number in range(times.refresh)}:
+        for has_noise in {dynamics.has_noise(number) for number in range(dynamics.refresh)}:
             launches = partial(move, has_noise)
             moves[has_noise] = captured(launches, memory) if use_graphs else launches
 
         def step(number: int) -> None:
-            has_noise = times.has_noise(number)
+            has_noise = dynamics.has_noise(number)
             clock.fill_(number)
             target.targets.copy_(target_at(number).targets)
             if deviates is not None and has_noise:
@@ -89,11 +88,16 @@ def advance(
     return step_of
 
 
-def _is_usable(memory: Tensor, blocks: Blocks, posterior: Posterior, keys: Tensor) -> bool:
-    """Whether the fused steps are correct here; warns if not. They have no float64 by design."""
-    if memory.dtype != torch.float32:
+def _is_usable(
+    memory: Tensor, blocks: Blocks, posterior: Posterior, dynamics: Dynamics, keys: Tensor
+) -> bool:
+    """Whether the fused steps are correct here; warns if not.
+
+    By design they have no float64 and know no other dynamics than ``steps.KNOWN``.
+    """
+    if memory.dtype != torch.float32 or dynamics.move not in steps.KNOWN:
         return False
-    objection = self_check.objection(memory, blocks, posterior, keys)
+    objection = self_check.objection(memory, blocks, posterior, dynamics.move, keys)
     if objection is not None:
         log.warning("fused steps are not used: %s; steps are PyTorch's instead", objection)
     return objection is None

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from weightsharing.model.network import Weights
-from weightsharing.sampling.backends import reference
 from weightsharing.sampling.backends.fused import steps
 from weightsharing.sampling.posterior import Posterior
-from weightsharing.sampling.protocol import Blocks
+from weightsharing.sampling.protocol import Blocks, Move
 
 # A step so long that decay, gradient and drift all count, with a number that no chain uses.
 TRIAL_STEP, TRIAL_NUMBER = 0.5, -1
@@ -24,7 +23,9 @@ LARGEST_Z = 6.1
 MOST_PLACES = 2**32
 
 
-def objection(memory: Tensor, blocks: Blocks, posterior: Posterior, keys: Tensor) -> str | None:
+def objection(
+    memory: Tensor, blocks: Blocks, posterior: Posterior, move: Move, keys: Tensor
+) -> str | None:
     """Why these chains must not use the fused steps; None if they may.
 
     Tries the steps on copies of ``memory``, (chain, size). Without noise they must be PyTorch's up to
@@ -37,7 +38,7 @@ def objection(memory: Tensor, blocks: Blocks, posterior: Posterior, keys: Tensor
         return "too wide for counters of 32 bits"
     clock = torch.full((), TRIAL_NUMBER, device=memory.device)
     try:
-        return _wrong_step(memory, blocks, posterior, keys, clock) or _wrong_noise(
+        return _wrong_step(memory, blocks, posterior, move, keys, clock) or _wrong_noise(
             memory, blocks, posterior, keys, clock
         )
     # Errors of compilers and drivers have no common base, and none is a reason to stop.
@@ -46,7 +47,7 @@ def objection(memory: Tensor, blocks: Blocks, posterior: Posterior, keys: Tensor
 
 
 def _wrong_step(
-    memory: Tensor, blocks: Blocks, posterior: Posterior, keys: Tensor, clock: Tensor
+    memory: Tensor, blocks: Blocks, posterior: Posterior, move: Move, keys: Tensor, clock: Tensor
 ) -> str | None:
     """How steps without noise differ from PyTorch's; None if they agree."""
     dampings = (0.0,) if blocks(memory)[1] is None else (None, TRIAL_STEP)
@@ -58,7 +59,7 @@ def _wrong_step(
         silence = None
         if damping is not None:
             silence = Weights(*(block.new_zeros(()).expand_as(block) for block in weights))
-        reference.move(*blocks(plain), silence, posterior, TRIAL_STEP, damping or 0.0)
+        move(*blocks(plain), silence, posterior, TRIAL_STEP, damping or 0.0)
         for moved, expected in zip(blocks(fused), blocks(plain), strict=True):
             for block, value in zip(moved or (), expected or (), strict=True):
                 error = float((block - value).abs().max() / value.abs().max())

@@ -28,9 +28,13 @@ from torch import Tensor
 
 from weightsharing.model.network import Weights
 from weightsharing.sampling import langevin
+from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
 from weightsharing.sampling.random import Streams
+from weightsharing.sampling.sgld import step as sgld
 
+# The dynamics that ``move`` makes.
+KNOWN = (sgld.move, kinetic.move)
 # Enters the keys, which makes them differ from the seeds of all streams.
 PURPOSE = 0x46555345
 # Entries of a quarter of a program's tile. Not tuned: no GPU was at hand.
