@@ -327,10 +327,10 @@ def trained(request: pytest.FixtureRequest) -> Trained:
     ordered = request.param == "ordered"
     kappa, width, ratio = 1.0, 64, 4.0 if ordered else 0.5
     found: list[tuple[Estimate, Estimate]] = []
-    for step_size, duration in ((5e-3, 200.0), (2.5e-3, 100.0)):
+    for step_size, duration in ((5e-3, 100.0), (2.5e-3, 50.0)):
         run = endpoint_run(
             ratio * critical_signal(4, PRIOR, kappa), kappa=kappa, width=width,
-            step_size=step_size, burn_in=10.0, duration=duration, draws=800, chains=4,
+            step_size=step_size, burn_in=10.0, duration=duration, draws=400, chains=4,
         )  # fmt: skip
         task = task_of(run)
         kernels = draw(run)["kernel"].to_numpy()

@@ -535,7 +535,7 @@ def figure_2() -> tuple[StationaryPoint, dict[int, Array]]:
     drawn = {}
     for width in (64, 256, 1024):
         settings = ExactSettings(
-            method="exact", width=width, warm_up=100, thinning=2, leapfrog_steps=8, draws=300,
+            method="exact", width=width, warm_up=100, thinning=2, leapfrog_steps=8, draws=150,
             chains=4, start="lowest",
         )  # fmt: skip
         run = Run(

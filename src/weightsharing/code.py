@@ -78,10 +78,27 @@ def _text(target: str) -> str:
 
 
 @cache
+def _module(module: str) -> ast.Module:
+    """The syntax tree of a module without docstrings: without statements that are a string alone."""
+    tree = ast.parse(path_of(module).read_text())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and any(map(_is_text, body)):
+            body[:] = [statement for statement in body if not _is_text(statement)]
+    return tree
+
+
+def _is_text(node: ast.AST) -> bool:
+    """Whether a statement is a string alone."""
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+@cache
 def _tree(target: str) -> ast.Module:
     """The syntax tree of a module, or of what a function of it needs, without docstrings."""
     module, _, function = target.partition(":")
-    tree: ast.Module = _WithoutText().visit(ast.parse(path_of(module).read_text()))
+    tree = _module(module)
     if not function:
         return tree
     defined = {name: node for node in tree.body for name in _names_defined(node)}
@@ -120,11 +137,3 @@ def _names_defined(node: ast.stmt) -> list[str]:
         for target in ast.walk(node)
         if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store)
     ]
-
-
-class _WithoutText(ast.NodeTransformer):
-    """Removes docstrings: statements that are a string alone."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if is_text else node
