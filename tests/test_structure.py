@@ -154,7 +154,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def hashed(target: str) -> str:
-    for function in (code_hash, imports_of, code._tree, code._text):
+    for function in (code_hash, imports_of, code._module, code._tree, code._text):
         function.cache_clear()
     return code_hash(f"{PACKAGE}.{target}")
 
