@@ -17,7 +17,8 @@ import yaml
 from conftest import ROOT, assert_z
 from test_workflow import FIGURES, configure, edit, planned, smoke_repository, snakemake, table
 
-from weightsharing.files import read_tasks
+from weightsharing.files import read_record, read_tasks
+from weightsharing.sampling.run import Run
 
 PAGE = (ROOT / "docs/extending.md").read_text()
 
@@ -43,7 +44,7 @@ def run(name: str, folder: Path) -> str:
 
 def test_a_task_of_ones_own(tmp_path: Path) -> None:
     run("A task", tmp_path)
-    (task,) = read_tasks(tmp_path / "mine/task.nc")
+    (task,) = read_tasks(tmp_path / "mine/task.nc", read_record(tmp_path / "mine/run.yaml", Run))
     assert task.inputs.shape == (2, 4, 3)
     assert task.supervised.sum() == 4
     with xr.open_dataset(tmp_path / "mine/theory.nc") as theory:

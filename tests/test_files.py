@@ -18,6 +18,8 @@ from weightsharing.model.task import Task
 from weightsharing.sampling.run import Run
 from weightsharing.theory.scan import Transition
 
+RUN = endpoint_run(2.0)
+
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
@@ -28,16 +30,18 @@ def written(tmp_path: Path) -> Path:
 
 
 def test_task_round_trip(written: Path) -> None:
-    (task,) = read_tasks(written)
+    (task,) = read_tasks(written, RUN)
     np.testing.assert_array_equal(task.inputs[0, :, 0], [1.0, 0.0, 0.0, 0.0])
     assert task.targets[0, -1] == np.sqrt(2.0)
     assert task.supervised.tolist() == [[False, False, False, True]]
 
 
 def test_provenance_is_kept(written: Path) -> None:
-    attributes = read_dataset(written, "task").attrs
+    attributes = read_dataset(written, "task", RUN).attrs
     assert Run.model_validate_json(attributes["run"]) == endpoint_run(2.0)
-    assert set(attributes) == {"content", "run", "weightsharing_version", "git_commit"}
+    assert set(attributes) == {
+        "content", "run", "code", "weightsharing_version", "git_commit"
+    }  # fmt: skip
 
 
 def test_run_round_trip(tmp_path: Path) -> None:
@@ -65,12 +69,12 @@ def test_damaged_files_are_named(written: Path, damage: str) -> None:
         broken = {"empty": b"", "truncated": content[: len(content) // 2], "foreign": b"PNG" * 99}
         written.write_bytes(broken[damage])
     with pytest.raises(FileError, match=r"task\.nc: "):
-        read_tasks(written)
+        read_tasks(written, RUN)
 
 
 def test_file_of_another_content_is_named(written: Path) -> None:
     with pytest.raises(FileError, match="holds task, not samples"):
-        read_dataset(written, "samples")
+        read_dataset(written, "samples", RUN)
 
 
 def test_files_of_another_run_are_refused(written: Path, tmp_path: Path) -> None:
@@ -78,7 +82,7 @@ def test_files_of_another_run_are_refused(written: Path, tmp_path: Path) -> None
     other = run.model_copy(update={"seed": run.seed + 1})
     # A task belongs to all samplers and seeds, samples to one run.
     assert len(read_tasks(written, other)) == 1
-    with pytest.raises(FileError, match=r"task of another run, with kappa = 0.1; .* has 0.2"):
+    with pytest.raises(FileError, match=r"task of another run, with kappa = 0.1 instead of 0.2"):
         read_tasks(written, run.model_copy(update={"kappa": 0.2}))
     write_dataset(xr.Dataset(), tmp_path / "samples.nc", "samples", run)
     assert read_dataset(tmp_path / "samples.nc", "samples", run).attrs["content"] == "samples"
@@ -92,7 +96,7 @@ def test_inconsistent_task_is_named(tmp_path: Path) -> None:
     dataset["supervised"] = xr.ones_like(dataset["supervised"])
     write_dataset(dataset, tmp_path / "task.nc", "task", run)
     with pytest.raises(FileError, match="NaN or infinite at a supervised time"):
-        read_tasks(tmp_path / "task.nc")
+        read_tasks(tmp_path / "task.nc", RUN)
 
 
 @pytest.mark.parametrize(

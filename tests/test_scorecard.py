@@ -98,7 +98,9 @@ def test_results_are_read_once_and_typed(tmp_path: Path, scan: Scan) -> None:
     members[0].attrs["converged"] = 1
     write_dataset(join(members, family.member_names), tmp_path / "rnn.nc", "measures", family)
     write_dataset(scan.data, tmp_path / "scan.nc", "transition", scan.transition)
-    results = read_results([tmp_path / "rnn.nc", tmp_path / "scan.nc"])
+    expected: dict[str, Run | Transition] = {family.id: family, scan.transition.id: scan.transition}
+    paths = [tmp_path / "rnn.nc", tmp_path / "scan.nc"]
+    results = read_results(paths, expected, complete=True)
     first, second = results.runs
     assert (first.name, second.name) == ("fig5/rnn 1-3", "fig5/rnn 2")
     assert (first.set_name, first.supervised_times) == ("1-3", (1, 3))
@@ -117,10 +119,33 @@ def test_results_are_read_once_and_typed(tmp_path: Path, scan: Scan) -> None:
 
     write_dataset(members[0].drop_attrs(), tmp_path / "old.nc", "measures", family)
     with pytest.raises(FileError, match=r"old\.nc: written by another version"):
-        read_results([tmp_path / "old.nc"])
+        read_results([tmp_path / "old.nc"], expected)
     write_dataset(members[0], tmp_path / "task.nc", "task", family)
     with pytest.raises(FileError, match="holds task, not measures or transition"):
-        read_results([tmp_path / "task.nc"])
+        read_results([tmp_path / "task.nc"], expected)
+
+
+def test_results_are_those_of_the_configuration_each_once(tmp_path: Path, scan: Scan) -> None:
+    run, other = make_run("fig4/a"), make_run("fig4/a", width=7)
+    measures = xr.Dataset(attrs={"converged": 1, "faults": ""})
+    for name in ("a", "again"):
+        write_dataset(measures, tmp_path / f"{name}.nc", "measures", run)
+    write_dataset(scan.data, tmp_path / "scan.nc", "transition", scan.transition)
+    paths = [tmp_path / "a.nc", tmp_path / "scan.nc"]
+    ids: dict[str, Run | Transition] = {"fig4/a": run, scan.transition.id: scan.transition}
+    assert read_results(paths, ids, complete=True).runs[0].run == run
+    with pytest.raises(FileError, match=r"a\.nc: measures of another run, with sampler = .*\.\.\."):
+        read_results(paths, ids | {"fig4/a": other})
+    with pytest.raises(FileError, match=r"fig4/a, which the configuration does not have"):
+        read_results(paths, {scan.transition.id: scan.transition})
+    changed = scan.transition.model_copy(update={"kappa": 0.3})
+    with pytest.raises(FileError, match=r"scan\.nc: transition of another run, with kappa"):
+        read_results(paths, ids | {scan.transition.id: changed})
+    with pytest.raises(FileError, match=r"again\.nc: results of fig4/a, as .*a\.nc has them"):
+        read_results([*paths, tmp_path / "again.nc"], ids)
+    with pytest.raises(FileError, match=r"--results: those of fig4/b and 1 more are missing"):
+        read_results(paths, ids | {"fig4/b": run, "fig4/c": run}, complete=True)
+    assert len(read_results(paths[:1], ids).runs) == 1
 
 
 # --- verdicts and statistics ------------------------------------------------------------------------

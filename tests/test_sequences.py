@@ -21,6 +21,7 @@ from weightsharing.errors import DivergenceError, InterruptedRunError, StepSizeE
 from weightsharing.files import (
     join,
     read_dataset,
+    read_record,
     read_tasks,
     split,
     task_dataset,
@@ -47,6 +48,7 @@ from weightsharing.model.tasks import (
 from weightsharing.sampling import batches, chain
 from weightsharing.sampling.batches import batch_size
 from weightsharing.sampling.chain import sample
+from weightsharing.sampling.checkpoint import remove_checkpoints
 from weightsharing.sampling.exact import ExactSettings, marginal
 from weightsharing.sampling.initial import start_kernel
 from weightsharing.sampling.kinetic import KineticSettings
@@ -169,7 +171,7 @@ def options(folder: Path, **changes: Any) -> argparse.Namespace:
     values = {
         "run": folder / "run.yaml", "task": folder / "task.nc", "output": folder / "samples.nc",
         "theory": None, "checkpoint": folder / "chains.npz", "checkpoint_seconds": 1e9,
-        "threads": 1,
+        "threads": 1, "verb": "sample", "code": None,
     }  # fmt: skip
     return argparse.Namespace(**values | changes)
 
@@ -177,16 +179,16 @@ def options(folder: Path, **changes: Any) -> argparse.Namespace:
 def assert_as_without_checkpoint(folder: Path) -> None:
     """The draws are those of a second, uninterrupted call without a checkpoint."""
     cli.sample(options(folder, output=folder / "again.nc", checkpoint=None))
+    run = read_record(folder / "run.yaml", Run)
     resumed, whole = (
-        read_dataset(folder / f"{name}.nc", "samples").drop_vars("wall_seconds")
+        read_dataset(folder / f"{name}.nc", "samples", run).drop_vars("wall_seconds")
         for name in ("samples", "again")
     )
     xr.testing.assert_equal(resumed, whole)
 
 
 def moved_in_groups_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (batches, chain):
-        monkeypatch.setattr(module, "batch_size", lambda run, device: size)
+    monkeypatch.setattr(batches, "batch_size", lambda run, device: size)
 
 
 def test_killed_family_resumes_and_finished_groups_are_not_drawn_again(
@@ -195,7 +197,7 @@ def test_killed_family_resumes_and_finished_groups_are_not_drawn_again(
     sets = ((1,), (1, 3), (1, 2, 3))
     run = family("dnn", sets, 3, width=8, start="prior", warm_up=10, draws=20, chains=2)
     written(run, tmp_path)
-    assert [task.supervised.sum() for task in read_tasks(tmp_path / "task.nc")] == [1, 2, 3]
+    assert [task.supervised.sum() for task in read_tasks(tmp_path / "task.nc", run)] == [1, 2, 3]
     moved_in_groups_of(2, monkeypatch)
 
     done: list[list[str]] = []
@@ -227,6 +229,8 @@ def test_killed_family_resumes_and_finished_groups_are_not_drawn_again(
     cli.sample(options(tmp_path))
     assert steps[0] == 0
     assert steps[1] > 0
+    assert len(list(tmp_path.glob("*.npz"))) == 2
+    remove_checkpoints(run, tmp_path / "chains.npz")
     assert not list(tmp_path.glob("*.npz"))
     assert_as_without_checkpoint(tmp_path)
 

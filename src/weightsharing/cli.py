@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from argparse import Namespace
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from weightsharing.errors import UserError
+from weightsharing.errors import FileError, UserError
 from weightsharing.origin import VERSION
 
 if TYPE_CHECKING:
@@ -76,9 +77,11 @@ RUN = path("run", help="run.yaml, written by `resolve`")
 TASK = path("task", help="task, NetCDF")
 TABLE = path("output", help="table of tab-separated values")
 PAGE = path("--page", help="the same as HTML")
-SECTION = argument(
-    "--section", required=True, help="its section as JSON; `check --section` prints it"
-)
+CONFIG = argument(
+    "--config", nargs="+", required=True,
+    help="config.yaml and presets over it, of which the results must be",
+)  # fmt: skip
+CODE = argument("--code", help="hash of the code, which the workflow gives; found if not given")
 NAME = argument("name", help="name of the figure's folder, such as fig4")
 RESULTS = path("--results", nargs="*", default=[], help="measures and transitions, NetCDF")
 
@@ -89,18 +92,12 @@ RESULTS = path("--results", nargs="*", default=[], help="measures and transition
 @verb(
     path("config", nargs="+", help="config.yaml and presets over it"),
     argument("--json", action="store_true", help="print the parameters of each run"),
-    argument("--section", metavar="FIGURE", help="print the section of a figure as JSON"),
 )
 def check(options: Namespace) -> None:
     """Validate a configuration and list its runs."""
     from weightsharing.config import load, runs
-    from weightsharing.figures.registry import find
 
-    config = load(options.config)
-    if options.section is not None:
-        print(config.section(find(options.section).name).model_dump_json())
-        return
-    for run in runs(config).values():
+    for run in runs(load(options.config)).values():
         print(run.model_dump_json() if options.json else run.id)
 
 
@@ -118,6 +115,7 @@ def schema(options: Namespace) -> None:
     argument("parameters", help="the run as JSON; `check --json` prints those of a configuration"),
     path("output", help="YAML file to write"),
     path("--task", help="inputs and targets to write as well, NetCDF"),
+    CODE,
 )
 def resolve(options: Namespace) -> None:
     """Write the YAML file of one run, and its task."""
@@ -130,14 +128,23 @@ def resolve(options: Namespace) -> None:
     if options.task is not None:
         if not isinstance(record, Run):
             raise ConfigError(f"{record.id}: a scan of the theory has no task")
-        write_members([task_dataset(task) for task in record.tasks], options.task, "task", record)
-    write_record(record, options.output)
+        record = record.sealed()
+        tasks = [task_dataset(task) for task in record.tasks]
+        write_members(tasks, options.task, "task", record, code_of(options))
+    write_record(record, options.output, code_of(options))
 
 
 # --- theory, samples, measures ----------------------------------------------------------------------
 
 
-@verb(RUN, TASK, path("output", help="stationary points, NetCDF"))
+def code_of(options: Namespace, *modules: str) -> str:
+    """The hash of the code behind a verb's result: of the verb, and of ``modules`` that it loads late."""
+    from weightsharing.code import code_hash
+
+    return options.code or code_hash(f"weightsharing.cli:{options.verb}", *modules)
+
+
+@verb(RUN, TASK, path("output", help="stationary points, NetCDF"), CODE)
 def theory(options: Namespace) -> None:
     """Solve the kernel theory of a run."""
     from weightsharing.errors import ConfigError
@@ -152,12 +159,13 @@ def theory(options: Namespace) -> None:
             points.append(solve(task, member.architecture, member.kappa))
         except ConfigError as error:
             raise ConfigError(f"{member.id}: {error}") from error
-    write_members(points, options.output, "theory", condition)
+    write_members(points, options.output, "theory", condition, code_of(options))
 
 
 @verb(
     path("run", help="resolved scan, YAML"),
     path("output", help="branches and Landau curves, NetCDF"),
+    CODE,
 )
 def transition(options: Namespace) -> None:
     """Scan the theory of one depth over the signal strength."""
@@ -166,7 +174,7 @@ def transition(options: Namespace) -> None:
     from weightsharing.theory.scan import Transition
 
     parameters = read_record(options.run, Transition)
-    write_dataset(scan(parameters), options.output, "transition", parameters)
+    write_dataset(scan(parameters), options.output, "transition", parameters, code_of(options))
 
 
 @verb(
@@ -177,13 +185,15 @@ def transition(options: Namespace) -> None:
     path("--checkpoint", help="file to resume from and to keep up to date"),
     argument("--checkpoint-seconds", type=float, default=60.0, help="default: 60"),
     argument("--threads", type=count, default=1, help="CPU threads (default: 1)"),
+    CODE,
 )
 def sample(options: Namespace) -> None:
     """Sample the networks of a run: train them, or draw from the exact sampler."""
     import torch
 
     from weightsharing.files import read_record, read_tasks, write_members
-    from weightsharing.sampling.chain import remove_checkpoints, sample
+    from weightsharing.sampling import algorithm
+    from weightsharing.sampling.chain import sample
     from weightsharing.sampling.run import Run
     from weightsharing.terminal import progress, stop_signals
 
@@ -201,8 +211,8 @@ def sample(options: Namespace) -> None:
             progress=progress,
             stopping=stopping,
         )
-    write_members(draws, options.output, "samples", run)
-    remove_checkpoints(run, options.checkpoint)
+    code = code_of(options, algorithm(run.sampler))
+    write_members(draws, options.output, "samples", run, code)
 
 
 def read_starts(run: Run, theory: Path | None) -> list[Array | None]:
@@ -210,7 +220,6 @@ def read_starts(run: Run, theory: Path | None) -> list[Array | None]:
 
     Raises FileError if the theory is needed and missing, or belongs to another run.
     """
-    from weightsharing.errors import FileError
     from weightsharing.files import read_members
     from weightsharing.sampling.initial import start_kernel
 
@@ -228,11 +237,14 @@ def read_starts(run: Run, theory: Path | None) -> list[Array | None]:
     path("samples", help="samples, NetCDF"),
     path("output", help="measures, NetCDF"),
     path("--theory", help="stationary points, NetCDF, if there are any"),
+    path("--checkpoint", help="that of `sample`, which is removed when the measures are there"),
+    CODE,
 )
 def measure(options: Namespace) -> None:
     """Compare theory and samples of a run."""
     from weightsharing.files import read_members, read_record, read_tasks, write_members
     from weightsharing.measures.compare import compare
+    from weightsharing.sampling.checkpoint import remove_checkpoints
     from weightsharing.sampling.run import Run
 
     run = read_record(options.run, Run)
@@ -242,7 +254,10 @@ def measure(options: Namespace) -> None:
     if options.theory is not None:
         theories = read_members(options.theory, "theory", run)
     members = zip(run.members, tasks, theories, samples, strict=True)
-    write_members([compare(*member) for member in members], options.output, "measures", run)
+    measures = [compare(*member) for member in members]
+    write_members(measures, options.output, "measures", run, code_of(options))
+    if options.checkpoint is not None:
+        remove_checkpoints(run, options.checkpoint)
 
 
 # --- figures and tables -----------------------------------------------------------------------------
@@ -251,61 +266,73 @@ def measure(options: Namespace) -> None:
 @verb(
     NAME,
     path("output", nargs="+", help="file to write, such as fig4.pdf"),
-    SECTION,
+    CONFIG,
     RESULTS,
+    CODE,
 )
 def figure(options: Namespace) -> None:
     """Draw a figure."""
+    from weightsharing.config import given, part, runs
     from weightsharing.figures.registry import find
     from weightsharing.figures.results import read_results
     from weightsharing.figures.style import save
+    from weightsharing.identity import identity
 
     chosen = find(options.name)
-    section = chosen.read_section(options.section)
-    save(chosen.module("plot").draw(read_results(options.results), section), *options.output)
+    config = part(given(options.config), chosen.name)
+    results = read_results(options.results, runs(config), complete=True)
+    code = code_of(options, f"weightsharing.figures.{chosen.name}.plot")
+    belongs = f"preset {config.preset}, {identity('figure', config, code)}"
+    drawn = chosen.module("plot").draw(results, config.section(chosen.name))
+    save(drawn, *options.output, belongs=belongs)
 
 
 @verb(
     NAME,
     path("output", help="reStructuredText"),
-    SECTION,
-    argument("--seed", type=int, required=True, help="root seed"),
+    CONFIG,
     path("--scorecard", required=True, help="table of all claims"),
+    CODE,
 )
 def caption(options: Namespace) -> None:
     """Write the caption of a figure, with the claims that do not pass."""
+    from weightsharing.config import given, part
     from weightsharing.figures.captions import caption
     from weightsharing.figures.registry import find
     from weightsharing.files import replacing
+    from weightsharing.identity import identity
 
     chosen = find(options.name)
-    section = chosen.read_section(options.section)
-    text = caption(chosen, section, options.seed, options.scorecard)
+    config = part(given(options.config), chosen.name)
+    text = caption(chosen, config.section(chosen.name), config.seed, options.scorecard)
+    text += f"\n.. preset {config.preset}, {identity('caption', config, code_of(options))}\n"
     with replacing(options.output) as temporary:
         temporary.write_text(text)
 
 
-@verb(TABLE, PAGE, RESULTS)
+@verb(TABLE, PAGE, CONFIG, RESULTS)
 def scorecard(options: Namespace) -> None:
     """Judge every claim of the captions, with the results that exist."""
+    from weightsharing.config import given, runs
     from weightsharing.figures.results import read_results
     from weightsharing.figures.scorecard import page, scorecard, table
     from weightsharing.figures.tables import write_page, write_table
 
-    claims = scorecard(read_results(options.results))
+    claims = scorecard(read_results(options.results, runs(given(options.config))))
     write_table(table(claims), options.output)
     if options.page is not None:
         write_page(page(claims), options.page)
 
 
-@verb(TABLE, PAGE, RESULTS)
+@verb(TABLE, PAGE, CONFIG, RESULTS)
 def runs(options: Namespace) -> None:
     """List every run with its sampler, diagnostics, wall time and commit."""
+    from weightsharing.config import given, runs
     from weightsharing.figures.listing import page, table
     from weightsharing.figures.results import read_results
     from weightsharing.figures.tables import write_page, write_table
 
-    listing = table(read_results(options.results))
+    listing = table(read_results(options.results, runs(given(options.config))))
     write_table(listing, options.output)
     if options.page is not None:
         write_page(page(listing), options.page)
@@ -330,6 +357,18 @@ def costs(options: Namespace) -> None:
     print(table(costs(options.folder)))
 
 
+def refuse_repeated(options: Namespace) -> None:
+    """Raise FileError if a file is given twice: it would be counted twice, or read and replaced."""
+    given: set[Path] = set()
+    for value in vars(options).values():
+        for path in value if isinstance(value, list) else [value]:
+            if not isinstance(path, Path) or (path.exists() and not path.is_file()):
+                continue
+            if path.resolve() in given:
+                raise FileError(f"{path}: given twice; want different files")
+            given.add(path.resolve())
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run one verb. Returns 0, or 1 after printing one line for each fault, or 130 after Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -348,10 +387,16 @@ def main(words: Sequence[str] | None = None) -> int:
             subparser.add_argument(*names, **options)
     chosen = parser.parse_args(words)
     try:
+        refuse_repeated(chosen)
         VERBS[chosen.verb].execute(chosen)
+        sys.stdout.flush()
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # The reader of the output, such as `head`, has enough. Python must not flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -7,6 +7,8 @@ later steps read.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,21 +36,24 @@ class Config(Record):
         return section
 
 
-def _complete() -> type[Config]:
-    """Config with a section for each figure.
+@cache
+def _with_sections(*names: str) -> type[Config]:
+    """Config with a section for each of these figures.
 
     Each section type is named after its figure, because the JSON schema needs different names.
     """
     sections: dict[str, Any] = {
         name: create_model(
-            f"Figure{figure.number}", __base__=figure.section, __doc__=figure.section.__doc__
+            f"Figure{FIGURES[name].number}",
+            __base__=FIGURES[name].section,
+            __doc__=FIGURES[name].section.__doc__,
         )
-        for name, figure in FIGURES.items()
+        for name in names
     }
     return create_model("Config", __base__=Config, __doc__=Config.__doc__, **sections)
 
 
-_Complete = _complete()
+_Complete = _with_sections(*FIGURES)
 
 
 def schema() -> dict[str, Any]:
@@ -85,6 +90,28 @@ def load(paths: list[Path]) -> Config:
     return validate(settings)
 
 
+def part(config: Config, *figures: str) -> Config:
+    """The configuration with the sections of these figures alone: all that their results depend on."""
+    names = [*Config.model_fields, *figures]
+    return _with_sections(*figures).model_construct(
+        **{name: getattr(config, name) for name in names}
+    )
+
+
+def given(words: Sequence[str]) -> Config:
+    """The configuration on a command line: paths, laid over each other, or a ``part`` as JSON.
+
+    Raises FileError or ConfigError.
+    """
+    if len(words) == 1 and words[0].startswith("{"):
+        try:
+            figures = [name for name in FIGURES if f'"{name}"' in words[0]]
+            return _with_sections(*figures).model_validate_json(words[0])
+        except ValidationError as error:
+            raise ConfigError("\n".join(explain(error))) from error
+    return load([Path(word) for word in words])
+
+
 def overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     """``top`` laid over ``base``: mappings are merged key by key, everything else is replaced."""
     merged = dict(base)
@@ -102,7 +129,8 @@ def figure_runs(config: Config, figure: str) -> list[Run | Transition]:
 
 def runs(config: Config) -> dict[str, Run | Transition]:
     """All runs of all figures by their ids. Raises ConfigError naming the key behind a bad run."""
-    return {run.id: run for figure in FIGURES for run in figure_runs(config, figure)}
+    sections = [figure for figure in FIGURES if figure in type(config).model_fields]
+    return {run.id: run for figure in sections for run in figure_runs(config, figure)}
 
 
 def theory_runs(runs: dict[str, Run | Transition]) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """The only reader and writer of results: NetCDF data and YAML records, atomic, sealed, attributed.
 
 A file is written under a temporary name and renamed: a killed job leaves no half file. Each file carries
-the SHA-256 of its content, which is checked before anything else is read. In NetCDF it is a last line,
-which HDF5 ignores, in YAML a comment in the first line. A NetCDF file names its content and its run.
+a seal: the SHA-256 of its content, checked before anything else is read, and its ``identity``. In NetCDF
+the seal is a last line, which HDF5 ignores, in YAML a comment in the first line. A NetCDF file names its
+content and its run; ``read_dataset`` asks its caller for both.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import io
 import json
 import os
 import platform
-from collections.abc import Iterator, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,9 +27,10 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from weightsharing.errors import ConfigError, FileError
+from weightsharing.identity import Identity, difference, identity
 from weightsharing.model.axes import OUTPUT_AXES
 from weightsharing.model.condition import Condition
-from weightsharing.model.record import Record, explain, shortened
+from weightsharing.model.record import Record, explain
 from weightsharing.model.task import Task
 from weightsharing.origin import VERSION, git_commit
 
@@ -36,8 +40,6 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 _ATTRIBUTES = "member_attributes"
 _NETCDF_SEAL = b"\nsha256 "
 _YAML_SEAL = "# sha256 "
-# Runs that differ in their sampler alone share these.
-_SHARED = ("task", "theory")
 
 
 # --- writing ----------------------------------------------------------------------------------------
@@ -47,9 +49,15 @@ _SHARED = ("task", "theory")
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place if the block ends without error.
 
-    After an error ``path`` is as it was before. Raises FileError, naming ``path``, if the system refuses
-    to write it, for example on a full disk or in a read-only folder.
+    After an error ``path`` is as it was before. A link keeps its name, and a device such as
+    /dev/full is written to. Raises FileError, naming ``path``, if the system refuses to write it: on a
+    full disk, or in a read-only folder.
     """
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        yield from _written_to_device(path)
+        return
     writer = f"{platform.node()}-{os.getpid()}"
     temporary = path.with_name(f".{path.name}.{writer}.part{path.suffix}")
     try:
@@ -66,6 +74,18 @@ def replacing(path: Path) -> Iterator[Path]:
         # In a read-only folder there is no temporary file.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _written_to_device(path: Path) -> Iterator[Path]:
+    """A temporary path whose content goes to a device or a pipe if the block ends without error."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder) / "content"
+            yield temporary
+            with temporary.open("rb") as content, path.open("wb") as device:
+                shutil.copyfileobj(content, device)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _abandoned(path: Path) -> Iterator[Path]:
@@ -88,18 +108,25 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def write_record(record: Record, path: Path) -> None:
-    """Write a record as sealed YAML."""
+def write_record(record: Record, path: Path, code: str = "") -> None:
+    """Write a record as sealed YAML. code: hash of the code that made it."""
     text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False)
+    seal = _seal(text.encode(), identity("run", record, code))
     with replacing(path) as temporary:
-        temporary.write_text(f"{_YAML_SEAL}{_sha256(text.encode())}\n{text}")
+        temporary.write_text(f"{_YAML_SEAL}{seal}\n{text}")
 
 
-def write_dataset(dataset: xr.Dataset, path: Path, content: str, record: Record) -> None:
-    """Write sealed NetCDF with its content, run, package version and git commit as attributes."""
+def write_dataset(
+    dataset: xr.Dataset, path: Path, content: str, record: Record, code: str = ""
+) -> None:
+    """Write sealed NetCDF with its content, run, code, version and git commit as attributes.
+
+    code: hash of the code that made it.
+    """
     attributes = {
         "content": content,
         "run": record.model_dump_json(),
+        "code": code,
         "weightsharing_version": VERSION,
         "git_commit": git_commit(),
     }
@@ -107,14 +134,14 @@ def write_dataset(dataset: xr.Dataset, path: Path, content: str, record: Record)
     stored = dataset.assign_attrs(dataset.attrs | attributes).to_netcdf(engine="h5netcdf")
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(stored)
-        file.write(_NETCDF_SEAL + f"{_sha256(stored)}\n".encode())
+        file.write(_NETCDF_SEAL + f"{_seal(stored, identity(content, record, code))}\n".encode())
 
 
 def write_members(
-    members: Sequence[xr.Dataset], path: Path, content: str, condition: Condition
+    members: Sequence[xr.Dataset], path: Path, content: str, condition: Condition, code: str = ""
 ) -> None:
     """Write the datasets of a condition's members to one file."""
-    write_dataset(join(members, condition.member_names), path, content, condition)
+    write_dataset(join(members, condition.member_names), path, content, condition, code)
 
 
 # --- reading ----------------------------------------------------------------------------------------
@@ -128,7 +155,9 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
     try:
         text = path.read_text()
         first, _, rest = text.partition("\n")
-        if first.startswith(_YAML_SEAL) and first != f"{_YAML_SEAL}{_sha256(rest.encode())}":
+        if first.startswith(_YAML_SEAL) and not _holds(
+            first.removeprefix(_YAML_SEAL), rest.encode()
+        ):
             raise FileError(
                 f"{path}: damaged or edited since it was written; delete it and run again, "
                 "or delete its first line if you meant the edit"
@@ -152,12 +181,13 @@ def parse_record(text: str, kind: Any) -> Any:  # noqa: ANN401
 
 
 def read_dataset(
-    path: Path, content: str | tuple[str, ...], condition: Condition | None = None
+    path: Path, content: str | tuple[str, ...], owner: Record | Mapping[str, Record]
 ) -> xr.Dataset:
     """A NetCDF file of this content, or of one of several, in memory.
 
-    Raises FileError if the file is missing, damaged, of another content, or of another condition than a
-    given one. All samplers share a task or a theory; anything else belongs to one run.
+    owner: the run that the file must belong to, or all runs by id, one of which it must belong to. All
+    samplers share a task or a theory; anything else belongs to one run. Raises FileError if the file is
+    missing, damaged, of another content or of another run.
     """
     try:
         stored = path.read_bytes()
@@ -166,37 +196,36 @@ def read_dataset(
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from error
     whole, _, seal = stored.rpartition(_NETCDF_SEAL)
-    if seal != f"{_sha256(whole)}\n".encode():
-        raise FileError(f"{path}: damaged, or not written by this program; delete it and run again")
+    if not (seal.endswith(b"\n") and _holds(seal[:-1].decode(errors="replace"), whole)):
+        raise FileError(
+            f"{path}: damaged, or not written by this program; if it should be a result, delete it and "
+            "run again"
+        )
     with xr.open_dataset(io.BytesIO(whole), engine="h5netcdf") as opened:
         dataset = opened.load()
-    stored_content = dataset.attrs.get("content", "nothing known")
+    stored_content = str(dataset.attrs.get("content", "nothing known"))
     allowed = (content,) if isinstance(content, str) else content
     if stored_content not in allowed:
         raise FileError(f"{path}: holds {stored_content}, not {' or '.join(allowed)}")
-    if condition is not None:
-        _refuse_other_run(path, dataset, condition, stored_content)
+    run = json.loads(dataset.attrs["run"])
+    if not isinstance(owner, Record):
+        if run["id"] not in owner:
+            raise FileError(
+                f"{path}: {stored_content} of {run['id']}, which the configuration does not have"
+            )
+        owner = owner[run["id"]]
+    fault = difference(stored_content, owner, run)
+    if fault is not None:
+        raise FileError(f"{path}: {stored_content} of another run, with {fault}")
     return dataset
 
 
-def _refuse_other_run(path: Path, dataset: xr.Dataset, condition: Condition, content: str) -> None:
-    wanted = condition.model_dump(mode="json")
-    stored = json.loads(dataset.attrs["run"])
-    keys = ("architecture", "kappa", "task") if content in _SHARED else tuple(wanted)
-    for key in keys:
-        if stored.get(key) != wanted[key]:
-            raise FileError(
-                f"{path}: {content} of another run, with {key} = {shortened(stored.get(key))}; "
-                f"{condition.id} has {shortened(wanted[key])}"
-            )
-
-
-def read_members(path: Path, content: str, condition: Condition | None = None) -> list[xr.Dataset]:
+def read_members(path: Path, content: str, condition: Condition) -> list[xr.Dataset]:
     """The datasets of a condition's members. Raises FileError as ``read_dataset`` does."""
     return split(read_dataset(path, content, condition))
 
 
-def read_tasks(path: Path, condition: Condition | None = None) -> list[Task]:
+def read_tasks(path: Path, condition: Condition) -> list[Task]:
     """The tasks of a condition's members. Raises FileError if the file is damaged or inconsistent."""
     try:
         return [
@@ -211,8 +240,16 @@ def read_tasks(path: Path, condition: Condition | None = None) -> list[Task]:
         raise FileError(f"{path}: {error}") from error
 
 
-def _sha256(content: bytes | memoryview) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _seal(content: bytes | memoryview, belongs: Identity | str) -> str:
+    """The seal of a content and of the identity behind it."""
+    digest = hashlib.sha256(content)
+    digest.update(str(belongs).encode())
+    return f"{digest.hexdigest()} {belongs}"
+
+
+def _holds(seal: str, content: bytes) -> bool:
+    """Whether a seal is that of this content."""
+    return seal == _seal(content, seal.partition(" ")[2])
 
 
 # --- datasets ---------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from pathlib import Path
 from shlex import quote
 
 from snakemake.exceptions import WorkflowError
-from snakemake.settings.types import DeploymentMethod
+from snakemake.settings.types import DeploymentMethod, RerunTrigger
 
 # The library is used from the source tree: an edit needs no installation before the next run.
 ROOT = Path(os.path.relpath(workflow.basedir))
@@ -14,10 +14,11 @@ BIN = str(Path(sys.executable).parent)
 sys.path.insert(0, str(SOURCE.resolve()))
 
 from weightsharing.code import code_hash
-from weightsharing.config import figure_runs, runs, theory_runs, validate
+from weightsharing.config import figure_runs, part, runs, theory_runs, validate
 from weightsharing.errors import UserError
 from weightsharing.figures.registry import FIGURES
 from weightsharing.figures.tables import read_table
+from weightsharing.identity import identity, identity_of
 from weightsharing.sampling import algorithm
 from weightsharing.sampling.run import Run
 
@@ -54,9 +55,51 @@ def code(*targets):
     return code_hash(*(f"weightsharing.{target}" for target in targets))
 
 
-def algorithm_of(run):
+def algorithm_of(wildcards):
     """The module of the sampler of a run, for `code`."""
-    return algorithm(run.sampler).removeprefix("weightsharing.")
+    return algorithm(RUNS[wildcards.run].sampler).removeprefix("weightsharing.")
+
+
+# Files in figures/ or results/ of other parameters, or made by other code.
+STALE = set()
+
+
+def belongs_to(content, files, record, *targets):
+    """An input function that gives no inputs: its rule runs again if its output belongs to something else.
+
+    Snakemake compares parameters with notes of its own. They can be lost (`.snakemake` deleted), switched
+    off (--rerun-triggers mtime), wrong (--touch) or those of another preset; the files themselves know.
+    Code that differs counts unless --rerun-triggers leaves out "params", as if on purpose.
+
+    content, record: as `identity` takes them; record, and targets of `code`, of the wildcards.
+    """
+
+    def check(wildcards):
+        targets_of = (target(wildcards) if callable(target) else target for target in targets)
+        wanted = identity(content, record(wildcards), code(*targets_of))
+        parts = slice(None if RerunTrigger.PARAMS in workflow.rerun_triggers else 1)
+        for file in (file.format(**wildcards) for file in files):
+            if Path(file).exists() and (identity_of(Path(file)) or ())[parts] != wanted[parts]:
+                STALE.add(file)
+                workflow.dag.forcefiles.add(file)
+        return []
+
+    return check
+
+
+def run_of(wildcards):
+    """The parameters of a run."""
+    return RUNS[wildcards.run]
+
+
+def part_of(figure):
+    """The configuration of a figure, of any wildcards."""
+    return lambda wildcards: part(CONFIG, figure)
+
+
+def scan_of(wildcards):
+    """The parameters of a scan."""
+    return RUNS[wildcards.scan]
 
 
 def branch_to_start_from(wildcards):
@@ -85,6 +128,10 @@ def verdicts(figure):
     """How the report lists a figure. It calls this function at the end, when there are verdicts."""
 
     def labels(wildcards):
+        if STALE:
+            raise WorkflowError(
+                f"{min(STALE)}: of other parameters or code than the configuration's; run snakemake first"
+            )
         claims = read_table(Path(f"{RESULTS}/scorecard.tsv"), ["figure", "verdict"])
         counts = claims.verdict[claims.figure == figure].value_counts().sort_index()
         words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())

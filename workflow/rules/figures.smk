@@ -5,7 +5,14 @@ for name, figure in FIGURES.items():
         name:
             name
         input:
-            results_of(run.id for run in figure_runs(CONFIG, name)),
+            results=results_of(run.id for run in figure_runs(CONFIG, name)),
+            others=belongs_to(
+                "figure",
+                [f"figures/{name}.pdf", f"figures/{name}.png"],
+                part_of(name),
+                "cli:figure",
+                f"figures.{name}.plot",
+            ),
         output:
             f"figures/{name}.pdf",
             # Browsers show it inside the report, as they do not show a PDF.
@@ -25,16 +32,22 @@ for name, figure in FIGURES.items():
         params:
             code=code("cli:figure", f"figures.{name}.plot"),
             name=name,
-            section=CONFIG.section(name).model_dump_json(),
+            config=part(CONFIG, name).model_dump_json(),
         shell:
-            "python -m weightsharing figure {params.name} {output:q} --section {params.section:q}"
-            " --results {input:q} 2> {log:q}"
+            "python -m weightsharing figure {params.name} {output:q} --config {params.config:q}"
+            " --results {input.results:q} --code {params.code} 2> {log:q}"
 
 
 rule caption:
     input:
         template=lambda wildcards: FIGURES[wildcards.figure].caption,
         scorecard=f"{RESULTS}/scorecard.tsv",
+        others=belongs_to(
+            "caption",
+            ["figures/{figure}.rst"],
+            lambda wildcards: part(CONFIG, wildcards.figure),
+            "cli:caption",
+        ),
     output:
         "figures/{figure}.rst",
     log:
@@ -44,8 +57,7 @@ rule caption:
         "../../environment.yml"
     params:
         code=code("cli:caption"),
-        section=lambda wildcards: CONFIG.section(wildcards.figure).model_dump_json(),
-        seed=CONFIG.seed,
+        config=lambda wildcards: part(CONFIG, wildcards.figure).model_dump_json(),
     shell:
-        "python -m weightsharing caption {wildcards.figure} {output:q} --section {params.section:q}"
-        " --seed {params.seed} --scorecard {input.scorecard:q} 2> {log:q}"
+        "python -m weightsharing caption {wildcards.figure} {output:q} --config {params.config:q}"
+        " --scorecard {input.scorecard:q} --code {params.code} 2> {log:q}"

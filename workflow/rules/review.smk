@@ -16,9 +16,10 @@ rule scorecard:
         "../../environment.yml"
     params:
         code=code("cli:scorecard", *(f"figures.{name}.claims" for name in FIGURES)),
+        config=CONFIG.model_dump_json(),
     shell:
         "python -m weightsharing scorecard {output.table:q} --page {output.page:q}"
-        " --results {input:q} 2> {log:q}"
+        " --config {params.config:q} --results {input:q} 2> {log:q}"
 
 
 rule runs:
@@ -32,9 +33,10 @@ rule runs:
         "../../environment.yml"
     params:
         code=code("cli:runs"),
+        config=CONFIG.model_dump_json(),
     shell:
         "python -m weightsharing runs {output.table:q} --page {output.page:q}"
-        " --results {input:q} 2> {log:q}"
+        " --config {params.config:q} --results {input:q} 2> {log:q}"
 
 
 rule archive:

@@ -5,6 +5,9 @@ localrules:
 
 
 rule resolve:
+    input:
+        belongs_to("run", [f"{RESULTS}/{{run}}/run.yaml"], run_of, "cli:resolve"),
+        belongs_to("task", [f"{RESULTS}/{{run}}/task.nc"], run_of, "cli:resolve"),
     # One process writes both files, because its start takes longer than its work.
     output:
         run=f"{RESULTS}/{{run}}/run.yaml",
@@ -19,10 +22,12 @@ rule resolve:
         run=lambda wildcards: RUNS[wildcards.run].model_dump_json(),
     shell:
         "python -m weightsharing resolve {params.run:q} {output.run:q} --task {output.task:q}"
-        " 2> {log:q}"
+        " --code {params.code} 2> {log:q}"
 
 
 rule resolve_scan:
+    input:
+        belongs_to("run", [f"{RESULTS}/{{scan}}/run.yaml"], scan_of, "cli:resolve"),
     output:
         f"{RESULTS}/{{scan}}/run.yaml",
     log:
@@ -30,6 +35,7 @@ rule resolve_scan:
     conda:
         "../../environment.yml"
     params:
+        code=code("cli:resolve"),
         run=lambda wildcards: RUNS[wildcards.scan].model_dump_json(),
     shell:
-        "python -m weightsharing resolve {params.run:q} {output:q} 2> {log:q}"
+        "python -m weightsharing resolve {params.run:q} {output:q} --code {params.code} 2> {log:q}"

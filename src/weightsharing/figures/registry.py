@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from weightsharing.errors import ConfigError
 from weightsharing.figures.sections import RunBuilder
-from weightsharing.model.record import Record, explain, shortened
+from weightsharing.model.record import Record, shortened
 from weightsharing.sampling.run import Run
 from weightsharing.theory.scan import Transition
 
@@ -49,14 +47,6 @@ class Figure:
         """The type of the figure's section of the configuration."""
         section: type[Record] = self.module("config").Section
         return section
-
-    def read_section(self, text: str) -> Record:
-        """The section in JSON. Raises ConfigError with one line for each fault."""
-        try:
-            return self.section.model_validate_json(text)
-        except ValidationError as error:
-            lines = (f"{self.name}.{line}".replace(".:", ":", 1) for line in explain(error))
-            raise ConfigError("\n".join(lines)) from error
 
     def runs(self, section: Record, build: RunBuilder) -> list[Run | Transition]:
         """Training runs and theory scans of a section. Raises ConfigError naming a bad key."""

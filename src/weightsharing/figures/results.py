@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
@@ -198,24 +198,38 @@ def values_and_errors(runs: Sequence[Result], name: str) -> tuple[Array, Array]:
     return values(runs, name), values(runs, f"{name}_standard_error")
 
 
-def read_results(paths: Iterable[Path]) -> Results:
+def read_results(
+    paths: Iterable[Path], expected: Mapping[str, Run | Transition], *, complete: bool = False
+) -> Results:
     """The results in files of measures and of theory scans, which are told apart by their content.
 
-    A family has one result for each member. Raises FileError if a file is missing, damaged, of other
-    content, or was written by another version of the program.
+    expected: the runs of the configuration by their ids; each file must be of one of them. complete:
+    whether each of them must have a file. A family has one result for each member. Raises FileError if a
+    file is missing, damaged, of other content, of another run, given twice or of another version of the
+    program.
     """
     runs: list[Result] = []
     scans: list[Scan] = []
+    of_run: dict[str, Path] = {}
     for path in paths:
-        data = read_dataset(path, ("measures", "transition"))
+        data = read_dataset(path, ("measures", "transition"), expected)
         try:
             if data.attrs["content"] == "transition":
                 scans.append(Scan(Transition.model_validate_json(data.attrs["run"]), data))
+                identity = scans[-1].transition.id
             else:
-                members = Run.model_validate_json(data.attrs["run"]).members
-                runs += starmap(Result.of, zip(members, split(data), strict=True))
+                run = Run.model_validate_json(data.attrs["run"])
+                runs += starmap(Result.of, zip(run.members, split(data), strict=True))
+                identity = run.id
         except (KeyError, ValueError) as error:
             raise FileError(
                 f"{path}: written by another version; delete it and run again"
             ) from error
+        if identity in of_run:
+            raise FileError(f"{path}: results of {identity}, as {of_run[identity]} has them")
+        of_run[identity] = path
+    missing = [name for name in expected if name not in of_run]
+    if complete and missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise FileError(f"--results: those of {missing[0]}{others} are missing")
     return Results(tuple(runs), tuple(scans))

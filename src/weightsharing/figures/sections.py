@@ -38,11 +38,11 @@ class RunBuilder:
         """The run "figure/name", with a seed derived from the root seed and this id.
 
         key: place of the sampler in the figure's section. Raises ConfigError naming that key if the
-        parameters do not fit together.
+        parameters do not fit together, and FileError if a task's file cannot be read.
         """
         identity = f"{self.figure}/{name}"
         try:
-            return Run(
+            run = Run(
                 id=identity,
                 seed=derived_seed(self.seed, identity),
                 architecture=architecture,
@@ -54,3 +54,4 @@ class RunBuilder:
         except ValidationError as error:
             lines = (line.removeprefix("sampler.") for line in explain(error))
             raise ConfigError("\n".join(f"{self.figure}.{key}.{line}" for line in lines)) from error
+        return run.sealed()

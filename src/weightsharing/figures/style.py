@@ -19,6 +19,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from weightsharing.errors import FileError
 from weightsharing.files import replacing
 from weightsharing.origin import VERSION, git_commit
 from weightsharing.sampling import SAMPLERS
@@ -78,9 +79,17 @@ def part_title(part: SubFigure, letter: str, text: str) -> None:
     part.suptitle(rf"$\mathbf{{{letter}}}$   {text}", x=0.02, ha="left", fontsize=8)
 
 
-def save(figure: Figure, *paths: Path) -> None:
-    """Write the figure with version and commit, without dates: the same data give the same files."""
-    origin = f"weightsharing {VERSION}, commit {git_commit()}"
+def save(figure: Figure, *paths: Path, belongs: str = "") -> None:
+    """Write the figure with its origin, without dates: the same data give the same files.
+
+    belongs: what it belongs to, in words: preset and identity. Raises FileError for an unknown format.
+    """
+    formats = figure.canvas.get_supported_filetypes()
+    for path in paths:
+        if path.suffix[1:] not in formats:
+            known = ", ".join(f".{name}" for name in formats)
+            raise FileError(f"{path}: unknown format; the name must end in one of {known}")
+    origin = f"weightsharing {VERSION}, commit {git_commit()}; {belongs}"
     metadata = {
         ".pdf": {"CreationDate": None, "Subject": origin},
         ".svg": {"Date": None, "Description": origin},

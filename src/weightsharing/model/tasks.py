@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -9,6 +10,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from weightsharing.errors import FileError
 from weightsharing.model.axes import Array
 from weightsharing.model.record import Count, Finite, Period, Record, Times
 from weightsharing.model.task import Task
@@ -94,12 +96,28 @@ class SequenceTask(Record):
 class FileTask(Record):
     """Inputs and targets of one's own, in a NetCDF file (``task_file.file_task``).
 
-    path: of the file, read once, when the run is resolved. patterns: P.
+    path: of the file, read once, when the run is resolved. patterns: P. sha256: of the file's bytes; None
+    until ``sealed``.
     """
 
     kind: Literal["file"] = "file"
     path: Annotated[str, Field(min_length=1)]
     patterns: Count
+    sha256: str | None = None
+
+    def sealed(self) -> Self:
+        """The task with the hash of its file: tasks of equal records have equal arrays.
+
+        Raises FileError if the file cannot be read, or is no longer the one of a hash that is given.
+        """
+        path = Path(self.path)
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+        if self.sha256 not in (None, digest):
+            raise FileError(f"{path}: changed since the run was resolved; resolve it again")
+        return self.model_copy(update={"sha256": digest})
 
     def make(self, steps: int) -> Task:
         """The arrays in the file. Raises FileError if it does not fit."""

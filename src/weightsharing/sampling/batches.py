@@ -15,6 +15,7 @@ import torch
 
 from weightsharing.model.axes import Array
 from weightsharing.model.task import Task
+from weightsharing.sampling.checkpoint import batch_names, checkpoint_of
 from weightsharing.sampling.run import Run
 
 # Bytes for the states of the chains of a batch, by device. On a CPU they fit its cache.
@@ -86,21 +87,3 @@ def batch_size(run: Run, device: torch.device) -> int:
         return 1
     numbers = settings.numbers_of_a_chain(run.architecture, run.task.patterns)
     return max(1, BATCH_BYTES[device.type] // (8 * settings.chains * numbers))
-
-
-def batch_names(run: Run, size: int) -> list[str]:
-    """A batch of one member has its name, and the only batch the run's; others are numbered."""
-    batches = [run.members[first : first + size] for first in range(0, len(run.members), size)]
-    return [
-        members[0].id
-        if len(members) == 1
-        else f"{run.id} group {number} of {len(batches)}"
-        if len(batches) > 1
-        else run.id
-        for number, members in enumerate(batches, start=1)
-    ]
-
-
-def checkpoint_of(path: Path, run: Run, name: str) -> Path:
-    """The checkpoint of a batch: ``path`` with what the batch's name adds to the run's."""
-    return path.with_name(path.stem + name.removeprefix(run.id).replace(" ", "-") + path.suffix)

@@ -30,10 +30,7 @@ from weightsharing.model.task import Task
 from weightsharing.sampling import SamplerSettings, algorithm, posterior
 from weightsharing.sampling.batches import (
     Batch,
-    batch_names,
-    batch_size,
     batches,
-    checkpoint_of,
 )
 from weightsharing.sampling.checkpoint import Checkpoint
 from weightsharing.sampling.device import device_name, find_device, gpu_errors
@@ -84,9 +81,9 @@ def sample(
 
     tasks: of the members. starts: H of the first activities of each member, (T P, T P), None for the
     prior. checkpoint: file to resume from if it exists, written every ``checkpoint_seconds`` and at the
-    end; batches of a family add to its name. The caller removes them (``remove_checkpoints``) once the
-    draws are stored. progress: makes for each batch's name a function that is told (steps done, steps in
-    all). stopping: asked after each step; if true, the chains stop with a checkpoint.
+    end; batches of a family add to its name. ``remove_checkpoints`` removes them. progress:
+    makes for each batch's name a function that is told (steps done, steps in all). stopping: asked after
+    each step; if true, the chains stop with a checkpoint.
 
     Raises, naming run or member: DeviceError, StepSizeError or DivergenceError with advice,
     InterruptedRunError, FileError if a checkpoint cannot be written. ValueError if inputs differ.
@@ -103,13 +100,6 @@ def sample(
             dataset.attrs["wall_seconds"] = (time.monotonic() - started) / len(drawn)
         datasets += drawn
     return datasets
-
-
-def remove_checkpoints(run: Run, checkpoint: Path | None) -> None:
-    """Remove the checkpoints of all batches of a run."""
-    if checkpoint is not None:
-        for name in batch_names(run, batch_size(run, find_device(run.device))):
-            checkpoint_of(checkpoint, run, name).unlink(missing_ok=True)
 
 
 @contextmanager

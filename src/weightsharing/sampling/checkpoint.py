@@ -1,11 +1,13 @@
 """Checkpoints: NumPy's npz files, sealed with the SHA-256 of all their bytes.
 
 A checkpoint belongs to a key, a hash of all that the draws depend on. A damaged file, or one of another
-key, is not used, with a warning.
+key, is not used, with a warning. A file of another kind is refused. That of a finished chain stays until
+its measures are there: if the samples are lost, nothing is drawn anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import time
@@ -14,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from weightsharing.errors import FileError
 from weightsharing.files import replacing
+from weightsharing.sampling.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +40,12 @@ def save_checkpoint(path: Path, key: str, step: int, arrays: Arrays) -> None:
 
 
 def load_checkpoint(path: Path, key: str) -> tuple[int, Arrays] | None:
-    """Step and arrays of a checkpoint; None, with a warning, if it is damaged or of another key."""
+    """Step and arrays of a checkpoint; None, with a warning, if it is damaged or of another key.
+
+    Raises FileError if the file is none: the chains would replace it.
+    """
+    if _is_foreign(path):
+        raise FileError(f"{path}: not a checkpoint, but another file; give another name")
     try:
         content = np.memmap(path, mode="r").data
         digest = hashlib.sha256(content[:-SEAL_BYTES]).hexdigest()
@@ -51,6 +60,16 @@ def load_checkpoint(path: Path, key: str) -> tuple[int, Arrays] | None:
         log.warning("%s: belongs to other parameters or code; starting anew", path)
         return None
     return int(arrays.pop("step")), arrays
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file that is there is none of ours: neither of NumPy's with a key first, nor empty."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError:
+        return not path.is_file()
+    return bool(head.strip(b"\0")) and b"key.npy" not in head
 
 
 class Checkpoint:
@@ -89,3 +108,32 @@ class Checkpoint:
         return (
             "a rerun starts anew" if self.step is None else f"a rerun resumes at step {self.step}"
         )
+
+
+def batch_names(run: Run, size: int) -> list[str]:
+    """A batch of one member has its name, and the only batch the run's; others are numbered."""
+    batches = [run.members[first : first + size] for first in range(0, len(run.members), size)]
+    return [
+        members[0].id
+        if len(members) == 1
+        else f"{run.id} group {number} of {len(batches)}"
+        if len(batches) > 1
+        else run.id
+        for number, members in enumerate(batches, start=1)
+    ]
+
+
+def checkpoint_of(path: Path, run: Run, name: str) -> Path:
+    """The checkpoint of a batch: ``path`` with what the batch's name adds to the run's."""
+    return path.with_name(path.stem + name.removeprefix(run.id).replace(" ", "-") + path.suffix)
+
+
+def remove_checkpoints(run: Run, path: Path) -> None:
+    """Remove the checkpoints of all batches of a run, whatever their size was.
+
+    What cannot be removed stays: it only takes space.
+    """
+    sizes = range(1, len(run.members) + 1)
+    for name in {name for size in sizes for name in batch_names(run, size)}:
+        with contextlib.suppress(OSError):
+            checkpoint_of(path, run, name).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from weightsharing.model.architecture import LARGEST_INTEGRAL, prior_curvature
 from weightsharing.model.condition import Condition
 from weightsharing.model.record import Times, derived_seed
-from weightsharing.model.tasks import EndpointTask
+from weightsharing.model.tasks import EndpointTask, FileTask
 from weightsharing.sampling import SamplerSettings
 from weightsharing.sampling.exact import ExactSettings
 
@@ -29,6 +29,12 @@ class Run(Condition):
     seed: Annotated[int, Field(ge=0)]
     device: Device
     sampler: Annotated[SamplerSettings, Field(discriminator="method")]
+
+    def sealed(self) -> Self:
+        """The run with the hash of its task's file, if it has one; raises as ``FileTask.sealed``."""
+        if not isinstance(self.task, FileTask):
+            return self
+        return self.model_copy(update={"task": self.task.sealed()})
 
     def member(self, name: str, times: Times) -> Self:
         """The run of the member of a family that is supervised at ``times``."""
