@@ -17,7 +17,17 @@ import yaml
 from conftest import ROOT, lines_of_failure, succeed
 from pydantic import ValidationError
 
-from weightsharing.config import Config, figure_runs, load, overlay, runs, theory_runs, validate
+from weightsharing.config import (
+    Config,
+    figure_runs,
+    given,
+    load,
+    overlay,
+    part,
+    runs,
+    theory_runs,
+    validate,
+)
 from weightsharing.errors import ConfigError
 from weightsharing.figures.captions import caption
 from weightsharing.figures.registry import FIGURES, in_order
@@ -144,8 +154,8 @@ def changed(key: str, value: Any) -> dict[str, Any]:
     settings: dict[str, Any] = copy.deepcopy(DEFAULT)
     *path, last = key.split(".")
     inner = settings
-    for part in path:
-        inner = inner[part]
+    for name in path:
+        inner = inner[name]
     if value is DELETED:
         del inner[last]
     else:
@@ -220,16 +230,25 @@ def test_file_that_is_no_mapping_or_missing_is_named(
     assert says in line
 
 
-@pytest.mark.parametrize(("section", "line"), [
-    ("{", "fig5: got "), ("[]", "fig5: got []"), ("{}", "fig5.kappa: missing"),
+@pytest.mark.parametrize(("config", "line"), [
+    ("{", "got "), ("{}", "preset: missing"), ("absent.yaml", "absent.yaml: cannot be read"),
+    ('{"preset": "a", "seed": 1, "device": "cpu"}', "fig5: missing"),
 ])  # fmt: skip
-def test_bad_section_on_the_command_line_is_named(
-    section: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_bad_configuration_of_a_figure_is_named(
+    config: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--section", section, "--results", "x.nc")
+    options = ("--config", config, "--results", "x.nc")
     lines = lines_of_failure(capsys, "figure", "fig5", tmp_path / "x.pdf", *options)
-    assert lines[0].startswith(line)
+    assert lines[0].lstrip(": ").startswith(line)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_of_the_configuration_has_the_runs_of_its_figures() -> None:
+    config = laid_over()
+    chosen = part(config, "fig4")
+    assert runs(chosen) == {run.id: run for run in figure_runs(config, "fig4")}
+    assert given([chosen.model_dump_json()]).model_dump() == chosen.model_dump()
+    assert given([str(ROOT / "config.yaml")]) == config
 
 
 def test_default_runs_and_ids() -> None:

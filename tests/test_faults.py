@@ -182,6 +182,61 @@ def test_a_command_given_a_damaged_file_names_it_and_writes_nothing(
     assert not (copy / "measures.nc").exists()
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "mine.npz", "folder"])
+def test_a_checkpoint_never_replaces_another_file(
+    copy: Folder, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy / name
+    writers: dict[str, Callable[[], object]] = {
+        "notes.txt": lambda: path.write_text("precious"),
+        "mine.npz": lambda: np.savez(path, a=np.zeros(3)),
+        "folder": path.mkdir,
+    }
+    writers[name]()
+    before = None if path.is_dir() else path.read_bytes()
+    words = [*copy.words[:3], copy / "again.nc", "--checkpoint", path]
+    (line,) = lines_of_failure(capsys, *words)
+    assert line.endswith(f"{path}: not a checkpoint, but another file; give another name")
+    assert path.is_dir() or path.read_bytes() == before
+
+
+def test_finished_draws_are_found_again_until_their_measures_are_there(
+    copy: Folder, whole: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when Snakemake alone is killed: it deletes samples that ended without it."""
+    (copy / "samples.nc").unlink()
+    assert copy.sample() == 0
+    (copy / "samples.nc").unlink()
+    caplog.clear()
+    assert copy.sample() == 0
+    assert "resuming at step 600 of 600" in caplog.text
+    assert_same_draws(copy / "samples.nc", whole / "samples.nc")
+    assert copy.checkpoint.exists()
+    files = copy.files("samples.nc", "measures.nc")
+    succeed("measure", *files, "--checkpoint", copy.checkpoint)
+    assert not copy.checkpoint.exists()
+
+
+def test_a_file_given_twice_is_refused(copy: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    """An output that is an input as well would be replaced."""
+    content = (copy / "samples.nc").read_bytes()
+    words = ["measure", *copy.files("samples.nc"), copy.path / "." / "samples.nc"]
+    (line,) = lines_of_failure(capsys, *words)
+    assert line == f"{copy / 'samples.nc'}: given twice; want different files"
+    assert (copy / "samples.nc").read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", ["device", "link"])
+def test_an_output_that_is_no_file_is_written_to(copy: Folder, kind: str) -> None:
+    target = copy / "elsewhere.nc"
+    output = Path("/dev/null") if kind == "device" else copy / "link.nc"
+    if kind == "link":
+        output.symlink_to(target)
+    succeed("measure", *copy.files("samples.nc"), output)
+    assert output.is_char_device() if kind == "device" else output.is_symlink()
+    assert kind == "device" or target.is_file()
+
+
 def begun(run: Run, path: Path) -> tuple[chain.Chains, Sampler[Any], Checkpoint]:
     """Chains at step 0, and their checkpoint."""
     batch = single(run, run.tasks[0])
@@ -311,7 +366,6 @@ def test_full_disk(
     assert main(words) == 0
     assert ("resuming at step 600 of 600" in caplog.text) == (where == "output")
     assert_same_draws(output, whole / "samples.nc")
-    assert not checkpoint.exists()
 
 
 @pytest.fixture

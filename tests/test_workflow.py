@@ -177,7 +177,9 @@ THEORY = {"theory", "sample", "measure", *PRODUCTS}
     ("sampling/sgld/sampler.py", "CHANGED = 1",
      {"sample", "measure", "fig2", "scorecard", "caption", "runs"}),
     ("sampling/exact/marginal.py", "CHANGED = 1", {"sample", "measure", *PRODUCTS}),
-    ("config.py cli.py", "CHANGED = 1", set()),
+    # The products compare results with the configuration.
+    ("config.py", "CHANGED = 1", PRODUCTS),
+    ("cli.py", "CHANGED = 1", set()),
     ("model/axes.py", "# A comment.", set()),
 ])  # fmt: skip
 def test_changing_a_file_reruns_the_rules_that_use_it(
@@ -193,6 +195,73 @@ def test_changing_a_file_reruns_the_rules_that_use_it(
     finally:
         for path, content in zip(paths, before, strict=True):
             path.write_bytes(content)
+
+
+@pytest.fixture
+def copy(built: Path, tmp_path: Path) -> Path:
+    """A copy of the built repository, to be spoilt."""
+    for path in built.iterdir():
+        if path.is_dir():
+            shutil.copytree(path, tmp_path / path.name)
+        else:
+            shutil.copy2(path, tmp_path / path.name)
+    return tmp_path
+
+
+# Jobs if kappa of figure 4 changes.
+OTHER_KAPPA = Counter(
+    resolve=4, resolve_scan=3, theory=2, transition=3, sample=4, measure=4, fig4=1, scorecard=1,
+    caption=4, runs=1,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mixture", ["notes lost", "triggers", "touched", "other preset"])
+def test_results_of_other_parameters_are_never_up_to_date(copy: Path, mixture: str) -> None:
+    """Whatever Snakemake's own notes of parameters say: the files know."""
+    shutil.move(copy / ".snakemake", copy / "notes")
+    configure(copy, "fig4.kappa", 0.2)
+    if mixture == "notes lost":
+        assert planned(copy) == OTHER_KAPPA
+        # It cannot be drawn over: no other job than those of figure 4 runs for figure 4.
+        assert planned(copy, "figures/fig2.pdf") == Counter()
+        return
+    shutil.move(copy / "notes", copy / ".snakemake")
+    if mixture == "triggers":
+        assert planned(copy, "--rerun-triggers", "mtime") == OTHER_KAPPA
+    elif mixture == "touched":
+        snakemake(copy, "--touch", "--cores", "1")
+        assert planned(copy) == OTHER_KAPPA
+        code, output = run_snakemake(copy, "--report", "report.html")
+        assert code != 0
+        assert "fig4.pdf: of other parameters or code than the configuration's" in output
+    else:
+        shutil.copytree(copy / "results/smoke", copy / "results/mine")
+        jobs = planned(copy, "--config", "preset=mine")
+        assert jobs == OTHER_KAPPA + Counter(fig2=1, fig3=1, fig5=1)
+
+
+def test_samples_of_another_run_are_refused_and_drawn_anew(copy: Path) -> None:
+    """As if networks had been trained: the samples of the exact sampler in place of theirs."""
+    folder = copy / "results/smoke/fig4"
+    target = folder / "depth4-lambda5"
+    shutil.copy(folder / "depth4-lambda5-exact/samples.nc", target / "samples.nc")
+    words = [
+        "run.yaml",
+        "task.nc",
+        "samples.nc",
+        "other.nc",
+        "--theory",
+        "../depth4-lambda5/theory.nc",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "weightsharing", "measure", *words], cwd=target, check=False,
+        env=os.environ | {"PYTHONPATH": str(copy / "src")}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("samples.nc: samples of another run, with id = ")
+    assert planned(copy, "results/smoke/fig4/depth4-lambda5/measures.nc") == Counter(
+        sample=1, measure=1
+    )
 
 
 def test_a_change_of_the_theory_reruns_chains_that_start_from_it_only(built: Path) -> None:

@@ -91,7 +91,13 @@ def load(paths: list[Path]) -> Config:
 
 
 def part(config: Config, *figures: str) -> Config:
-    """The configuration with the sections of these figures alone: all that their results depend on."""
+    """The configuration with the sections of these figures alone: all that their results depend on.
+
+    Raises ConfigError if a section is missing.
+    """
+    missing = [name for name in figures if name not in type(config).model_fields]
+    if missing:
+        raise ConfigError("\n".join(f"{name}: missing" for name in missing))
     names = [*Config.model_fields, *figures]
     return _with_sections(*figures).model_construct(
         **{name: getattr(config, name) for name in names}

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,16 @@ def load_checkpoint(path: Path, key: str) -> tuple[int, Arrays] | None:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether a file that is there is none of ours: neither of NumPy's with a key first, nor empty."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError:
-        return not path.is_file()
-    return bool(head.strip(b"\0")) and b"key.npy" not in head
+    """Whether a file is no checkpoint, not even a damaged one: it may be dear to somebody."""
+    if not path.is_file():
+        return True
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head.strip(b"\0") or b"key.npy" in head:
+        return False
+    if zipfile.is_zipfile(path):
+        return "key.npy" not in zipfile.ZipFile(path).namelist()
+    return not b"PK".startswith(head[:2])
 
 
 class Checkpoint:
