@@ -15,6 +15,7 @@ from weightsharing import files, origin
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.files import read_dataset, read_record, read_tasks, task_dataset, write_dataset
 from weightsharing.model.task import Task
+from weightsharing.model.tasks import FileTask
 from weightsharing.sampling.run import Run
 from weightsharing.theory.scan import Transition
 
@@ -97,6 +98,25 @@ def test_inconsistent_task_is_named(tmp_path: Path) -> None:
     write_dataset(dataset, tmp_path / "task.nc", "task", run)
     with pytest.raises(FileError, match="NaN or infinite at a supervised time"):
         read_tasks(tmp_path / "task.nc", RUN)
+
+
+def test_a_task_in_a_file_is_known_by_its_content(tmp_path: Path) -> None:
+    """A run of a changed file is another run; without the hash nobody would see it."""
+    path = tmp_path / "mine.nc"
+    task = RUN.tasks[0]
+    for scale in (1.0, 2.0):
+        targets = ("pattern", "output_time"), scale * task.targets
+        inputs = ("pattern", "time", "feature"), task.inputs
+        xr.Dataset({"inputs": inputs, "targets": targets}).to_netcdf(path)
+        run = RUN.model_copy(update={"task": FileTask(path=str(path), patterns=1)}).sealed()
+        if scale == 1.0:
+            first = run
+            write_dataset(task_dataset(run.tasks[0]), tmp_path / "task.nc", "task", run)
+    with pytest.raises(FileError, match=r"task\.nc: task of another run, with task = "):
+        read_tasks(tmp_path / "task.nc", run)
+    assert len(read_tasks(tmp_path / "task.nc", first)) == 1
+    with pytest.raises(FileError, match=r"mine\.nc: changed since the run was resolved"):
+        first.sealed()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ PACKAGE = "weightsharing"
 # Bottom to top: a module imports only from its own layer or from layers before it. theory and
 # sampling share a height and must not know of each other; what they share lies below.
 LAYERS: list[set[str]] = [
-    {"errors", "code", "origin", "terminal"},
+    {"errors", "code", "origin", "terminal", "workplace"},
     {"model"},
     {"identity"},
     {"files"},
@@ -69,6 +69,21 @@ def test_a_verb_does_not_depend_on_what_must_not_rerun_it(verb: str, never: str)
     names = targets_behind(f"{PACKAGE}.cli:{verb}")
     assert names
     assert not [name for name in names if f"{name}.".startswith(f"{PACKAGE}.{never}.")]
+
+
+def test_one_module_opens_results() -> None:
+    """The others cannot forget the seal, the content or the run. A user's task has none of them."""
+    readers = {
+        module
+        for module in modules()
+        for node in ast.walk(ast.parse(path_of(module).read_text()))
+        if isinstance(node, ast.Attribute | ast.alias)
+        and re.fullmatch(
+            r"(open|load)_(mf)?(dataset|dataarray|datatree).*|h5py|h5netcdf|netCDF4",
+            node.attr if isinstance(node, ast.Attribute) else node.name,
+        )
+    }
+    assert readers == {f"{PACKAGE}.files", f"{PACKAGE}.model.task_file"}
 
 
 def test_the_public_names_load_when_they_are_used() -> None:

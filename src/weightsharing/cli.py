@@ -218,17 +218,18 @@ def sample(options: Namespace) -> None:
 def read_starts(run: Run, theory: Path | None) -> list[Array | None]:
     """For each member of a run, H of its first activities; None for a start from the prior.
 
-    Raises FileError if the theory is needed and missing, or belongs to another run.
+    Raises FileError if the theory is needed and missing, or belongs to another run, needed or not.
     """
     from weightsharing.files import read_members
     from weightsharing.sampling.initial import start_kernel
 
     start = run.sampler.start
+    members = [] if theory is None else read_members(theory, "theory", run)
     if start == "prior":
         return [None] * len(run.members)
     if theory is None:
         raise FileError(f"--theory: missing; start is {start!r}, which is read from there")
-    return [start_kernel(start, points) for points in read_members(theory, "theory", run)]
+    return [start_kernel(start, points) for points in members]
 
 
 @verb(

@@ -207,13 +207,14 @@ def read_dataset(
     allowed = (content,) if isinstance(content, str) else content
     if stored_content not in allowed:
         raise FileError(f"{path}: holds {stored_content}, not {' or '.join(allowed)}")
-    run = json.loads(dataset.attrs["run"])
+    run = json.loads(dataset.attrs.get("run", "{}"))
     if not isinstance(owner, Record):
-        if run["id"] not in owner:
+        name = run.get("id", "nothing known")
+        if name not in owner:
             raise FileError(
-                f"{path}: {stored_content} of {run['id']}, which the configuration does not have"
+                f"{path}: {stored_content} of {name}, which the configuration does not have"
             )
-        owner = owner[run["id"]]
+        owner = owner[name]
     fault = difference(stored_content, owner, run)
     if fault is not None:
         raise FileError(f"{path}: {stored_content} of another run, with {fault}")

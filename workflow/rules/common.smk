@@ -21,11 +21,16 @@ from weightsharing.figures.tables import read_table
 from weightsharing.identity import identity, identity_of
 from weightsharing.sampling import algorithm
 from weightsharing.sampling.run import Run
+from weightsharing.workplace import faults
 
 try:
     CONFIG = validate(config)
 except UserError as error:
     raise WorkflowError(f"bad configuration:\n{error}")
+
+WRITTEN = ("results", "logs", "benchmarks", "figures", ".snakemake")
+if UNUSABLE := faults(Path.cwd(), WRITTEN):
+    raise WorkflowError("\n".join(UNUSABLE))
 
 RESULTS = f"results/{CONFIG.preset}"
 LOGS = f"logs/{CONFIG.preset}"
