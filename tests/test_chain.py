@@ -26,7 +26,7 @@ from weightsharing.measures.estimate import Estimate, estimate
 from weightsharing.model.architecture import Kind
 from weightsharing.model.axes import Array
 from weightsharing.model.network import Weights
-from weightsharing.model.symmetry import order_parameter, reflect_kernel
+from weightsharing.model.symmetry import order_parameter, reflect_kernel, reflection
 from weightsharing.model.task import Task
 from weightsharing.sampling import SAMPLERS, chain, checkpoint, dynamics, posterior, random
 from weightsharing.sampling.batches import single
@@ -337,7 +337,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
         signs = branch_signs(kernels, task, run.architecture)
         # Below the transition there is one branch, m = 0: nothing to align.
         assert bool((signs == 1.0).all()) != ordered
-        kernels = reflect_kernel(kernels, signs)
+        kernels = reflect_kernel(kernels, signs, reflection(task, run.architecture))
         m = np.abs(order_parameter(kernels, np.ones(1)))
         found.append((estimate(kernels[:, :, 0, 0]), estimate(m)))
     problem = linear_problem(task, run.architecture, run.kappa)

@@ -28,7 +28,7 @@ from weightsharing.model.activations import ActivationName
 from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array, kernel_axes
 from weightsharing.model.network import Weights
-from weightsharing.model.symmetry import reflect_kernel
+from weightsharing.model.symmetry import reflect_kernel, reflection
 from weightsharing.model.task import Task
 from weightsharing.model.tasks import EndpointTask, SinusoidTask
 from weightsharing.sampling import initial, posterior
@@ -457,7 +457,8 @@ def test_mass_is_the_curvature_of_the_energy(activation: ActivationName) -> None
 def drawn_kernel(run: Run) -> Estimate:
     task, kernels = run.tasks[0], draw(run)["kernel"].to_numpy()
     signs = branch_signs(kernels, task, run.architecture)
-    return estimate(reflect_kernel(kernels, signs)[:, :, 0, 0])
+    reflected = reflect_kernel(kernels, signs, reflection(task, run.architecture))
+    return estimate(reflected[:, :, 0, 0])
 
 
 @pytest.mark.parametrize("ratio", [0.5, 4.0])

@@ -18,10 +18,9 @@ from weightsharing.measures.kernels import (
     temporal_coherence,
 )
 from weightsharing.model import symmetry
-from weightsharing.model.activations import ActivationName
 from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.axes import Array
-from weightsharing.model.task import Task, label_kernels
+from weightsharing.model.task import label_kernels
 from weightsharing.model.tasks import EndpointTask
 from weightsharing.sampling.chain import sample
 from weightsharing.sampling.run import Run
@@ -60,86 +59,6 @@ def random_kernels(generator: np.random.Generator) -> Array:
     root = generator.normal(size=(3, 7, 8, 8))
     gram = root @ np.swapaxes(root, -1, -2)
     return np.asarray(gram.reshape(3, 7, 4, 2, 4, 2).transpose(0, 1, 3, 5, 2, 4))
-
-
-def test_alignment_makes_the_order_parameter_positive_and_keeps_even_blocks(
-    generator: np.random.Generator,
-) -> None:
-    kernels, direction = random_kernels(generator), np.array([0.6, -0.8])
-    aligned = symmetry.to_positive_branch(kernels, direction)
-    before = symmetry.order_parameter(kernels, direction)
-    np.testing.assert_allclose(symmetry.order_parameter(aligned, direction), np.abs(before))
-    assert 0 < (before < 0).mean() < 1
-    np.testing.assert_array_equal(symmetry.to_positive_branch(aligned, direction), aligned)
-    even = np.add.outer(np.arange(4), np.arange(4)) % 2 == 0
-    np.testing.assert_array_equal(aligned[..., even], kernels[..., even])
-    np.testing.assert_allclose(np.abs(aligned), np.abs(kernels))
-    # It is a congruence by diag(1, -1, 1, ...), so kernels stay kernels.
-    matrix = aligned[0, 0].transpose(2, 0, 3, 1).reshape(8, 8)
-    assert np.linalg.eigvalsh(matrix).min() > 0
-
-
-@pytest.mark.parametrize(("input_times", "output_times", "symmetric"), [
-    ([0], [4], True), ([0, 2], [1, 3], True), ([0, 1], [4], False), ([0], [3, 4], False),
-    ([1], [2], True),
-])  # fmt: skip
-def test_sign_symmetry_needs_inputs_and_targets_of_one_parity(
-    input_times: list[int], output_times: list[int], symmetric: bool
-) -> None:
-    """Checked on a network: W -> -W with suitable signs of U and v leaves the outputs alone."""
-    inputs, supervised = np.zeros((1, 4, 1)), np.zeros((1, 4), dtype=bool)
-    inputs[0, input_times] = 1.0
-    supervised[0, np.array(output_times) - 1] = True
-    task = Task(inputs, np.ones((1, 4)), supervised)
-    assert symmetry.has_one_parity(task) == symmetric
-    odd: tuple[ActivationName, ...] = ("linear", "erf", "tanh")
-    for activation in odd:
-        rnn = Architecture(kind="rnn", activation=activation, steps=4)
-        assert symmetry.is_sign_symmetric(task, rnn) == symmetric
-    assert not symmetry.is_sign_symmetric(task, Architecture(kind="dnn", steps=4))
-    relu = Architecture(kind="rnn", activation="relu", steps=4)
-    assert not symmetry.is_sign_symmetric(task, relu)
-
-    generator = np.random.default_rng(0)
-    matrix, into, readout = (generator.normal(size=s) for s in ((5, 5), (5, 1), 5))
-
-    def outputs(sign: float) -> Array:
-        activity, values = np.zeros(5), []
-        for time in range(4):
-            activity = sign * matrix @ activity + into @ inputs[0, time]
-            values.append(readout @ activity)
-        return np.asarray(np.array(values)[supervised[0]])
-
-    same = any(np.allclose(outputs(-1.0), overall * outputs(1.0)) for overall in (1.0, -1.0))
-    assert same == symmetric
-
-
-def test_outputs_go_with_their_kernels() -> None:
-    """A network and its image under W -> -W, with U and v turned so that it fits the same label."""
-    task = endpoint_run(1.0).tasks[0]
-    generator = np.random.default_rng(2)
-    matrix, into, readout = (generator.normal(size=s) for s in ((5, 5), 5, 5))
-
-    def network(sign: float) -> tuple[Array, Array]:
-        activities = [into]
-        for _ in range(3):
-            activities.append(sign * matrix @ activities[-1])
-        pre = np.stack(activities)
-        # v -> -v where the supervised step t = 3 changes sign.
-        return (pre @ pre.T)[None, None], (sign * pre @ readout)[None]
-
-    draws = [network(sign) for sign in (1.0, -1.0)]
-    kernels = np.stack([kernel for kernel, _ in draws])[None]
-    outputs = np.stack([output for _, output in draws])[None]
-    signs = symmetry.branch(kernels, np.ones(1))
-    assert sorted(signs[0]) == [-1.0, 1.0]
-    mapped = symmetry.reflect_kernel(kernels, signs)
-    predicted = symmetry.reflect_outputs(outputs, signs, task)
-    assert (mapped[..., 0, 0, -1, -2] > 0).all()
-    np.testing.assert_allclose(mapped[0, 0], mapped[0, 1])
-    np.testing.assert_allclose(predicted[0, 0], predicted[0, 1])
-    np.testing.assert_array_equal(predicted[..., -1], outputs[..., -1])
-    assert np.abs(outputs[0, 0] - outputs[0, 1]).max() > 0.1
 
 
 def test_binder_cumulant_tells_one_peak_from_two(generator: np.random.Generator) -> None:

@@ -12,11 +12,11 @@ from weightsharing.model.architecture import Architecture
 from weightsharing.model.axes import Array
 from weightsharing.model.symmetry import (
     branch,
-    is_sign_symmetric,
     label_direction,
     order_parameter,
     reflect_kernel,
     reflect_outputs,
+    reflection,
 )
 from weightsharing.model.task import Task
 
@@ -43,7 +43,7 @@ def branch_signs(
     The mean is then that of the posterior restricted to m > 0, however often a chain crosses.
     """
     direction = label_direction(task)
-    if not is_sign_symmetric(task, architecture):
+    if reflection(task, architecture) is None:
         return np.ones(kernels.shape[:2])
     if binder_cumulant(order_parameter(kernels, direction)) < BROKEN_BINDER:
         return np.ones(kernels.shape[:2])
@@ -68,10 +68,10 @@ class BranchDraws:
 def on_one_branch(samples: xr.Dataset, task: Task, architecture: Architecture) -> BranchDraws:
     """The draws in ``samples``, each on the branch that ``branch_signs`` gives it."""
     kernel = samples["kernel"].to_numpy()
-    signs = branch_signs(kernel, task, architecture)
-    reflected = reflect_kernel(kernel, signs)
+    sign, signs = branch_signs(kernel, task, architecture), reflection(task, architecture)
+    reflected = reflect_kernel(kernel, sign, signs)
     activated = reflected
     if architecture.activation != "linear":
-        activated = reflect_kernel(samples["activation_kernel"].to_numpy(), signs)
-    output = reflect_outputs(samples["output"].to_numpy(), signs, task)
-    return BranchDraws(signs, reflected, activated, output)
+        activated = reflect_kernel(samples["activation_kernel"].to_numpy(), sign, signs)
+    output = reflect_outputs(samples["output"].to_numpy(), sign, signs)
+    return BranchDraws(sign, reflected, activated, output)

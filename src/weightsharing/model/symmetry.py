@@ -10,40 +10,81 @@ from weightsharing.model.architecture import Architecture
 from weightsharing.model.axes import Array
 from weightsharing.model.task import Task
 
+# Scalar products of inputs and targets below this, relative to their sizes, are 0 up to rounding.
+VANISHING = 1e-12
 
-def has_one_parity(task: Task) -> bool:
-    """Whether all inputs come at times of one parity, and all supervised times are of one parity.
 
-    W -> -W then maps h^t to (-1)^t h^t (up to a sign of U), and the readout keeps its law (up to a sign
-    of v), if the activation is odd.
+def reflection(task: Task, architecture: Architecture) -> Array | None:
+    """Signs D_p^t with which W -> -W maps the posterior to itself, (pattern, time); None without them.
+
+    h_p^t -> D_p^t h_p^t, and so H_pp'^(tt') -> D_p^t D_p'^t' H_pp'^(tt') and f_p^t -> D_p^(t-1) f_p^t.
+    The signs are D_p^t = s_p (-1)^t. They exist for an RNN with an odd activation if
+
+        s_p (-1)^t = s_p' (-1)^t'  wherever x_p^t . x_p'^t' differs from 0 (U can follow), and
+        s_p (-1)^(t-1) = 1         wherever a target y_p^t differs from 0.
+
+    A target of 0 stays 0 under f -> -f. The order parameter must change its sign as well. A DNN can
+    change the sign of each of its matrices by itself, and does not order (THEORY 4).
     """
-    input_times = np.flatnonzero(np.any(task.inputs != 0.0, axis=(0, 2)))
-    output_times = np.flatnonzero(task.supervised.any(axis=0))
-    return all(len(set(times % 2)) <= 1 for times in (input_times, output_times))
+    if architecture.kind != "rnn" or not ACTIVATIONS[architecture.activation].odd:
+        return None
+    return task_reflection(task)
+
+
+def task_reflection(task: Task) -> Array | None:
+    """``reflection`` of an RNN with an odd activation."""
+    patterns, steps = task.patterns, task.steps
+    alternating = (-1.0) ** np.arange(steps)
+    rows = task.inputs.reshape(patterns * steps, -1)
+    norms = np.linalg.norm(rows, axis=1)
+    products = np.abs(rows @ rows.T) > VANISHING * np.outer(norms, norms)
+    labels = np.abs(np.where(task.supervised, task.targets, 0.0))
+    labelled = labels > VANISHING * labels.max(initial=0.0)
+    # Node P stands for the targets. An edge says whether two signs are equal (1) or opposite (-1).
+    equal, opposite = (np.zeros((patterns + 1, patterns + 1), dtype=bool) for _ in range(2))
+    of_pairs = products.reshape(patterns, steps, patterns, steps)
+    for edges, sign in ((equal, 1.0), (opposite, -1.0)):
+        chosen = np.multiply.outer(alternating, alternating) == sign
+        edges[:-1, :-1] = (of_pairs & chosen[None, :, None, :]).any(axis=(1, 3))
+        edges[:-1, -1] = edges[-1, :-1] = (labelled & (alternating == sign)).any(axis=1)
+    if np.any(equal & opposite):
+        return None
+    coupling = equal.astype(float) - opposite
+    signs = np.zeros(patterns + 1)
+    for node in (patterns, *range(patterns)):
+        if signs[node] == 0.0:
+            signs[node] = 1.0
+            reached = [node]
+            while reached:
+                here = reached.pop()
+                new = (signs == 0.0) & (coupling[here] != 0.0)
+                signs[new] = signs[here] * coupling[here, new]
+                reached += np.flatnonzero(new).tolist()
+    if np.any(coupling * np.outer(signs, signs) < 0.0):
+        return None
+    # m is a sum over pairs of these patterns; it changes its sign if their signs are equal.
+    if len(set(signs[:-1][label_direction(task) != 0.0])) > 1:
+        return None
+    return np.asarray(np.multiply.outer(signs[:-1], alternating))
 
 
 def is_sign_symmetric(task: Task, architecture: Architecture) -> bool:
-    """Whether W -> -W is a symmetry of the posterior under which m changes sign (THEORY 4).
-
-    It is for RNNs with an odd activation on tasks of one parity. A DNN can change the sign of each of its
-    matrices by itself, and does not order.
-    """
-    odd = ACTIVATIONS[architecture.activation].odd
-    return odd and architecture.kind == "rnn" and has_one_parity(task)
+    """Whether W -> -W is a symmetry of the posterior under which m changes sign (``reflection``)."""
+    return reflection(task, architecture) is not None
 
 
 def label_direction(task: Task) -> Array:
-    """Unit vector over patterns along the labels of the last supervised time, shape (pattern,).
+    """Unit vector over patterns along the labels of the last time that has any, shape (pattern,).
 
-    It is uniform if there are no labels or all vanish. The order parameter is the kernel along it.
+    Labels of 0, up to rounding, do not count. It is uniform without labels. The order parameter is the
+    kernel along it.
     """
-    times = np.flatnonzero(task.supervised.any(axis=0))
-    labels = np.zeros(task.patterns)
-    if times.size:
-        column = task.targets[:, times[-1]]
-        labels = np.where(task.supervised[:, times[-1]], column, 0.0)
-    norm = np.linalg.norm(labels)
-    return labels / norm if norm > 0 else np.full(task.patterns, task.patterns**-0.5)
+    labels = np.where(task.supervised, task.targets, 0.0)
+    labels = np.where(np.abs(labels) > VANISHING * np.abs(labels).max(initial=0.0), labels, 0.0)
+    times = np.flatnonzero(labels.any(axis=0))
+    if not times.size:
+        return np.full(task.patterns, task.patterns**-0.5)
+    return np.asarray(labels[:, times[-1]] / np.linalg.norm(labels[:, times[-1]]))
 
 
 def order_parameter(kernel: NDArray[np.floating], direction: Array) -> Array:
@@ -62,24 +103,31 @@ def branch(kernel: NDArray[np.floating], direction: Array) -> Array:
     return np.where(order_parameter(kernel, direction) < 0, -1.0, 1.0)
 
 
-def reflect_kernel(kernel: NDArray[np.floating], sign: Array) -> NDArray[np.floating]:
-    """H^(tt') -> (-1)^(t-t') H^(tt') wherever ``sign`` is negative: the kernel of -W.
+def reflect_kernel(
+    kernel: NDArray[np.floating], sign: Array, signs: Array | None
+) -> NDArray[np.floating]:
+    """H_pp'^(tt') -> D_p^t D_p'^t' H_pp'^(tt') wherever ``sign`` is negative: the kernel of -W.
 
-    kernel: (..., pattern, pattern_, time, time_), sign: (...).
+    kernel: (..., pattern, pattern_, time, time_). sign: (...). signs: D of ``reflection``; without them
+    kernels stay.
     """
-    parity = (-1.0) ** np.arange(kernel.shape[-1])
-    image = kernel * np.multiply.outer(parity, parity)
+    if signs is None:
+        return kernel
+    image = kernel * np.einsum("pt,qs->pqts", signs, signs)
     return np.where(sign[..., None, None, None, None] < 0, image, kernel)
 
 
-def reflect_outputs(outputs: NDArray[np.floating], sign: Array, task: Task) -> NDArray[np.floating]:
-    """f^t -> (-1)^(t-t_S) f^t wherever ``sign`` is negative, (..., pattern, output_time).
+def reflect_outputs(
+    outputs: NDArray[np.floating], sign: Array, signs: Array | None
+) -> NDArray[np.floating]:
+    """f_p^t -> D_p^(t-1) f_p^t wherever ``sign`` is negative, (..., pattern, output_time).
 
-    Supervised outputs, at times of the parity of t_S, stay as they are: v changes its sign where needed.
+    Supervised outputs stay, unless their target is 0. signs: D of ``reflection``; without them outputs
+    stay.
     """
-    supervised = np.flatnonzero(task.supervised.any(axis=0))
-    parity = (-1.0) ** (np.arange(task.steps) - (supervised[-1] if supervised.size else 0))
-    return np.where(sign[..., None, None] < 0, outputs * parity, outputs)
+    if signs is None:
+        return outputs
+    return np.where(sign[..., None, None] < 0, outputs * signs, outputs)
 
 
 def mix_outputs(
@@ -87,19 +135,8 @@ def mix_outputs(
 ) -> NDArray[np.floating]:
     """Outputs averaged over both branches, (..., pattern, output_time): the mean of the posterior.
 
-    If W -> -W is a symmetry, both branches are equally probable. Outputs at times of the other parity
-    than the supervised ones then average to 0.
+    If W -> -W is a symmetry, both branches are equally probable. Outputs that it reverses average to 0.
     """
-    if not is_sign_symmetric(task, architecture):
-        return outputs
-    image = reflect_outputs(outputs, np.full(outputs.shape[:-2], -1.0), task)
-    return 0.5 * (outputs + image)
-
-
-def to_positive_branch(kernel: NDArray[np.floating], direction: Array) -> NDArray[np.floating]:
-    """The kernel or its image under W -> -W, whichever has a positive order parameter.
-
-    With the sign symmetry both are equally probable: the result is a draw of the posterior restricted to
-    m > 0.
-    """
-    return reflect_kernel(kernel, branch(kernel, direction))
+    signs = reflection(task, architecture)
+    image = reflect_outputs(outputs, np.full(outputs.shape[:-2], -1.0), signs)
+    return outputs if signs is None else 0.5 * (outputs + image)

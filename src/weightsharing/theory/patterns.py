@@ -67,6 +67,7 @@ def reduction(problem: LinearProblem) -> Reduction | None:
 
     def with_patterns(number: int) -> LinearProblem:
         identity = np.eye(steps * number)
+        turned = np.kron(np.eye(steps), directions[:, :number])
         return replace(
             problem,
             basis=identity,
@@ -78,6 +79,10 @@ def reduction(problem: LinearProblem) -> Reduction | None:
             labels=(labels @ directions[:, :number]).reshape(-1),
             patterns=number,
             direction=directions[:, :number].T @ problem.direction,
+            # It maps the span of the labels to itself.
+            reflection=None
+            if problem.reflection is None
+            else turned.T @ problem.reflection @ turned,
         )
 
     return Reduction(

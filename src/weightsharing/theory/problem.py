@@ -22,12 +22,7 @@ from numpy.typing import NDArray
 
 from weightsharing.model.architecture import LARGEST_INTEGRAL, Architecture
 from weightsharing.model.axes import Array, kernel_axes, time_major
-from weightsharing.model.symmetry import (
-    has_one_parity,
-    is_sign_symmetric,
-    label_direction,
-    order_parameter,
-)
+from weightsharing.model.symmetry import label_direction, order_parameter, task_reflection
 from weightsharing.model.task import Task
 from weightsharing.theory.symmetric import pack, packed_size, unpack
 
@@ -40,6 +35,8 @@ UNREACHABLE = 1e-10
 # Eigenvalues of correlation matrices below the first are zero, above the second they are not.
 # In between, float64 cannot tell a dependence from a near dependence.
 DEPENDENT, INDEPENDENT = 1e-12, 1e-8
+# Entries of a kernel below this, relative to its largest, are 0 up to the errors of the solvers.
+ROUNDING = 1e-6
 NO_INPUT = "task inputs: all zero, so every activity is zero and there is no kernel"
 
 
@@ -50,7 +47,8 @@ class Problem:
     basis V: (T P, k), rows t P + p; inverse V^+: (k, T P). mask: (T P, T P), 1 where C keeps the
     recurrent term. labels y: (supervised,), at the indices ``supervised`` of t P + p. w, v, kappa: as
     in THEORY 1 and 2. patterns, steps: P and T. direction: the unit vector over patterns that
-    defines the order parameter. sign_symmetric: whether W -> -W is a symmetry (THEORY 4).
+    defines the order parameter. reflection R: (T P, T P), with which W -> -W maps H to R H R^T; None if
+    that is no symmetry (THEORY 4).
     """
 
     basis: Array
@@ -65,7 +63,7 @@ class Problem:
     patterns: int
     steps: int
     direction: Array
-    sign_symmetric: bool
+    reflection: Array | None
 
     @cached_property
     def readout(self) -> Array:
@@ -134,7 +132,6 @@ def linear_problem(task: Task, architecture: Architecture, kappa: float) -> Line
         inverse=basis.T,
         shifted=shift @ basis,
         input_kernel=architecture.prior.u * basis.T @ inputs @ inputs.T @ basis,
-        sign_symmetric=is_sign_symmetric(task, architecture),
     )
 
 
@@ -179,7 +176,8 @@ def nonlinear_problem(
     directions = unpack(np.eye(packed_size(basis.shape[1])))
     moved = lower @ (mask * (shifted @ directions @ shifted.T)) @ lower.T
     grid = np.linspace(0.1, 3.0, 30)
-    odd = bool(np.allclose(phi(-grid), -phi(grid), rtol=0, atol=1e-12))
+    if not np.allclose(phi(-grid), -phi(grid), rtol=0, atol=1e-12):
+        common["reflection"] = None
     return NonlinearProblem(
         **common,
         basis=basis,
@@ -189,7 +187,6 @@ def nonlinear_problem(
         input_kernel=lower @ input_kernel @ lower.T,
         jacobian=prior.w * pack(moved).T,
         activation=phi,
-        sign_symmetric=odd and architecture.kind == "rnn" and has_one_parity(task),
     )
 
 
@@ -213,13 +210,20 @@ def coherence(problem: Problem, kernel: Array) -> float:
     return float(order_parameter(full_kernel(problem, kernel), problem.direction))
 
 
-def branch_signs(problem: Problem, h: Array) -> Array:
-    """Signs (T P, T P) that bring kernels to the branch m >= 0, given H (T P, T P) (THEORY 4)."""
-    axes = kernel_axes(h, problem.patterns, problem.steps)
-    if not problem.sign_symmetric or order_parameter(axes, problem.direction) >= 0:
-        return np.ones_like(h)
-    parity = (-1.0) ** np.repeat(np.arange(problem.steps), problem.patterns)
-    return np.asarray(np.multiply.outer(parity, parity))
+def branch_reflection(problem: Problem, h: Array) -> Array:
+    """R or 1, (T P, T P), which brings kernels K to the branch m >= 0 as R K R^T, given H (THEORY 4).
+
+    Where m vanishes up to rounding, the first entry of H that R reverses and that does not decides: of
+    two mirror images, both give the same one.
+    """
+    identity = np.eye(len(h))
+    if problem.reflection is None:
+        return identity
+    m = order_parameter(kernel_axes(h, problem.patterns, problem.steps), problem.direction)
+    reversed_part = 0.5 * (h - problem.reflection @ h @ problem.reflection.T)
+    values = np.concatenate([[m], reversed_part.ravel()])
+    decisive = values[np.abs(values) > ROUNDING * np.abs(h).max()]
+    return problem.reflection if decisive.size and decisive[0] < 0.0 else identity
 
 
 def noisy_readout(problem: Problem, kernel: Array) -> Array:
@@ -278,6 +282,7 @@ def _common(
     time = np.repeat(np.arange(steps), patterns)
     same_time = np.equal.outer(time, time)
     supervised = np.flatnonzero(time_major(task.supervised))
+    signs = task_reflection(task) if architecture.kind == "rnn" else None
     common = {
         "mask": np.ones(same_time.shape) if architecture.kind == "rnn" else same_time.astype(float),
         "supervised": supervised,
@@ -288,6 +293,7 @@ def _common(
         "patterns": patterns,
         "steps": steps,
         "direction": label_direction(task),
+        "reflection": None if signs is None else np.diag(signs.T.ravel()),
     }
     return inputs, np.eye(steps * patterns, k=-patterns), common
 

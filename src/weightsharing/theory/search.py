@@ -23,7 +23,7 @@ from weightsharing.theory.problem import (
     LinearProblem,
     NonlinearProblem,
     Problem,
-    branch_signs,
+    branch_reflection,
     full_matrix,
     with_signal,
 )
@@ -174,10 +174,11 @@ def _judged(problem: LinearProblem, kernels: Iterable[Array]) -> list[Stationary
 
 def _positive_branch(problem: LinearProblem, kernel: Array) -> Array:
     """G or its image under W -> -W, if that is a symmetry and the image has m >= 0."""
-    if not problem.sign_symmetric:
+    if problem.reflection is None:
         return kernel
     h = full_matrix(problem, kernel)
-    return np.asarray(problem.inverse @ (h * branch_signs(problem, h)) @ problem.basis)
+    turn = branch_reflection(problem, h)
+    return np.asarray(problem.inverse @ (turn @ h @ turn.T) @ problem.basis)
 
 
 # --- nonlinear networks -----------------------------------------------------------------------
@@ -272,7 +273,8 @@ def _different(
 
     def phi(solution: tuple[integral.Expansion, Array]) -> Array:
         h = problem.lift @ solution[0].second_moment @ problem.lift.T
-        return full_matrix(problem, solution[0].kernel) * branch_signs(problem, h)
+        turn = branch_reflection(problem, h)
+        return np.asarray(turn @ full_matrix(problem, solution[0].kernel) @ turn.T)
 
     return distinct((one for one in reached if one is not None), phi, SAME_IN_SEARCH)
 
@@ -296,14 +298,14 @@ def _refine(
     h = np.array([problem.lift @ local.second_moment @ problem.lift.T for local in solved])
     q = np.array([problem.inverse.T @ local.conjugate @ problem.inverse for local in solved])
     actions = np.array([local.action for local in solved])
-    signs = branch_signs(problem, h.mean(axis=0))
-    mean = signs * phi.mean(axis=0)
+    turn = branch_reflection(problem, h.mean(axis=0))
+    mean = turn @ phi.mean(axis=0) @ turn.T
     curvatures = saddle.reduced_hessian(solved[0], np.linalg.cholesky(solved[0].kernel))
     return StationaryPoint(
         kernel=problem.inverse @ mean @ problem.inverse.T,
-        h=signs * h.mean(axis=0),
+        h=turn @ h.mean(axis=0) @ turn.T,
         phi=mean,
-        q=signs * q.mean(axis=0),
+        q=turn @ q.mean(axis=0) @ turn.T,
         action=float(actions.mean()),
         gradient_norm=max(local.residual for local in solved),
         lowest_curvature=float(np.linalg.eigvalsh(curvatures)[0]),
