@@ -48,9 +48,20 @@ def relevant(content: str, record: Record) -> dict[str, Any]:
 
 def difference(content: str, wanted: Record, stored: dict[str, Any]) -> str | None:
     """How the parameters in a file differ from those wanted, in words; None if they do not."""
-    for key, value in relevant(content, wanted).items():
-        if stored.get(key) != value:
-            return f"{key} = {shortened(stored.get(key))} instead of {shortened(value)}"
+    return _first_difference(relevant(content, wanted), stored)
+
+
+def _first_difference(wanted: dict[str, Any], stored: dict[str, Any], path: str = "") -> str | None:
+    """The first key whose values differ, with its path, as in "sampler.width = 24 instead of 256"."""
+    for key, value in wanted.items():
+        other = stored.get(key)
+        if other == value:
+            continue
+        if isinstance(value, dict) and isinstance(other, dict):
+            inner = _first_difference(value, other, f"{path}{key}.")
+            if inner is not None:
+                return inner
+        return f"{path}{key} = {shortened(other)} instead of {shortened(value)}"
     return None
 
 

@@ -6,6 +6,7 @@ Every figure draws theory as lines and experiment as symbols.
 from __future__ import annotations
 
 import io
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
+# It warns of the dates in Matplotlib's own fonts.
+logging.getLogger("fontTools").setLevel(logging.ERROR)
 
 import matplotlib.pyplot as plt
 import seaborn as sns
