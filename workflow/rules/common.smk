@@ -14,7 +14,7 @@ BIN = str(Path(sys.executable).parent)
 sys.path.insert(0, str(SOURCE.resolve()))
 
 from weightsharing.code import code_hash
-from weightsharing.config import figure_runs, runs, theory_runs, validate
+from weightsharing.config import figure_runs, read, runs, theory_runs, validate
 from weightsharing.errors import UserError
 from weightsharing.figures.registry import FIGURES
 from weightsharing.figures.tables import read_table
@@ -22,6 +22,9 @@ from weightsharing.sampling import algorithm
 from weightsharing.sampling.run import Run
 
 try:
+    # Snakemake has read these files itself, but takes the last of two equal keys.
+    for path in workflow.configfiles:
+        read(Path(path))
     CONFIG = validate(config)
 except UserError as error:
     raise WorkflowError(f"bad configuration:\n{error}")

@@ -55,8 +55,7 @@ class Figure:
         try:
             return self.section.model_validate_json(text)
         except ValidationError as error:
-            lines = (f"{self.name}.{line}".replace(".:", ":", 1) for line in explain(error))
-            raise ConfigError("\n".join(lines)) from error
+            raise ConfigError("\n".join(explain(error, self.name))) from error
 
     def runs(self, section: Record, build: RunBuilder) -> list[Run | Transition]:
         """Training runs and theory scans of a section. Raises ConfigError naming a bad key."""
