@@ -39,7 +39,7 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
-PRIOR = Prior()
+PRIOR = Prior(w=1.0, u=1.0, v=1.0)
 KAPPA = 0.1
 
 # Probability that a correct code fails one stochastic test. With about twenty such tests, one fixed

@@ -216,7 +216,7 @@ def test_several_faults_give_a_line_each(
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("a: [1", "not YAML"), ("\x00", "not YAML"), ("- 1\n- 2\n", "[1, 2]"), ("", "None"),
+    ("a: [1", "not YAML"), ("\x00", "not YAML"), ("- 1\n- 2\n", "[1, 2]"), ("", "is empty"),
     (None, "cannot be read"),
 ])  # fmt: skip
 def test_file_that_is_no_mapping_or_missing_is_named(

@@ -47,7 +47,7 @@ def test_outliers_of_a_rotation_are_those_of_its_teacher(
 ) -> None:
     steps = 10
     task, targets = rotation(steps, supervised)
-    architecture = Architecture(kind="rnn", steps=steps, prior=Prior(w=0.5))
+    architecture = Architecture(kind="rnn", steps=steps, prior=Prior(w=0.5, u=1.0, v=1.0))
     problem = linear_problem(task, architecture, 0.01)
     point = lowest(problem)
     values = weight_eigenvalues(full_kernel(problem, point.kernel), "rnn")

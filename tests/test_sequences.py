@@ -59,7 +59,7 @@ from weightsharing.theory.solve import solve
 from weightsharing.theory.symmetric import pack, unpack
 
 KAPPA = 0.01
-PRIOR = Prior(w=0.5)
+PRIOR = Prior(w=0.5, u=1.0, v=1.0)
 
 
 def family(kind: Kind, sets: tuple[tuple[int, ...], ...], steps: int, **sampler: Any) -> Run:
@@ -538,7 +538,7 @@ def test_reference_medians_lie_within_the_spread_of_random_sets(
     The error of a DNN is that of predicting 0 where it is not supervised, here for all sets.
     """
     sets = [times for times in random_sets(10, 5, seed=3) if len(times) == number]
-    errors = errors_in_theory("rnn", sets, Prior())
+    errors = errors_in_theory("rnn", sets, Prior(w=1.0, u=1.0, v=1.0))
     assert errors.min() < rnn < errors.max()
     squares = np.append(0.0, SinusoidTask().make(10).targets[0, 1:] ** 2) / 20.0
     left = [

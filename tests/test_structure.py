@@ -25,7 +25,7 @@ PACKAGE = "weightsharing"
 # Bottom to top: a module imports only from its own layer or from layers before it. theory and
 # sampling share a height and must not know of each other; what they share lies below.
 LAYERS: list[set[str]] = [
-    {"errors", "code", "origin", "terminal", "workplace"},
+    {"errors", "code", "origin", "strict_yaml", "terminal", "workplace"},
     {"model"},
     {"identity"},
     {"files"},

@@ -56,6 +56,14 @@ def count(text: str) -> int:
     return number
 
 
+def seconds(text: str) -> float:
+    """A time of at least 0. Raises ValueError for anything else."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError
+    return number
+
+
 def path(*names: str, **options: Any) -> Argument:  # noqa: ANN401
     """An argument that is a path, or paths."""
     return Argument(names, {"type": Path, **options})
@@ -119,12 +127,17 @@ def schema(options: Namespace) -> None:
 )
 def resolve(options: Namespace) -> None:
     """Write the YAML file of one run, and its task."""
+    from typing import Annotated
+
+    from pydantic import Field
+
     from weightsharing.errors import ConfigError
     from weightsharing.files import parse_record, task_dataset, write_members, write_record
     from weightsharing.sampling.run import Run
     from weightsharing.theory.scan import Transition
 
-    record: Run | Transition = parse_record(options.parameters, Run | Transition)
+    kinds = Annotated[Run | Transition, Field(discriminator="kind")]
+    record: Run | Transition = parse_record(options.parameters, kinds)
     if options.task is not None:
         if not isinstance(record, Run):
             raise ConfigError(f"{record.id}: a scan of the theory has no task")
@@ -183,7 +196,7 @@ def transition(options: Namespace) -> None:
     path("output", help="samples, NetCDF"),
     path("--theory", help="needed if the run does not start at the prior"),
     path("--checkpoint", help="file to resume from and to keep up to date"),
-    argument("--checkpoint-seconds", type=float, default=60.0, help="default: 60"),
+    argument("--checkpoint-seconds", type=seconds, default=60.0, help="default: 60"),
     argument("--threads", type=count, default=1, help="CPU threads (default: 1)"),
     CODE,
 )

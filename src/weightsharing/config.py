@@ -12,22 +12,25 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, create_model
 
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.figures.registry import FIGURES
 from weightsharing.figures.sections import RunBuilder
-from weightsharing.model.record import Record, explain
+from weightsharing.model.record import Number, Record, explain, listed, missing, shortened
 from weightsharing.sampling.run import Device, Run
+from weightsharing.strict_yaml import StrictError, parse
 from weightsharing.theory.scan import Transition
+
+# A file that lacks more keys is a preset.
+MOST_MISSING = 10
 
 
 class Config(Record):
     """The whole configuration."""
 
     preset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1), Number]
     device: Device
 
     def section(self, figure: str) -> Record:
@@ -67,26 +70,53 @@ def validate(settings: dict[str, Any]) -> Config:
     Raises ConfigError with one line for each fault: the key, what it got, what is allowed.
     """
     try:
-        config = _Complete.model_validate_json(json.dumps(settings, default=str))
+        config = _Complete.model_validate_json(_json(settings))
     except ValidationError as error:
+        if missing(error) > MOST_MISSING:
+            raise ConfigError(
+                f"lacks {missing(error)} keys; a preset is laid over the whole configuration: "
+                "name config.yaml first"
+            ) from error
         raise ConfigError("\n".join(explain(error))) from error
     runs(config)
     return config
+
+
+def _json(settings: dict[str, Any]) -> str:
+    """The settings as JSON. Raises ConfigError where YAML has something that JSON has not."""
+    try:
+        return json.dumps(settings, default=str)
+    except RecursionError as error:
+        raise ConfigError("configuration: nested too deeply") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"configuration: {error}") from error
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of one configuration file. Raises FileError, ConfigError, naming the file.
+
+    Snakemake reads its configuration files itself, and less strictly: it also calls this function.
+    """
+    try:
+        content = parse(path.read_text())
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not YAML: {error.reason}") from error
+    except StrictError as error:
+        raise ConfigError(*listed([f"{path}: {error}"])) from error
+    if content is None:
+        raise ConfigError(f"{path}: is empty, want a mapping of keys to values")
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: got {shortened(content)}, want a mapping of keys to values")
+    return content
 
 
 def load(paths: list[Path]) -> Config:
     """The configuration in files, each laid over the ones before it. Raises FileError, ConfigError."""
     settings: dict[str, Any] = {}
     for path in paths:
-        try:
-            content = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise FileError(f"{path}: cannot be read: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(content, dict):
-            raise ConfigError(f"{path}: got {content!r}, want a mapping of keys to values")
-        settings = overlay(settings, content)
+        settings = overlay(settings, read(path))
     return validate(settings)
 
 

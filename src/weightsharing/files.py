@@ -30,9 +30,10 @@ from weightsharing.errors import ConfigError, FileError
 from weightsharing.identity import Identity, difference, identity
 from weightsharing.model.axes import OUTPUT_AXES
 from weightsharing.model.condition import Condition
-from weightsharing.model.record import Record, explain
+from weightsharing.model.record import Record, explain, listed, shortened
 from weightsharing.model.task import Task
 from weightsharing.origin import VERSION, git_commit
+from weightsharing.strict_yaml import StrictError, parse
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -162,14 +163,27 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
                 f"{path}: damaged or edited since it was written; delete it and run again, "
                 "or delete its first line if you meant the edit"
             )
-        settings = yaml.safe_load(text)
+        settings = parse(text)
+        _refuse_other_kind(path, settings, kind)
         return kind.model_validate_json(json.dumps(settings, default=str))
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FileError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: not YAML: {error.reason}") from error
+    except StrictError as error:
+        raise FileError(*listed([f"{path}: {error}"])) from error
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error))) from error
+
+
+def _refuse_other_kind(path: Path, settings: Any, kind: type[Record]) -> None:  # noqa: ANN401
+    """Raises FileError for an empty file, and for a record of another kind than its reader wants."""
+    if settings is None:
+        raise FileError(f"{path}: is empty")
+    stored = settings.get("kind") if isinstance(settings, dict) else None
+    field = kind.model_fields.get("kind")
+    if field is not None and stored is not None and stored != field.default:
+        raise FileError(f"{path}: holds a {shortened(stored)}, not a {shortened(field.default)}")
 
 
 def parse_record(text: str, kind: Any) -> Any:  # noqa: ANN401

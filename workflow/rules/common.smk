@@ -7,31 +7,24 @@ from shlex import quote
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod, RerunTrigger
 
-# The library is used from the source tree: an edit needs no installation before the next run.
-ROOT = Path(os.path.relpath(workflow.basedir))
-SOURCE = ROOT / "src"
-BIN = str(Path(sys.executable).parent)
-sys.path.insert(0, str(SOURCE.resolve()))
-
 from weightsharing.code import code_hash
-from weightsharing.config import figure_runs, part, runs, theory_runs, validate
+from weightsharing.config import figure_runs, part, read, runs, theory_runs, validate
 from weightsharing.errors import UserError
 from weightsharing.figures.registry import FIGURES
 from weightsharing.figures.tables import read_table
 from weightsharing.identity import identity, identity_of
 from weightsharing.sampling import algorithm
 from weightsharing.sampling.run import Run
-from weightsharing.workplace import faults
 
 try:
+    # Snakemake has read these files itself, but takes the last of two equal keys.
+    for path in workflow.configfiles:
+        read(Path(path))
     CONFIG = validate(config)
 except UserError as error:
     raise WorkflowError(f"bad configuration:\n{error}")
 
-WRITTEN = ("results", "logs", "benchmarks", "figures", ".snakemake")
-if UNUSABLE := faults(Path.cwd(), WRITTEN):
-    raise WorkflowError("\n".join(UNUSABLE))
-
+BIN = str(Path(sys.executable).parent)
 RESULTS = f"results/{CONFIG.preset}"
 LOGS = f"logs/{CONFIG.preset}"
 BENCHMARKS = f"benchmarks/{CONFIG.preset}"

@@ -8,13 +8,15 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from weightsharing.errors import ConfigError
-from weightsharing.model.architecture import Architecture
-from weightsharing.model.record import derived_seed, explain
+from weightsharing.model.architecture import MOST_STEPS, Architecture
+from weightsharing.model.record import Number, derived_seed, explain
 from weightsharing.model.tasks import AnyTask
 from weightsharing.sampling import SamplerSettings, WeightSettings
 from weightsharing.sampling.run import Device, Run
 
-Depth = Annotated[int, Field(ge=3)]
+Steps = Annotated[int, Field(ge=3, le=MOST_STEPS), Number]
+# The theory solves linear equations of (T^2 / 2) unknowns.
+Depth = Annotated[int, Field(ge=3, le=50), Number]
 # Settings of the dynamics that train weights; ``method`` names the dynamics.
 ByMethod = Annotated[WeightSettings, Field(discriminator="method")]
 

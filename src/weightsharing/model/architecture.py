@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import Field
 
 from weightsharing.model.activations import ACTIVATIONS, ActivationName
-from weightsharing.model.record import Positive, Record
+from weightsharing.model.record import Number, Positive, Record
 
+# Far beyond what memory allows.
+MOST_STEPS = 10_000
 # Largest dimension T P of the single-neuron integral of the nonlinear theory. Beyond it the importance
 # weights degenerate.
 LARGEST_INTEGRAL = 20
@@ -21,9 +24,9 @@ KINDS: tuple[Kind, ...] = ("dnn", "rnn")
 class Prior(Record):
     """Prior variances: W_ij ~ N(0, w/N), U_ia ~ N(0, u), v_i ~ N(0, v) (THEORY 1)."""
 
-    w: Positive = 1.0
-    u: Positive = 1.0
-    v: Positive = 1.0
+    w: Positive
+    u: Positive
+    v: Positive
 
     def variances(self, width: int) -> tuple[float, float, float]:
         """The variances of the entries of W, U and v at N = width: w/N, u and v."""
@@ -39,8 +42,8 @@ class Architecture(Record):
 
     kind: Kind
     activation: ActivationName = "linear"
-    steps: Annotated[int, Field(ge=2)]
-    prior: Prior = Prior()
+    steps: Annotated[int, Field(ge=2, le=MOST_STEPS), Number]
+    prior: Prior = Prior(w=1.0, u=1.0, v=1.0)
 
     def phi(self, pre: Values) -> Values:
         """The activation function, elementwise."""
@@ -64,4 +67,7 @@ def prior_curvature(architecture: Architecture, kappa: float) -> float:
     this only bounds the step size from above.
     """
     prior, steps = architecture.prior, architecture.steps
-    return 1.0 + (steps + 1) * prior.v * prior.u * prior.w ** (steps - 1) / kappa
+    try:
+        return 1.0 + (steps + 1) * prior.v * prior.u * prior.w ** (steps - 1) / kappa
+    except OverflowError:
+        return math.inf

@@ -4,19 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated
+import re
+from collections.abc import Sequence
+from itertools import islice
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+# Faults of one input that are listed, and the length of a line that lists one.
+MOST_LINES = 20
+LONGEST_LINE = 300
+# Longer lists take too long to check. The sets of figure 5 are the longest that make sense.
+MOST_ITEMS = 1000
+MOST_SETS = 3000
+
+
+def number(value: object) -> object:
+    """A text that is a number as this number, everything else unchanged.
+
+    YAML makes text of 1e-1, and Snakemake of nested numbers on its command line.
+    """
+    if not isinstance(value, str) or len(value) > 60:
+        return value
+    if re.fullmatch(r"[-+]?(0|[1-9][0-9]*)", value):
+        return int(value)
+    decimal = re.fullmatch(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?", value)
+    return float(value) if decimal else value
+
+
+Number = BeforeValidator(number)
 
 # The upper bound is far beyond anything sensible; it keeps powers and ratios within float64.
-Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Times = Annotated[tuple[Count, ...], Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False), Number]
+NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False), Number]
+Finite = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False), Number]
+Count = Annotated[int, Field(ge=1), Number]
+Times = Annotated[tuple[Count, ...], Field(min_length=1, max_length=MOST_ITEMS)]
 
 # Two steps per period are the fastest oscillation that the steps resolve.
-Period = Annotated[float, Field(ge=2, le=1e9, allow_inf_nan=False)]
+Period = Annotated[float, Field(ge=2, le=1e9, allow_inf_nan=False), Number]
 
 
 class Record(BaseModel):
@@ -31,8 +57,8 @@ def derived_seed(root: int, name: str) -> int:
 
 
 # Pydantic names the member of a union among the keys of a fault. No key of a file has these names; the
-# registry of samplers fills them in.
-UNION_TAGS: set[str] = set()
+# registry of samplers adds its own.
+UNION_TAGS: set[str] = {"run", "transition", "endpoint", "sinusoid", "sequence", "file"}
 
 
 def shortened(value: object) -> str:
@@ -41,34 +67,62 @@ def shortened(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def explain(error: ValidationError) -> list[str]:
-    """One line for each fault: the key, what it got and what is allowed."""
-    lines = []
-    faults = error.errors()
-    for fault in faults:
-        inside = [other for other in faults if other["loc"][: len(fault["loc"])] == fault["loc"]]
-        if fault["type"] == "too_short" and len(inside) > 1:
-            # Pydantic counts only the valid items; the invalid one has its own line.
-            continue
-        key = ".".join(str(part) for part in fault["loc"] if part not in UNION_TAGS)
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "value_error":
-            # The record's own checks name the key and the value themselves.
-            lines.append(f"{key}.{message}" if key else message)
-        elif fault["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key")
-        elif fault["type"] == "missing":
-            lines.append(f"{key}: missing")
-        elif fault["type"] == "union_tag_not_found":
-            tag = fault["ctx"]["discriminator"].strip("'")
-            lines.append(f"{key}.{tag}: missing")
-        elif fault["type"] == "union_tag_invalid":
-            said = fault["ctx"]
-            tag = said["discriminator"].strip("'")
-            got = json.dumps(said["tag"])
-            lines.append(f"{key}.{tag}: got {got}; must be one of {said['expected_tags']}")
-        else:
-            lines.append(
-                f"{key}: got {shortened(fault['input'])}; {message[0].lower()}{message[1:]}"
-            )
-    return lines
+def listed(lines: Sequence[str]) -> list[str]:
+    """The first lines, each cut to a readable length, and how many more there are."""
+    shown = [
+        line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 3] + "..." for line in lines
+    ]
+    more = len(shown) - MOST_LINES
+    return [*shown[:MOST_LINES], f"and {more} more"] if more > 0 else shown
+
+
+def explain(error: ValidationError, *within: str) -> list[str]:
+    """One line for each fault: the key, what it got and what is allowed. See ``listed``.
+
+    within: keys outside of the record.
+    """
+    faults = error.errors(include_url=False)
+    # Pydantic counts only the valid items of a list; an invalid one has its own line.
+    inside = {fault["loc"][:end] for fault in faults for end in range(len(fault["loc"]))}
+    own = [fault for fault in faults if fault["type"] != "too_short" or fault["loc"] not in inside]
+    more = len(own) - MOST_LINES
+    lines = listed(
+        [_line(fault, _key((*within, *fault["loc"]))) for fault in islice(own, MOST_LINES)]
+    )
+    return [*lines, f"and {more} more"] if more > 0 else lines
+
+
+def missing(error: ValidationError) -> int:
+    """How many keys are missing."""
+    return sum(fault["type"] == "missing" for fault in error.errors(include_url=False))
+
+
+def _key(location: Sequence[str | int]) -> str:
+    """The place of a fault in the file, such as "fig4.sampler.width"."""
+    before = ("", *location)
+    parts = zip(before, location, strict=False)
+    # "exact" is a key as well as the name of a sampler.
+    named = [part for pair in parts if pair != ("sampler", "exact") for part in pair[1:]]
+    return ".".join(str(part) for part in named if part not in UNION_TAGS)
+
+
+def _line(fault: Any, key: str) -> str:  # noqa: ANN401 - Pydantic's ErrorDetails
+    kind, got = fault["type"], shortened(fault["input"])
+    inner, outer = (f"{key}.", f"{key}: ") if key else ("", "")
+    message = fault["msg"].removeprefix("Value error, ")
+    if kind == "value_error":
+        # The record's own checks name the key and the value themselves.
+        return f"{inner}{message}"
+    if kind == "json_invalid":
+        return f"{outer}got {got}; want JSON, but {fault['ctx']['error']}"
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key"
+    if kind == "missing":
+        return f"{key}: missing"
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        said = fault["ctx"]
+        tag = inner + said["discriminator"].strip("'")
+        if kind == "union_tag_not_found":
+            return f"{tag}: missing"
+        return f"{tag}: got {shortened(said['tag'])}; must be one of {said['expected_tags']}"
+    return f"{outer}got {got}; {message[0].lower()}{message[1:]}"

@@ -12,6 +12,9 @@ from weightsharing.errors import FileError
 from weightsharing.model.axes import OUTPUT_AXES, Array
 from weightsharing.model.task import Task
 
+# Sizes of the largest number of a task.
+SMALLEST, LARGEST = 1e-9, 1e9
+
 
 def file_task(path: Path, patterns: int, steps: int) -> Task:
     """The task in a NetCDF file, with P = ``patterns`` and T = ``steps``.
@@ -25,7 +28,8 @@ def file_task(path: Path, patterns: int, steps: int) -> Task:
     Generalisation is measured if all patterns have targets at all times from t = 2 on.
 
     Raises FileError, naming the file, if it cannot be read or lacks a variable or an axis, if its sizes
-    or times are not those of the run, if all inputs vanish, or if a number is not finite.
+    or times are not those of the run, if all inputs vanish, or if a number is not finite. Inputs and
+    targets beyond ``LARGEST`` or inputs below ``SMALLEST`` are refused too: their products leave float64.
     """
     try:
         content = io.BytesIO(path.read_bytes())
@@ -52,9 +56,21 @@ def file_task(path: Path, patterns: int, steps: int) -> Task:
             raise ValueError("no target is trained on")
         if not inputs.any():
             raise ValueError("inputs: all zero")
-        return Task(inputs, targets, supervised)
+        task = Task(inputs, targets, supervised)
+        _refuse_extreme("inputs", inputs, SMALLEST)
+        _refuse_extreme("targets", targets[~np.isnan(targets)], 0.0)
+        return task
     except ValueError as error:
         raise FileError(f"{path}: {error}") from error
+
+
+def _refuse_extreme(name: str, values: Array, smallest: float) -> None:
+    """Raises ValueError if the largest value is too small or too large to compute with."""
+    largest = float(np.abs(values).max())
+    if not smallest <= largest <= LARGEST:
+        raise ValueError(
+            f"{name}: the largest is {largest:g}, want a size from {smallest:g} to {LARGEST:g}"
+        )
 
 
 def _array(

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from weightsharing.errors import FileError
 from weightsharing.model.axes import Array
-from weightsharing.model.record import Count, Finite, Period, Record, Times
+from weightsharing.model.record import MOST_ITEMS, MOST_SETS, Count, Finite, Period, Record, Times
 from weightsharing.model.task import Task
 from weightsharing.model.task_file import file_task
 
@@ -24,7 +24,7 @@ class EndpointTask(Record):
     """
 
     kind: Literal["endpoint"] = "endpoint"
-    labels: Annotated[tuple[Finite, ...], Field(min_length=1)]
+    labels: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MOST_ITEMS)]
 
     @property
     def patterns(self) -> int:
@@ -79,7 +79,7 @@ class SequenceTask(Record):
 
     kind: Literal["sequence"] = "sequence"
     period: Period
-    sets: Annotated[tuple[Times, ...], Field(min_length=1)]
+    sets: Annotated[tuple[Times, ...], Field(min_length=1, max_length=MOST_SETS)]
 
     @property
     def patterns(self) -> int:

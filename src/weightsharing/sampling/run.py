@@ -8,11 +8,13 @@ from pydantic import ConfigDict, Field, model_validator
 
 from weightsharing.model.architecture import LARGEST_INTEGRAL, prior_curvature
 from weightsharing.model.condition import Condition
-from weightsharing.model.record import Times, derived_seed
+from weightsharing.model.record import Number, Times, derived_seed
 from weightsharing.model.tasks import EndpointTask, FileTask
 from weightsharing.sampling import SamplerSettings
 from weightsharing.sampling.exact import ExactSettings
 
+# Bytes of the states and draws of one task's chains.
+LARGEST_MEMORY = 128 * 2**30
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -26,7 +28,7 @@ class Run(Condition):
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal["run"] = "run"
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0), Number]
     device: Device
     sampler: Annotated[SamplerSettings, Field(discriminator="method")]
 
@@ -63,6 +65,18 @@ class Run(Condition):
             raise ValueError(
                 f"sampler.step_size: {self.sampler.step_size:g} is beyond the stability limit "
                 f"{limit:.3g} of the untrained network; a tenth of it or less is sensible"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_in_memory(self) -> Self:
+        size = self.sampler.numbers_of_all_chains(self.architecture, self.task.patterns)
+        size *= 4 if self.sampler.precision == "float32" else 8
+        if size > LARGEST_MEMORY:
+            raise ValueError(
+                f"sampler.width: {self.sampler.width}, chains {self.sampler.chains} and draws "
+                f"{self.sampler.draws} need about {size / 2**30:.3g} GiB; at most "
+                f"{LARGEST_MEMORY // 2**30} GiB are allowed"
             )
         return self
 

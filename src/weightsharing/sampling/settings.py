@@ -8,8 +8,10 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from weightsharing.model.architecture import Architecture
-from weightsharing.model.record import Count, NonNegative, Positive, Record
+from weightsharing.model.record import Count, NonNegative, Number, Positive, Record
 
+# Steps of a chain. No machine gets there; it keeps their number exact.
+MOST_STEPS = 1e15
 # Keys of any sampler. The registry, ``weightsharing.sampling``, fills it.
 KEYS_OF_ALL_SAMPLERS: set[str] = set()
 
@@ -38,10 +40,10 @@ class ChainSettings(Record):
     many_members_on_cpu: ClassVar[bool] = False
 
     width: Count
-    draws: Annotated[int, Field(ge=4)]
-    chains: Annotated[int, Field(ge=2)]
+    draws: Annotated[int, Field(ge=4), Number]
+    chains: Annotated[int, Field(ge=2), Number]
     start: Literal["prior", "lowest", "disordered"]
-    spectra: Annotated[int, Field(ge=0)] = 0
+    spectra: Annotated[int, Field(ge=0), Number] = 0
     keep_weights: bool = False
 
     @property
@@ -62,6 +64,16 @@ class ChainSettings(Record):
     def numbers_of_a_chain(self, architecture: Architecture, patterns: int) -> int:
         """Estimate of how many numbers one chain keeps in memory, to choose the size of a batch."""
         return architecture.weight_matrices * self.width**2
+
+    def numbers_of_all_chains(self, architecture: Architecture, patterns: int) -> int:
+        """Estimate of the numbers in memory: the states of all chains, and the draws that are kept."""
+        size = architecture.steps * patterns
+        kernels = 1 if architecture.activation == "linear" else 2
+        draw = kernels * size**2 + size + 1
+        spectrum = 2 * architecture.weight_matrices * self.width
+        numbers = self.numbers_of_a_chain(architecture, patterns)
+        numbers += self.draws * draw + self.spectra * spectrum
+        return self.chains * numbers
 
     @model_validator(mode="before")
     @classmethod
@@ -133,6 +145,10 @@ class DynamicsSettings(ChainSettings):
     @model_validator(mode="after")
     def _steps_suffice(self) -> Self:
         between = self.duration / self.step_size / self.draws
+        if (self.burn_in + self.duration) / self.step_size > MOST_STEPS:
+            raise ValueError(
+                f"step_size: got {self.step_size:g}, which makes more than {MOST_STEPS:g} steps"
+            )
         if between < 0.5 or abs(between - round(between)) > 1e-6 * between:
             raise ValueError(
                 f"draws: got {self.draws}, which leaves duration / step_size / draws = {between:.4g} "

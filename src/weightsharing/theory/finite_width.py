@@ -23,6 +23,9 @@ from weightsharing.theory.problem import LinearProblem, noisy_readout
 from weightsharing.theory.symmetric import pack, unpack
 from weightsharing.theory.transition import LandauCurve, landau_curve
 
+# Of S'' with a unit diagonal. Beyond it the search finds lambda_c only up to its own tolerance.
+LARGEST_CONDITION = 1e10
+
 
 def subleading_action(problem: LinearProblem, kernel: Array) -> float:
     """S_1(G), see above."""
@@ -38,13 +41,22 @@ def subleading_gradient(problem: LinearProblem, kernel: Array) -> Array:
     return np.asarray(volume + 0.5 * problem.v * response)
 
 
+def _covariance(problem: LinearProblem, kernel: Array) -> Array:
+    """S''^-1 in coordinates, (n, n). NaN where it diverges: the 1/N terms do not exist at lambda_c."""
+    curvature = hessian(problem, kernel)
+    scale = np.sqrt(np.abs(np.diag(curvature)))
+    if np.linalg.cond(curvature / np.outer(scale, scale)) > LARGEST_CONDITION:
+        return np.full_like(curvature, np.nan)
+    return np.asarray(np.linalg.inv(curvature))
+
+
 def kernel_correction(problem: LinearProblem, kernel: Array) -> Array:
     """The coefficient D in <G> = G + D/N + O(1/N^2) at a minimum G of S, (d, d).
 
     D = -S''^-1 [ grad S_1 + 1/2 grad ln det S'' ]: the shift of the mode, and the skewness of the
-    fluctuations around it.
+    fluctuations around it. NaN at a transition, where it diverges.
     """
-    inverse = np.linalg.inv(hessian(problem, kernel))
+    inverse = _covariance(problem, kernel)
     skewness = 0.5 * fluctuation_gradient(problem, kernel, inverse)
     drift = pack(subleading_gradient(problem, kernel) + skewness)
     return unpack(-inverse @ drift)
@@ -58,7 +70,7 @@ def prediction_correction(problem: LinearProblem, kernel: Array) -> Array:
     Rho = E^T R E, D the ``kernel_correction``, and X a fluctuation of covariance S''^-1 (THEORY 10).
     """
     local = expand(problem, kernel)
-    inverse = np.linalg.inv(hessian(problem, kernel))
+    inverse = _covariance(problem, kernel)
     xx = unpack(np.moveaxis(unpack(inverse), 0, -1))
     moved = kernel_correction(problem, kernel) - problem.v * _contract(xx, local.response)
     through = np.eye(problem.dimension) - problem.v * kernel @ local.response

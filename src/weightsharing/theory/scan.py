@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from weightsharing.model.architecture import Architecture
-from weightsharing.model.record import Count, Positive, Record
+from weightsharing.model.record import Count, Number, Positive, Record
 
 
 class Transition(Record):
@@ -27,7 +27,7 @@ class Transition(Record):
     architecture: Architecture
     kappa: Positive
     largest_signal: Positive
-    points: Annotated[int, Field(ge=5)]
+    points: Annotated[int, Field(ge=5, le=10_000), Number]
     landau_ratios: tuple[Positive, ...] = ()
     width: Count | None = None
 

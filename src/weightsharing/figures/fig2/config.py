@@ -6,10 +6,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from weightsharing.figures.sections import ByMethod, RunBuilder
+from weightsharing.figures.sections import ByMethod, RunBuilder, Steps
 from weightsharing.model.activations import ActivationName
 from weightsharing.model.architecture import Architecture, Prior
-from weightsharing.model.record import Count, Positive, Record
+from weightsharing.model.record import MOST_ITEMS, Count, Positive, Record
 from weightsharing.model.tasks import SinusoidTask
 from weightsharing.sampling import SamplerSettings
 from weightsharing.sampling.exact import ExactSettings
@@ -26,10 +26,10 @@ class Section(Record):
     kappa: Positive
     prior: Prior
     activation: ActivationName
-    steps: Annotated[int, Field(ge=3)]
-    trained: Annotated[tuple[ByMethod, ...], Field(min_length=1)]
-    exact: Annotated[tuple[ExactSettings, ...], Field(min_length=1)]
-    shown: Annotated[tuple[Count, ...], Field(min_length=1)]
+    steps: Steps
+    trained: Annotated[tuple[ByMethod, ...], Field(min_length=1, max_length=MOST_ITEMS)]
+    exact: Annotated[tuple[ExactSettings, ...], Field(min_length=1, max_length=MOST_ITEMS)]
+    shown: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MOST_ITEMS)]
 
     @model_validator(mode="after")
     def _widths_exist(self) -> Self:
@@ -38,6 +38,8 @@ class Section(Record):
             if len(set(names)) < len(names):
                 raise ValueError(f"{key}: got {', '.join(names)}, they must differ")
         widths = {sampler.width for sampler in (*self.trained, *self.exact)}
+        if len(set(self.shown)) < len(self.shown):
+            raise ValueError(f"shown: got {list(self.shown)}, the widths must differ")
         if not set(self.shown) <= widths:
             raise ValueError(f"shown: got {list(self.shown)}, must be widths of trained or exact")
         return self

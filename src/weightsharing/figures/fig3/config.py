@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from weightsharing.figures.sections import ByMethod, RunBuilder
+from weightsharing.figures.sections import ByMethod, RunBuilder, Steps
 from weightsharing.model.activations import ActivationName
 from weightsharing.model.architecture import KINDS, Architecture, Prior
-from weightsharing.model.record import Positive, Record
+from weightsharing.model.record import MOST_ITEMS, Positive, Record, number
 from weightsharing.model.tasks import EndpointTask
 from weightsharing.sampling.exact import ExactSettings
 from weightsharing.sampling.run import Run
+
+
+def _no_truth_value(value: object) -> object:
+    """Python takes true for 1. Raises PydanticCustomError for it."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("sign", "input should be -1 or 1")
+    return number(value)
+
+
+Sign = Annotated[Literal[-1, 1], BeforeValidator(_no_truth_value)]
 
 
 class Cells(Record):
@@ -34,8 +45,8 @@ class Section(Record):
     kappa: Positive
     prior: Prior
     activation: ActivationName
-    steps: Annotated[int, Field(ge=3)]
-    signs: Annotated[tuple[Literal[-1, 1], ...], Field(min_length=2)]
+    steps: Steps
+    signs: Annotated[tuple[Sign, ...], Field(min_length=2, max_length=MOST_ITEMS)]
     weak: Positive
     strong: Positive
     samplers: Cells

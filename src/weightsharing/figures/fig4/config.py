@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from weightsharing.figures.sections import ByMethod, Depth, RunBuilder
 from weightsharing.model.architecture import Architecture, Prior
-from weightsharing.model.record import Positive, Record
+from weightsharing.model.record import MOST_ITEMS, Number, Positive, Record
 from weightsharing.model.tasks import EndpointTask
 from weightsharing.sampling.exact import ExactSettings
 from weightsharing.sampling.run import Run
@@ -27,12 +27,12 @@ class Section(Record):
 
     kappa: Positive
     prior: Prior
-    depths: Annotated[tuple[Depth, ...], Field(min_length=1)]
+    depths: Annotated[tuple[Depth, ...], Field(min_length=1, max_length=MOST_ITEMS)]
     largest_signal: Positive
-    curve_points: Annotated[int, Field(ge=5)]
-    landau_ratios: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    curve_points: Annotated[int, Field(ge=5, le=10_000), Number]
+    landau_ratios: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_ITEMS)]
     sampled_depth: Depth
-    lambdas: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    lambdas: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_ITEMS)]
     sampler: ByMethod
     exact: ExactSettings
 
@@ -58,6 +58,11 @@ class Section(Record):
             raise ValueError(
                 f"largest_signal: got {self.largest_signal:g}, must exceed 1.1 times the largest "
                 f"lambda_c of the depths, {max(critical.values()):.4g}"
+            )
+        if max(self.lambdas) > self.largest_signal:
+            raise ValueError(
+                f"lambdas: got {max(self.lambdas):g}, must not exceed largest_signal = "
+                f"{self.largest_signal:g}, where the curves end"
             )
         largest_ratio = self.largest_signal / critical[self.sampled_depth]
         if max(self.landau_ratios) > largest_ratio:

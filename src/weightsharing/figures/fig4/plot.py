@@ -69,7 +69,9 @@ def _order_parameter(axes: Axes, scans: Sequence[Scan], runs: Runs) -> None:
     depths = [scan.depth for scan in scans]
     palette = dict(zip(depths, colours(len(depths)), strict=True))
     inset = axes.inset_axes((0.12, 0.62, 0.29, 0.28), zorder=5)
+    # Curves start well below the transitions, and below every network.
     first = 0.25 * min(scan.critical_signal for scan in scans)
+    first = min([first, *(0.9 * run.signal for run in runs)])
     last = max(float(scan.branch.signal.max()) for scan in scans)
     axes.plot([first, last], [0, 0], color="0.8", linewidth=4, label="DNN, every $T$", zorder=0.5)
     for scan in reversed(scans):

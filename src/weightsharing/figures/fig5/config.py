@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from weightsharing.figures.sections import ByMethod, RunBuilder
 from weightsharing.model.architecture import KINDS, Architecture, Prior
-from weightsharing.model.record import Count, Period, Positive, Record, derived_seed
+from weightsharing.model.record import Count, Number, Period, Positive, Record, derived_seed
 from weightsharing.model.tasks import SequenceTask, even_sets, random_sets
 from weightsharing.sampling.exact import ExactSettings
 from weightsharing.sampling.run import Run
@@ -32,10 +32,10 @@ class Section(Record):
 
     kappa: Positive
     prior: Prior
-    steps: Annotated[int, Field(ge=3, le=30)]
+    steps: Annotated[int, Field(ge=3, le=30), Number]
     period: Period
     selection: Literal["random", "even"]
-    sets: Count
+    sets: Annotated[int, Field(ge=1, le=100), Number]
     shown: Annotated[tuple[Count, ...], Field(min_length=1, max_length=4)]
     trained: Trained
     exact: ExactSettings

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from weightsharing.model.architecture import Architecture
-from weightsharing.model.record import Count
+from weightsharing.model.record import Count, Number
 from weightsharing.sampling.settings import ChainSettings
 
 
@@ -27,10 +27,10 @@ class ExactSettings(ChainSettings):
     precision: ClassVar[Literal["float64"]] = "float64"
 
     method: Literal["exact"]
-    warm_up: Annotated[int, Field(ge=10)]
+    warm_up: Annotated[int, Field(ge=10), Number]
     thinning: Count
     leapfrog_steps: Count
-    acceptance: Annotated[float, Field(gt=0.2, lt=0.999)] = 0.8
+    acceptance: Annotated[float, Field(gt=0.2, lt=0.999), Number] = 0.8
 
     @property
     def burn_in_steps(self) -> int:
