@@ -12,7 +12,7 @@ import xarray as xr
 from conftest import endpoint_run
 
 from weightsharing import files, origin
-from weightsharing.errors import ConfigError, FileError
+from weightsharing.errors import FileError
 from weightsharing.files import read_dataset, read_record, read_tasks, task_dataset, write_dataset
 from weightsharing.model.task import Task
 from weightsharing.model.tasks import FileTask
@@ -48,7 +48,7 @@ def test_provenance_is_kept(written: Path) -> None:
 def test_run_round_trip(tmp_path: Path) -> None:
     files.write_record(endpoint_run(2.0), tmp_path / "run.yaml")
     assert read_record(tmp_path / "run.yaml", Run) == endpoint_run(2.0)
-    with pytest.raises(ConfigError, match=r"run\.yaml: task: unknown key"):
+    with pytest.raises(FileError, match=r"run\.yaml: holds a .run., not a .transition."):
         read_record(tmp_path / "run.yaml", Transition)
 
 
