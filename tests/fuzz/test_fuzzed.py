@@ -15,7 +15,7 @@ from fuzzing import Study, Tally, Workshop
 
 CONFIGURATIONS, DAMAGES, USER_FILES, FORGERIES = 70, 60, 20, 10
 COMMANDS = (
-    "theory", "transition", "sample", "measure", "figure", "scorecard", "runs", "caption",
+    "theory", "sample", "measure", "figure", "scorecard", "runs", "caption",
 )  # fmt: skip
 
 
