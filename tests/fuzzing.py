@@ -678,9 +678,13 @@ OTHERS: dict[str, Tree] = {
     "T": {"fig4": {"depths": [5], "sampled_depth": 5}},
     "width": {"fig4": {"sampler": {"width": 20}, "exact": {"width": 20}}},
     "seed": {"seed": 7},
-    "draws": {"fig4": {"sampler": {"draws": 12}, "exact": {"draws": 12}}},
-    "step": {"fig4": {"sampler": {"step_size": 0.015}, "exact": {"leapfrog_steps": 5}}},
-    "sampler": {"fig4": {"sampler": {"method": "sgld", "step_size": 0.002}}},
+    "draws": {"fig4": {"sampler": {"draws": 20}, "exact": {"draws": 20}}},
+    "step": {"fig4": {"sampler": {"step_size": 0.01}, "exact": {"leapfrog_steps": 5}}},
+    "sampler": {
+        "fig4": {
+            "sampler": {"method": "sgld", "friction": None, "refresh": None, "step_size": 0.002}
+        }
+    },
     "curves": {"fig4": {"largest_signal": 8.0}},
 }
 # Runs of other figures: an RNN of erf with a sinusoid, a DNN with four patterns, a family.
