@@ -2,6 +2,7 @@
 #   make figures/fig4.pdf    installs the packages of requirements.lock into .venv, makes the figure
 #   make test                the test suite, in two processes
 #   make test-faults         kills the workflow and its chains again and again (5 to 20 minutes on two cores)
+#   make test-fuzz        damages configurations and files, and kills commands, in thousands of ways
 #   make test-slurm          starts a Slurm of one node and submits to it (about 15 minutes on two quiet cores)
 #   make check               formatters, linters and types
 #   make review              all results for a reader: review/laptop.html and .zip
@@ -13,7 +14,7 @@ INSTALLED := .venv/.installed
 PRESET ?= laptop
 PRESET_FILE = $(if $(filter-out laptop,$(PRESET)),--configfile workflow/presets/$(PRESET).yaml)
 
-.PHONY: all review test test-faults test-slurm check bench format lock clean FORCE
+.PHONY: all review test test-faults test-fuzz test-slurm check bench format lock clean FORCE
 
 all: $(INSTALLED)
 	$(BIN)/snakemake $(PRESET_FILE)
@@ -31,6 +32,9 @@ test: $(INSTALLED)
 
 test-faults: $(INSTALLED)
 	$(BIN)/pytest --numprocesses=0 tests/faults
+
+test-fuzz: $(INSTALLED)
+	$(BIN)/pytest --numprocesses=0 --tb=short tests/fuzz
 
 test-slurm: $(INSTALLED)
 	@tests/slurm/cluster.sh check

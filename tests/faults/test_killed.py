@@ -4,67 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import test_faults
 import xarray as xr
-from conftest import ROOT, endpoint_run
-from test_faults import Folder, assert_same_draws, new_folder
+from conftest import endpoint_run
+from killing import command, files_in, kill_at, moments, start, step_of, without_time
+from test_faults import assert_same_draws, new_folder
 from test_workflow import FIGURES, configure, run_snakemake, smoke_repository, snakemake
-
-KILLS = 10
-
-
-def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    """A process in a group of its own, so that it is killed with all its children."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return subprocess.Popen(
-        words, cwd=folder, env=environment | {"PYTHONPATH": str(ROOT / "src")},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-
-
-def kill_at(
-    progress: Callable[[], int], least: int, delay: float, words: list[str], folder: Path
-) -> None:
-    """Start a process, and send SIGKILL to its group ``delay`` seconds after it has got so far."""
-    process = start(words, folder)
-    while progress() < least:
-        assert process.poll() is None, "it ended before it was killed"
-        time.sleep(0.05)
-    time.sleep(delay)
-    assert process.poll() is None, "it ended before it was killed"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def moments(largest: int) -> list[tuple[int, float]]:
-    """How far the next process is to get before it is killed, in ascending order, and seconds after that.
-
-    The machine's speed does not enter, so that none ends before its moment.
-    """
-    generator = np.random.default_rng(20260216)
-    progress = np.sort(generator.integers(0, 7 * largest // 10, size=KILLS))
-    return list(zip(progress.tolist(), generator.uniform(0.0, 0.5, KILLS).tolist(), strict=True))
-
-
-def command(folder: Folder) -> list[str]:
-    words = [*folder.words, "--checkpoint-seconds", "0.1"]
-    return [sys.executable, "-m", "weightsharing", *words]
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step of a checkpoint; 0 if there is none."""
-    if not checkpoint.exists():
-        return 0
-    with np.load(checkpoint) as stored:
-        return int(stored["step"])
 
 
 def test_chain_killed_at_ten_moments(tmp_path: Path) -> None:
@@ -79,20 +29,6 @@ def test_chain_killed_at_ten_moments(tmp_path: Path) -> None:
     assert_same_draws(killed / "samples.nc", alone / "samples.nc")
     assert not killed.checkpoint.exists()
     assert not list(killed.path.glob(".*"))
-
-
-def files_in(folder: Path) -> set[Path]:
-    """The results that are there in full."""
-    found = (path for path in (folder / "results").rglob("[!.]*.*") if path.is_file())
-    return {path.relative_to(folder) for path in found}
-
-
-def without_time(path: Path) -> xr.Dataset:
-    """All of a file but the seconds it took."""
-    with xr.open_dataset(path, engine="h5netcdf") as opened:
-        dataset = opened.load().drop_vars("wall_seconds", errors="ignore")
-    dataset.attrs.pop("wall_seconds", None)
-    return dataset
 
 
 def test_workflow_killed_at_ten_moments(tmp_path: Path) -> None:
