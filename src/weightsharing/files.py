@@ -131,8 +131,10 @@ def write_dataset(
         "weightsharing_version": VERSION,
         "git_commit": git_commit(),
     }
+    complete = dataset.assign_attrs(dataset.attrs | attributes)
+    complete.attrs["layout"] = _layout(complete)
     # In memory first: HDF5 crashes on a full disk.
-    stored = dataset.assign_attrs(dataset.attrs | attributes).to_netcdf(engine="h5netcdf")
+    stored = complete.to_netcdf(engine="h5netcdf")
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(stored)
         file.write(_NETCDF_SEAL + f"{_seal(stored, identity(content, record, code))}\n".encode())
@@ -217,13 +219,15 @@ def read_dataset(
         )
     with xr.open_dataset(io.BytesIO(whole), engine="h5netcdf") as opened:
         dataset = opened.load()
-    stored_content = str(dataset.attrs.get("content", "nothing known"))
+    if dataset.attrs.pop("layout", None) != _layout(dataset):
+        raise FileError(f"{path}: written by another version or program; delete it and run again")
+    stored_content = str(dataset.attrs["content"])
     allowed = (content,) if isinstance(content, str) else content
     if stored_content not in allowed:
         raise FileError(f"{path}: holds {stored_content}, not {' or '.join(allowed)}")
-    run = json.loads(dataset.attrs.get("run", "{}"))
+    run = _parameters(dataset.attrs["run"])
     if not isinstance(owner, Record):
-        name = run.get("id", "nothing known")
+        name = str(run.get("id", "an unknown run"))
         if name not in owner:
             raise FileError(
                 f"{path}: {stored_content} of {name}, which the configuration does not have"
@@ -233,6 +237,27 @@ def read_dataset(
     if fault is not None:
         raise FileError(f"{path}: {stored_content} of another run, with {fault}")
     return dataset
+
+
+def _layout(dataset: xr.Dataset) -> str:
+    """A hash of names, axes, sizes and types of all variables, and of the names of all attributes.
+
+    Verbs rely on them, whatever a program that knows the seal has done to a file.
+    """
+    variables = [
+        (str(name), variable.dims, variable.shape, "text" if variable.dtype.kind in "OUST" else "")
+        for name, variable in dataset.variables.items()
+    ]
+    return _sha256(repr((sorted(variables), sorted(map(str, dataset.attrs)))).encode())
+
+
+def _parameters(text: object) -> dict[str, Any]:
+    """Parameters in JSON; none if the text is something else."""
+    try:
+        parameters = json.loads(str(text))
+    except ValueError:
+        return {}
+    return parameters if isinstance(parameters, dict) else {}
 
 
 def read_members(path: Path, content: str, condition: Condition) -> list[xr.Dataset]:
@@ -257,9 +282,14 @@ def read_tasks(path: Path, condition: Condition) -> list[Task]:
 
 def _seal(content: bytes | memoryview, belongs: Identity | str) -> str:
     """The seal of a content and of the identity behind it."""
-    digest = hashlib.sha256(content)
-    digest.update(str(belongs).encode())
-    return f"{digest.hexdigest()} {belongs}"
+    return f"{_sha256(content, str(belongs).encode())} {belongs}"
+
+
+def _sha256(*parts: bytes | memoryview) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _holds(seal: str, content: bytes) -> bool:

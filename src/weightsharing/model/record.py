@@ -67,13 +67,15 @@ def shortened(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def listed(lines: Sequence[str]) -> list[str]:
-    """The first lines, each cut to a readable length, and how many more there are."""
+def listed(lines: Sequence[str], count: int | None = None) -> list[str]:
+    """The first lines, each cut to a readable length, and how many more of ``count`` there are."""
+    count = len(lines) if count is None else count
     shown = [
         line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 3] + "..." for line in lines
     ]
-    more = len(shown) - MOST_LINES
-    return [*shown[:MOST_LINES], f"and {more} more"] if more > 0 else shown
+    if count <= MOST_LINES:
+        return shown
+    return [*shown[: MOST_LINES - 1], f"and {count - MOST_LINES + 1} more"]
 
 
 def explain(error: ValidationError, *within: str) -> list[str]:
@@ -85,11 +87,9 @@ def explain(error: ValidationError, *within: str) -> list[str]:
     # Pydantic counts only the valid items of a list; an invalid one has its own line.
     inside = {fault["loc"][:end] for fault in faults for end in range(len(fault["loc"]))}
     own = [fault for fault in faults if fault["type"] != "too_short" or fault["loc"] not in inside]
-    more = len(own) - MOST_LINES
-    lines = listed(
-        [_line(fault, _key((*within, *fault["loc"]))) for fault in islice(own, MOST_LINES)]
-    )
-    return [*lines, f"and {more} more"] if more > 0 else lines
+    # Those that are not shown are not put into words: there may be 10^5.
+    shown = [_line(fault, _key((*within, *fault["loc"]))) for fault in islice(own, MOST_LINES)]
+    return listed(shown, len(own))
 
 
 def missing(error: ValidationError) -> int:
