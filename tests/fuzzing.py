@@ -192,9 +192,9 @@ class Tally:
 
 def show(request: pytest.FixtureRequest, text: str) -> None:
     """Print a text in the terminal of pytest."""
-    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
-    if terminal is not None:  # processes of pytest-xdist have none
-        terminal.write_line(f"\n{text}")
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        print(f"\n{text}")
 
 
 # --- configurations: an independent reading ---------------------------------------------------------
