@@ -738,10 +738,6 @@ def make_study(folder: Path, tree: Tree, figure: str = "fig4/", only: Sequence[s
         done("theory", run, task, theory)
         done("sample", run, task, samples, "--theory", theory, "--checkpoint", checkpoint)
         done("measure", run, task, samples, measures, "--theory", theory)
-    if not only:
-        results = [path for path in folder.rglob("*.nc") if path.stem in ("measures", "transition")]
-        config = folder / "config.yaml"
-        done("scorecard", folder / "scorecard.tsv", "--config", config, "--results", *results)
     return study
 
 
@@ -782,11 +778,7 @@ def commands(study: Study, depth: int = 4, strength: str = "1.5") -> dict[str, C
         "figure": Command(f"figure fig4 {{output}} {given}", results, ".pdf"),
         "scorecard": Command(f"scorecard {{output}} {given}", results, ".tsv"),
         "runs": Command(f"runs {{output}} {given}", results, ".tsv"),
-        "caption": Command(
-            "caption fig4 {output} --config {config} --scorecard {table}",
-            {"config": results["config"], "table": study.folder / "scorecard.tsv"},
-            ".rst",
-        ),
+        "caption": Command(f"caption fig4 {{output}} {given}", results, ".rst"),
     }
 
 

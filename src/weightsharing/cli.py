@@ -305,21 +305,25 @@ def figure(options: Namespace) -> None:
     NAME,
     path("output", help="reStructuredText"),
     CONFIG,
-    path("--scorecard", required=True, help="table of all claims"),
+    RESULTS,
     CODE,
 )
 def caption(options: Namespace) -> None:
     """Write the caption of a figure, with the claims that do not pass."""
-    from weightsharing.config import given, part
+    from weightsharing.config import given, part, runs
     from weightsharing.figures.captions import caption
     from weightsharing.figures.registry import find
+    from weightsharing.figures.results import read_results
+    from weightsharing.figures.scorecard import claims_of
     from weightsharing.files import replacing
     from weightsharing.identity import identity
 
     chosen = find(options.name)
     config = part(given(options.config), chosen.name)
-    text = caption(chosen, config.section(chosen.name), config.seed, options.scorecard)
-    text += f"\n.. preset {config.preset}, {identity('caption', config, code_of(options))}\n"
+    claims = claims_of(chosen, read_results(options.results, runs(config)))
+    code = code_of(options, f"weightsharing.figures.{chosen.name}.claims")
+    text = caption(chosen, config.section(chosen.name), config.seed, claims)
+    text += f"\n.. preset {config.preset}, {identity('caption', config, code)}\n"
     with replacing(options.output) as temporary:
         temporary.write_text(text)
 

@@ -95,6 +95,11 @@ def part_of(figure):
     return lambda wildcards: part(CONFIG, figure)
 
 
+def claims_of(wildcards):
+    """The module of the claims of a figure, for `code`."""
+    return f"figures.{wildcards.figure}.claims"
+
+
 def scan_of(wildcards):
     """The parameters of a scan."""
     return RUNS[wildcards.scan]

@@ -41,12 +41,15 @@ for name, figure in FIGURES.items():
 rule caption:
     input:
         template=lambda wildcards: FIGURES[wildcards.figure].caption,
-        scorecard=f"{RESULTS}/scorecard.tsv",
+        results=lambda wildcards: results_of(
+            run.id for run in figure_runs(CONFIG, wildcards.figure)
+        ),
         others=belongs_to(
             "caption",
             ["figures/{figure}.rst"],
             lambda wildcards: part(CONFIG, wildcards.figure),
             "cli:caption",
+            claims_of,
         ),
     output:
         "figures/{figure}.rst",
@@ -56,8 +59,8 @@ rule caption:
     conda:
         "../../environment.yml"
     params:
-        code=code("cli:caption"),
+        code=lambda wildcards: code("cli:caption", claims_of(wildcards)),
         config=lambda wildcards: part(CONFIG, wildcards.figure).model_dump_json(),
     shell:
         "python -m weightsharing caption {wildcards.figure} {output:q} --config {params.config:q}"
-        " --scorecard {input.scorecard:q} --code {params.code} 2> {log:q}"
+        " --results {input.results:q} --code {params.code} 2> {log:q}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
 from jinja2 import Environment, StrictUndefined
 
+from weightsharing.figures.claims import Claim
 from weightsharing.figures.registry import Figure
-from weightsharing.figures.tables import read_table
 from weightsharing.model.record import Record
 from weightsharing.sampling import SAMPLERS
 
@@ -34,14 +34,12 @@ _CLAIMS = """
 """
 
 
-def caption(figure: Figure, section: Record, seed: int, scorecard: Path) -> str:
+def caption(figure: Figure, section: Record, seed: int, claims: Sequence[Claim]) -> str:
     """The caption in reStructuredText.
 
-    section: of the configuration. seed: root seed. scorecard: the table of all claims. Raises FileError
-    if ``scorecard`` is another file, and jinja2.UndefinedError if the template names an unknown value.
+    section: of the configuration. seed: root seed. claims: of the figure. Raises
+    jinja2.UndefinedError if the template names an unknown value.
     """
-    columns = ["figure", "panel", "claim", "verdict", "explanation"]
-    claims = read_table(scorecard, columns).query("figure == @figure.number")
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     template = environment.from_string(figure.caption.read_text() + _CLAIMS)
-    return template.render(section=section, seed=seed, claims=claims.to_dict("records"), **WORDS)
+    return template.render(section=section, seed=seed, claims=claims, **WORDS)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from weightsharing.figures import tables
 from weightsharing.figures.claims import VERDICTS, Claim
-from weightsharing.figures.registry import FIGURES
+from weightsharing.figures.registry import FIGURES, Figure
 from weightsharing.figures.results import Results
 from weightsharing.figures.statistics import FALSE_ALARM
 
@@ -33,11 +33,13 @@ SIGNS = {
 
 def scorecard(results: Results) -> list[Claim]:
     """Every claim, by figure and panel. A claim without its data is a row that says so."""
-    rows: list[Claim] = []
-    for figure in FIGURES.values():
-        claims = figure.module("claims").claims(results.of_figure(figure.number))
-        rows += sorted(claims, key=lambda claim: claim.panel)
-    return rows
+    return [claim for figure in FIGURES.values() for claim in claims_of(figure, results)]
+
+
+def claims_of(figure: Figure, results: Results) -> list[Claim]:
+    """The claims of one figure, by panel."""
+    claims: list[Claim] = figure.module("claims").claims(results.of_figure(figure.number))
+    return sorted(claims, key=lambda claim: claim.panel)
 
 
 def table(claims: Sequence[Claim]) -> pd.DataFrame:
