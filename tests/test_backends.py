@@ -210,7 +210,9 @@ def test_dynamics_of_a_new_sampler_are_stepped_by_its_own_folder(
 def test_pytorch_steps_where_the_compiled_step_does_not_know_the_activation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = kinetic_run(1.0, width=12, step_size=0.02, burn_in=0.2, duration=0.32, draws=4, refresh=2)
+    run = kinetic_run(
+        1.0, width=12, step_size=0.02, friction=20.0, burn_in=0.2, duration=0.32, draws=4, refresh=2
+    )
     architecture = run.architecture.model_copy(update={"activation": "erf"})
     run = run.model_copy(update={"architecture": architecture})
     compiled_draws = draw(run)
@@ -226,6 +228,7 @@ def test_pytorch_steps_where_the_compiled_step_does_not_know_the_activation(
 @pytest.mark.parametrize("method", RUNS)
 def test_all_works_without_the_fused_backend(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU nothing imports it, even as it is deleted."""
+    monkeypatch.setattr("weightsharing.sampling.kinetic.LEAST_FORGOTTEN", 0.0)
     for module in [name for name in sys.modules if name.startswith(fused.__name__)]:
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delattr(backends, "fused")

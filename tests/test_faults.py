@@ -491,7 +491,7 @@ def erf(run: Run) -> Run:
     "run",
     [
         SHORT,
-        kinetic_run(3.0, step_size=0.01, burn_in=0.5, duration=1.0, draws=10),
+        kinetic_run(3.0, step_size=0.01, friction=4.0, burn_in=0.5, duration=1.0, draws=10),
         exact_run(3.0, warm_up=50, thinning=10, draws=10, leapfrog_steps=2),
         erf(exact_run(3.0, warm_up=50, thinning=10, draws=10, leapfrog_steps=2)),
     ],

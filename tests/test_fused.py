@@ -173,7 +173,9 @@ SHORT: dict[str, Any] = {
 }  # fmt: skip
 RUNS = {
     "sgld": endpoint_run(0.5, steps=3, device="auto", **SHORT),
-    "kinetic": kinetic_run(0.5, kind="dnn", steps=3, device="auto", refresh=3, **SHORT),
+    "kinetic": kinetic_run(
+        0.5, kind="dnn", steps=3, device="auto", refresh=3, friction=100.0, **SHORT
+    ),
 }
 
 

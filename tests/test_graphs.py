@@ -29,7 +29,9 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 
 RUNS = {
     "sgld": endpoint_run(0.5, width=33, step_size=0.01, ramp=0.06),
-    "kinetic": kinetic_run(0.5, kind="dnn", width=33, step_size=0.01, ramp=0.06, refresh=3),
+    "kinetic": kinetic_run(
+        0.5, kind="dnn", width=33, step_size=0.01, ramp=0.06, refresh=3, friction=2.0
+    ),
 }
 EACH_RUN = pytest.mark.parametrize("run", RUNS.values(), ids=list(RUNS))
 

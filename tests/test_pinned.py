@@ -19,6 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from weightsharing.cli import main
+from weightsharing.sampling import kinetic
 
 STORED = Path(__file__).with_name("pinned.json")
 # Of the largest number of its array: float32 resolves 1e-7, and a chain makes some tens of steps.
@@ -96,7 +97,11 @@ def drawn(run: dict[str, Any], folder: Path) -> dict[str, NDArray[np.floating]]:
 
 
 @pytest.mark.parametrize("run", CASES, ids=lambda run: run["id"].removeprefix("pinned/"))
-def test_draws_are_those_that_were_stored(run: dict[str, Any], tmp_path: Path) -> None:
+def test_draws_are_those_that_were_stored(
+    run: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # These chains are too short for equilibrium, which their numbers do not need.
+    monkeypatch.setattr(kinetic, "LEAST_FORGOTTEN", 0.0)
     stored = json.loads(STORED.read_text())[run["id"]]
     found = drawn(run, tmp_path)
     assert found.keys() == stored.keys()

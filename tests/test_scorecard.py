@@ -42,7 +42,7 @@ from weightsharing.theory.solve import solve
 
 KINETIC = KineticSettings(
     method="kinetic", width=400, draws=50, chains=4, start="prior", spectra=5, step_size=0.02,
-    burn_in=1.0, duration=10.0, precision="float32",
+    friction=2.0, burn_in=1.0, duration=10.0, precision="float32",
 )  # fmt: skip
 EXACT = ExactSettings(
     method="exact", width=400, draws=50, chains=4, start="prior", spectra=5, warm_up=10, thinning=1,

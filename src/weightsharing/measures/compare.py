@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from weightsharing.measures.branches import BranchDraws, binder_cumulant, on_one_branch
+from weightsharing.measures.equilibrium import broken, identities
 from weightsharing.measures.estimate import Estimate, estimate, estimate_ratio
 from weightsharing.measures.generalisation import (
     estimate_generalisation_error,
@@ -57,7 +58,8 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
         error, noise = estimate_generalisation_error(outputs, task.targets)
         judged["generalisation_error"] = error
         variables["generalisation_error_noise"] = noise
-    variables |= _scalars(judged)
+    balanced = identities(run, task, samples)
+    variables |= _scalars(judged | balanced)
     separate = {"coherence": estimate_ratio(*temporal_coherence(draws.kernel))}
     variables |= _scalars({"temporal_coherence": separate["coherence"]})
     if "eigenvalue" in samples:
@@ -71,6 +73,7 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
         separate["alignment"] = estimate(alignment(draws.activation_kernel, activated))
         variables |= _scalars({"alignment": separate["alignment"]})
     faults = [name for name, scalar in judged.items() if not scalar.converged]
+    faults += broken(run, task, samples, balanced)
     if theory is not None and not theory.attrs["converged"]:
         faults.append("theory")
     m = order_parameter(samples["kernel"].to_numpy(), label_direction(task))

@@ -176,7 +176,7 @@ def begin(batch: Batch, target: Posterior, sampler: Sampler[Any]) -> Chains:
         step=0,
         state=sampler.init(streams),
         streams=streams,
-        draws=no_draws(len(streams), settings, target),
+        draws=no_draws(len(streams), settings, target, len(sampler.identities)),
         stiffness=target.inputs.new_zeros(len(streams)),
     )
 
@@ -224,7 +224,7 @@ def _dataset(
     weights: Weights | None,
 ) -> xr.Dataset:
     """The draws of the chains of a member, and what became of them as attributes."""
-    dataset = samples_dataset(chains.draws, chosen, settings, weights)
+    dataset = samples_dataset(chains.draws, chosen, settings, sampler.identities, weights)
     dataset.attrs = {
         "sampler": settings.method,
         "width": settings.width,

@@ -6,6 +6,7 @@ are not. Means, error bars and diagnostics are computed later.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,19 +27,25 @@ class Draws(NamedTuple):
 
     kernel, activation_kernel: (chain, draw, pattern, pattern_, time, time_); the second is empty for
     linear networks, where it equals the first. output: (chain, draw, output_time, pattern). loss:
-    1/2 sum_S (y - f)^2, (chain, draw). eigenvalues: real and imaginary part,
-    (chain, spectrum, matrix, unit, 2).
+    1/2 sum_S (y - f)^2, (chain, draw). identities: those of the sampler, (chain, draw, identity).
+    eigenvalues: real and imaginary part, (chain, spectrum, matrix, unit, 2).
     """
 
     kernel: Tensor
     activation_kernel: Tensor
     output: Tensor
     loss: Tensor
+    identities: Tensor
     eigenvalues: Tensor
 
 
-def no_draws(chains: int, settings: SamplerSettings, posterior: Posterior) -> Draws:
-    """Memory for all draws, in the precision and on the device of the posterior."""
+def no_draws(
+    chains: int, settings: SamplerSettings, posterior: Posterior, identities: int
+) -> Draws:
+    """Memory for all draws, in the precision and on the device of the posterior.
+
+    identities: how many the sampler has.
+    """
     architecture = posterior.architecture
     steps, patterns, _ = posterior.inputs.shape
     draws = (chains, settings.draws)
@@ -50,6 +57,7 @@ def no_draws(chains: int, settings: SamplerSettings, posterior: Posterior) -> Dr
         activation_kernel=zeros((0,) if linear else kernel),
         output=zeros(*draws, steps, patterns),
         loss=zeros(draws),
+        identities=zeros(*draws, identities),
         eigenvalues=zeros(
             chains, settings.spectra, architecture.weight_matrices, settings.width, 2
         ),
@@ -66,6 +74,7 @@ def record(
         draws.activation_kernel[:, number] = seen.activation_kernel
     draws.output[:, number] = seen.output
     draws.loss[:, number] = seen.loss
+    draws.identities[:, number] = seen.identities
     spectra = draws.eigenvalues.shape[1]
     every = draws.loss.shape[1] // spectra if spectra else 0
     if every and (number + 1) % every == 0:
@@ -74,11 +83,13 @@ def record(
 
 
 def samples_dataset(
-    draws: Draws, chains: slice, settings: SamplerSettings, weights: Weights | None
-) -> xr.Dataset:
+    draws: Draws, chains: slice, settings: SamplerSettings, identities: Sequence[str],
+    weights: Weights | None,
+) -> xr.Dataset:  # fmt: skip
     """The draws of some chains of a batch as a dataset of named axes, on the CPU.
 
-    weights: those of all chains at the end, of which the first chain's are kept; None if not asked for.
+    identities: names of those of the sampler. weights: those of all chains at the end, of which the first
+    chain's are kept; None if not asked for.
     """
     values = {name: each[chains].cpu().numpy() for name, each in draws._asdict().items()}
     steps = values["kernel"].shape[-1]
@@ -87,6 +98,10 @@ def samples_dataset(
             "kernel": ((*DRAW_AXES, *KERNEL_AXES), values["kernel"]),
             "output": ((*DRAW_AXES, "pattern", "output_time"), values["output"].swapaxes(2, 3)),
             "loss": (DRAW_AXES, values["loss"]),
+            **{
+                name: (DRAW_AXES, values["identities"][..., index])
+                for index, name in enumerate(identities)
+            },
         },
         coords={
             "time": np.arange(steps),

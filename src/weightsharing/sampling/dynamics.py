@@ -59,6 +59,7 @@ class DynamicsSampler:
         self.count = initial.weight_count(
             posterior.architecture, settings.width, posterior.inputs.shape[2]
         )
+        self.identities = ("virial", *["kinetic_temperature"] * dynamics.has_velocities)
         self.check_every = max(1, round(CHECK_EVERY / settings.step_size))
         target_at = partial(ramped, posterior, settings=settings)
         self.advance = backends.advance(posterior, dynamics, self.blocks, target_at)
@@ -110,11 +111,16 @@ class DynamicsSampler:
         activities = networks.forward(weights, self.posterior.inputs, self.posterior.architecture)
         output = networks.outputs(weights, activities)
         error = self.posterior.supervised * (self.posterior.targets - output)
+        identities = [langevin.virial(weights, self.posterior)]
+        velocities = self.blocks(state.memory)[1]
+        if velocities is not None:
+            identities.append(langevin.kinetic_temperature(velocities, self.posterior))
         return Observation(
             networks.kernel(activities.pre),
             networks.kernel(activities.post),
             output,
             0.5 * error.square().sum((1, 2)),
+            torch.stack(identities, dim=1),
         )
 
     def weights(self, state: State, streams: Streams) -> Weights:

@@ -155,3 +155,30 @@ def curvature(weights: Weights, posterior: Posterior) -> Tensor:
     finite = torch.isfinite(matrix).all(dim=2).all(dim=1)
     largest = torch.linalg.eigvalsh(torch.nan_to_num(matrix))[:, -1]
     return torch.where(finite, 1.0 + largest / posterior.kappa, torch.inf)
+
+
+def virial(weights: Weights, posterior: Posterior) -> Tensor:
+    """Theta . grad E / number of weights of each chain, (chain,); its mean in equilibrium is 1.
+
+    The prior contributes |Theta|^2 / s^2. By the chain rule, W and U contribute delta . h, and v
+    contributes -(N / kappa) sum_S e f.
+    """
+    width = weights.readout.shape[-1]
+    gradient = loss_gradient(weights, posterior)
+    output = outputs(weights, gradient.activities)
+    of_loss = (gradient.delta * gradient.activities.pre).sum((1, 2, 3), dtype=torch.float64)
+    error = (gradient.error * output).sum((1, 2), dtype=torch.float64)
+    of_loss = of_loss - width / posterior.kappa * error
+    count = sum(block[0].numel() for block in weights)
+    return kinetic_temperature(weights, posterior) + of_loss / count
+
+
+def kinetic_temperature(velocities: Weights, posterior: Posterior) -> Tensor:
+    """The mean of V^2 / s^2 over the weights of each chain, (chain,); 1 in equilibrium."""
+    variances = posterior.architecture.prior.variances(velocities.readout.shape[-1])
+    total = torch.zeros(
+        len(velocities.readout), dtype=torch.float64, device=velocities.readout.device
+    )
+    for block, variance in zip(velocities, variances, strict=True):
+        total += block.square().flatten(1).sum(1, dtype=torch.float64) / variance
+    return total / sum(block[0].numel() for block in velocities)

@@ -57,22 +57,26 @@ class Observation(NamedTuple):
     """The quantities that are kept of a draw.
 
     kernel H and activation_kernel Phi: (chain, pattern, pattern_, time, time_). output:
-    (chain, output_time, pattern). loss: 1/2 sum_S (y - f)^2, (chain,).
+    (chain, output_time, pattern). loss: 1/2 sum_S (y - f)^2, (chain,). identities: the sampler's
+    ``identities``, (chain, identity), each of mean 1 in equilibrium.
     """
 
     kernel: Tensor
     activation_kernel: Tensor
     output: Tensor
     loss: Tensor
+    identities: Tensor
 
 
 class Sampler(Protocol[State]):
     """A sampler of one posterior for a batch of chains, each with a random stream of its own.
 
-    state_type: the NamedTuple of a state. check_every: steps between two checks.
+    state_type: the NamedTuple of a state. check_every: steps between two checks. identities: names of
+    quantities of mean 1 in equilibrium that it observes (``measures.equilibrium``).
     """
 
     state_type: type[State]
+    identities: tuple[str, ...]
 
     @property
     def check_every(self) -> int:

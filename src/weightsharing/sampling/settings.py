@@ -134,6 +134,11 @@ class DynamicsSettings(ChainSettings):
         """Steps between kept draws."""
         return round(self.duration / self.step_size / self.draws)
 
+    @property
+    def duration_steps(self) -> int:
+        """Steps over which draws are kept."""
+        return self.draw_every * self.draws
+
     @model_validator(mode="after")
     def _ramp_within_burn_in(self) -> Self:
         if self.ramp > self.burn_in:

@@ -71,6 +71,7 @@ class ExactSampler:
     """
 
     state_type = State
+    identities: tuple[str, ...] = ()
     check_every = 10
 
     def __init__(self, posterior: Posterior, settings: ExactSettings, starts: Array | None) -> None:
@@ -202,6 +203,7 @@ class ExactSampler:
             networks.kernel_axes(phi, steps),
             output,
             0.5 * error.square().sum((1, 2)),
+            output.new_empty(len(output), 0),
         )
 
     def weights(self, state: State, streams: Streams) -> Weights:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from weightsharing.model.record import Count, Positive
 from weightsharing.sampling.settings import DynamicsSettings
+
+# Least friction x time of burn-in and of sampling. After 2, chains keep exp(-2) = 14 % of the energy that
+# they began with; the identities of ``measures.equilibrium`` judge what is left.
+LEAST_FORGOTTEN = 2.0
 
 
 class KineticSettings(DynamicsSettings):
@@ -23,6 +29,19 @@ class KineticSettings(DynamicsSettings):
     method: Literal["kinetic"]
     friction: Positive = 1.0
     refresh: Count = 1
+
+    @model_validator(mode="after")
+    def _energy_is_forgotten(self) -> Self:
+        # The energy of a mode relaxes as exp(-friction x time).
+        for key, steps in (("burn_in", self.burn_in_steps), ("duration", self.duration_steps)):
+            forgotten = self.damping * (steps // self.refresh)
+            if forgotten < LEAST_FORGOTTEN:
+                raise ValueError(
+                    f"friction: got {self.friction:g}, too little to forget the energy that chains begin "
+                    f"with: friction x {key} = {forgotten:.2g} in {steps // self.refresh} refreshments, "
+                    f"want at least {LEAST_FORGOTTEN:g}"
+                )
+        return self
 
     @property
     def damping(self) -> float:

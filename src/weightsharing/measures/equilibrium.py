@@ -1,0 +1,89 @@
+"""Identities that draws of the posterior obey in equilibrium, whatever R-hat says (THEORY 2).
+
+For any vector field F, <F . grad E> = <div F>. Chains that share a conserved energy, as underdamped
+dynamics without friction do, agree with each other and break these identities. So does wrong noise.
+
+- virial, F = Theta: <Theta . grad E> is the number of weights.
+- kinetic temperature, of the velocities: <V^2 / s^2> = 1 for each weight.
+- loss temperature, F = e_a df_a/dv summed over the supervised outputs: with e = y - f and Phi on them,
+  N <e . (Phi e / kappa - f / v)> = <tr Phi>. It sees the few directions that learn, of the N^2.
+
+All are 1 in units of their expected value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from weightsharing.measures.estimate import Estimate, estimate
+from weightsharing.model.axes import Array
+from weightsharing.model.task import Task
+from weightsharing.sampling.run import Run
+from weightsharing.sampling.sgld import LangevinSettings
+
+IDENTITIES = ("virial", "kinetic_temperature", "loss_temperature")
+# Probability that one identity fails for a right sampler in equilibrium.
+FALSE_ALARM = 1e-5
+Z_LIMIT = float(stats.norm.isf(FALSE_ALARM / 2.0))
+
+
+def identities(run: Run, task: Task, samples: xr.Dataset) -> dict[str, Estimate]:
+    """Each identity of a run in units of its expected value, by the names of measures.
+
+    virial and kinetic_temperature are those that the sampler has recorded. The loss temperature needs
+    supervised outputs.
+    """
+    found = {name: estimate(samples[name].to_numpy()) for name in IDENTITIES if name in samples}
+    if task.supervised.any():
+        found["loss_temperature"] = estimate(loss_temperature(run, task, samples))
+    return found
+
+
+def loss_temperature(run: Run, task: Task, samples: xr.Dataset) -> Array:
+    """N e . (Phi e / kappa - f / v) / <tr Phi> of each draw, linearised, (chain, draw).
+
+    Its mean is the ratio of the means.
+    """
+    pattern, time = np.nonzero(task.supervised)
+    kernel = samples["activation_kernel" if "activation_kernel" in samples else "kernel"]
+    rows, columns = (pattern[:, None], time[:, None]), (pattern, time)
+    phi = kernel.to_numpy()[..., rows[0], columns[0], rows[1], columns[1]].astype(np.float64)
+    outputs = samples["output"].to_numpy()[..., pattern, time].astype(np.float64)
+    error = task.targets[pattern, time] - outputs
+    force = np.einsum("...ab,...b->...a", phi, error) / run.kappa
+    force -= outputs / run.architecture.prior.v
+    above = run.sampler.width * (error * force).sum(axis=-1)
+    below = np.einsum("...aa->...", phi)
+    ratio = above.mean() / below.mean()
+    return np.asarray(ratio + (above - ratio * below) / below.mean())
+
+
+def broken(run: Run, task: Task, samples: xr.Dataset, found: Mapping[str, Estimate]) -> list[str]:
+    """Names of the identities that do not hold, within errors and the known bias of the step.
+
+    With q the step relative to its limit of stability in the stiffest direction, SGLD widens a
+    direction of curvature k by 1 / (1 - eta k / 2): weight decay by 1 / (1 - eta / 2), the directions of
+    the loss by at most 1 / (1 - q). Underdamped dynamics are exact for quadratic energies; terms beyond
+    them add a bias of order q. The exact sampler has none.
+    """
+    settings, q = run.sampler, float(samples.attrs["stiffness"])
+    weights = run.architecture.weight_matrices * settings.width**2
+    # The loss has as many stiff directions as supervised outputs.
+    stiff = task.supervised.sum() / weights * q / (1.0 - q)
+    widest = {"virial": stiff, "kinetic_temperature": stiff, "loss_temperature": q / (1.0 - q)}
+    lowest = {name: -width for name, width in widest.items()}
+    if isinstance(settings, LangevinSettings):
+        decay = settings.step_size / (2.0 - settings.step_size)
+        widest["virial"] += decay
+        lowest = {"virial": 0.0, "loss_temperature": 0.0}
+    names = []
+    for name, value in found.items():
+        noise = Z_LIMIT * float(value.standard_error)
+        excess = float(value.mean) - 1.0
+        if not lowest.get(name, 0.0) - noise <= excess <= widest[name] + noise:
+            names.append(name)
+    return names

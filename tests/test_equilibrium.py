@@ -1,0 +1,146 @@
+"""Identities of equilibrium: right samplers obey them, and chains of one conserved energy do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from conftest import assert_z, draw, endpoint_run, exact_run, kinetic_run, lines_of_failure
+from weight_steps import CPU, problem, states
+
+from weightsharing.measures import equilibrium
+from weightsharing.measures.compare import compare
+from weightsharing.measures.estimate import (
+    LARGEST_RHAT,
+    SMALLEST_EFFECTIVE_SIZE,
+    estimate,
+)
+from weightsharing.model.activations import ActivationName
+from weightsharing.model.architecture import Kind
+from weightsharing.model.network import Weights
+from weightsharing.sampling import langevin
+from weightsharing.sampling.backends import reference
+from weightsharing.sampling.random import Streams, fill_normal
+from weightsharing.sampling.run import Run
+
+KINETIC: dict[str, Any] = {
+    "width": 64, "step_size": 0.02, "refresh": 16, "burn_in": 20.0, "duration": 160.0, "draws": 500,
+    "chains": 4,
+}  # fmt: skip
+NAMES = ("virial", "kinetic_temperature", "loss_temperature")
+
+
+def measures(run: Run, samples: xr.Dataset | None = None) -> xr.Dataset:
+    return compare(run, run.tasks[0], None, draw(run) if samples is None else samples)
+
+
+def changed(run: Run, **settings: Any) -> Run:
+    """The run with settings that its record would refuse."""
+    return run.model_copy(update={"sampler": run.sampler.model_copy(update=settings)})
+
+
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+@pytest.mark.parametrize("activation", ["linear", "erf", "tanh"])
+def test_virial_is_the_gradient_along_the_weights(kind: Kind, activation: ActivationName) -> None:
+    """Against the derivative of E along Theta by autograd."""
+    target = problem(kind, activation, dtype=torch.float64, device=CPU)
+    memory, blocks = states(target, 7, chains=3)
+    weights = blocks(memory)[0]
+    scale = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    scaled = Weights(*(block * scale.reshape(-1, *[1] * (block.ndim - 1)) for block in weights))
+    (along,) = torch.autograd.grad(langevin.energy(scaled, target).sum(), scale)
+    count = sum(block[0].numel() for block in weights)
+    torch.testing.assert_close(langevin.virial(weights, target), along / count)
+
+
+RIGHT = {
+    "kinetic": kinetic_run(5.0, friction=0.5, **KINETIC),
+    "kinetic, erf dnn": kinetic_run(
+        5.0, kind="dnn", friction=0.5, **KINETIC | {"step_size": 0.04, "refresh": 8}
+    ),
+    "exact": exact_run(5.0, width=64, draws=500, thinning=2),
+}
+
+
+@pytest.mark.parametrize("run", RIGHT.values(), ids=list(RIGHT))
+def test_right_samplers_obey_the_identities(run: Run) -> None:
+    """Without bias: the exact sampler by construction, underdamped dynamics at small steps."""
+    measured = measures(run)
+    for name in NAMES if run.sampler.method == "kinetic" else NAMES[2:]:
+        error = measured[f"{name}_standard_error"].to_numpy()
+        assert_z(measured[name].to_numpy(), 1.0, error)
+        assert float(error) < 0.2
+    assert not set(str(measured.attrs["faults"]).split(", ")) & set(NAMES)
+
+
+def test_sgld_has_its_known_bias() -> None:
+    """Weight decay is wider by 1 / (1 - eta / 2): the virial of networks without labels."""
+    eta = 0.2
+    run = endpoint_run(1e-9, kappa=1e6, step_size=eta, burn_in=10.0, duration=200.0, draws=1000)
+    measured = measures(run)
+    error = measured["virial_standard_error"].to_numpy()
+    assert_z(measured["virial"].to_numpy(), 1.0 / (1.0 - eta / 2.0), error)
+    assert float(error) < 0.2 * eta / 2.0
+    assert "virial" not in str(measured.attrs["faults"])
+
+
+@pytest.mark.parametrize("settings", [{"friction": 1e-4}, {"refresh": 100_000}], ids=str)
+def test_chains_of_one_conserved_energy_do_not_pass(settings: dict[str, Any]) -> None:
+    """They agree with each other: R-hat and effective sample size find little or nothing."""
+    run = changed(RIGHT["kinetic"], duration=640.0, draws=2000, **settings)
+    measured = measures(run)
+    assert measured.attrs["largest_rhat"] < LARGEST_RHAT
+    assert measured.attrs["smallest_effective_size"] > SMALLEST_EFFECTIVE_SIZE
+    assert measured.attrs["faults"] == ", ".join(NAMES)
+    assert measured.attrs["converged"] == 0
+    # m is a fourth of its value.
+    assert measured["order_parameter"] < 0.4 * 3.8
+    assert measured["loss_temperature"] > 50.0
+
+
+@pytest.mark.parametrize("method", ["kinetic", "sgld"])
+def test_noise_that_is_too_small_does_not_pass(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By 5 %: temperatures are a tenth too small."""
+
+    def weaker(memory: torch.Tensor, streams: Streams) -> None:
+        fill_normal(memory, streams)
+        memory.mul_(0.95)
+
+    monkeypatch.setattr(reference, "fill_normal", weaker)
+    run = RIGHT["kinetic"]
+    if method == "sgld":
+        run = endpoint_run(0.5, step_size=2e-3, burn_in=5.0, duration=40.0, draws=500)
+    measured = measures(run)
+    assert float(measured["virial"]) == pytest.approx(0.9, abs=0.05)
+    named = set(str(measured.attrs["faults"]).split(", "))
+    assert named >= ({"virial"} if method == "sgld" else {"virial", "kinetic_temperature"})
+
+
+def test_bias_is_allowed_up_to_that_of_the_step() -> None:
+    """The loss of SGLD at half of the limit of stability has up to twice its temperature."""
+    run = endpoint_run(0.5)
+    samples = xr.Dataset(attrs={"stiffness": 0.5})
+    generator = np.random.default_rng(1)
+    for mean, fails in ((1.9, False), (2.5, True), (0.7, True)):
+        draws = mean + 0.1 * generator.standard_normal((4, 500))
+        found = {"loss_temperature": estimate(draws)}
+        assert bool(equilibrium.broken(run, run.tasks[0], samples, found)) == fails
+
+
+@pytest.mark.parametrize(("settings", "says"), [
+    ({"friction": 0.01}, "friction x burn_in = 0.02 in 40 refreshments, want at least 2"),
+    ({"friction": 0.05, "burn_in": 50.0}, "friction x duration = 0.5 in 200 refreshments"),
+    ({"refresh": 1000}, "friction x burn_in = 0 in 0 refreshments"),
+])  # fmt: skip
+def test_too_little_friction_is_refused(
+    settings: dict[str, Any], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = changed(kinetic_run(1.0), **settings)
+    (line,) = lines_of_failure(capsys, "resolve", run.model_dump_json(), "run.yaml")
+    assert line.startswith("sampler.friction: got ")
+    assert says in line
