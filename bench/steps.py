@@ -136,8 +136,8 @@ def underdamped_step(
 ) -> Step:
     """A step of underdamped dynamics for ``BATCH`` chains. The first of two has no noise."""
     settings = KineticSettings(
-        method="kinetic", width=width, step_size=0.01, friction=4.0, refresh=2, burn_in=1.0, duration=1.0, draws=100,
-        chains=BATCH, precision="float32", start="prior",
+        method="kinetic", width=width, step_size=0.01, friction=4.0, refresh=2, burn_in=1.0,
+        duration=1.0, draws=100, chains=BATCH, precision="float32", start="prior",
     )  # fmt: skip
     return package_step(kind, width, device, BATCH, settings, advance)
 

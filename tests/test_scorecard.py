@@ -355,6 +355,13 @@ def network(
     generator = np.random.default_rng(int(10 * size) + (kind == "dnn") + 100 * (sampler is EXACT))
     noise = 0.01 * generator.standard_normal((sampler.chains, sampler.draws, 2, 2, 4, 4))
     kernel = mean + noise + noise.transpose(0, 1, 3, 2, 5, 4)
+    # The labels' outputs are drawn from their law given the kernel, as the loss temperature needs.
+    last, labels = kernel[..., -1, -1], run.tasks[0].targets[:, -1]
+    gain = last @ np.linalg.inv(run.kappa * np.eye(2) + last)
+    root = np.linalg.cholesky((last - gain @ last) / sampler.width)
+    output = noise[:, :, 0, :, 0].copy()
+    deviates = generator.standard_normal((sampler.chains, sampler.draws, 2))
+    output[..., -1] = gain @ labels + np.einsum("cdpq,cdq->cdp", root, deviates)
     matrices = run.architecture.weight_matrices
     eigenvalue = np.zeros((sampler.chains, 5, matrices, sampler.width, 2))
     eigenvalue[..., 0, 0] = outlier + 0.01 * generator.standard_normal(
@@ -363,13 +370,13 @@ def network(
     samples = xr.Dataset(
         {
             "kernel": (("chain", "draw", *KERNEL_AXES), kernel),
-            "output": (("chain", "draw", *OUTPUT_AXES), noise[:, :, 0, :, 0]),
+            "output": (("chain", "draw", *OUTPUT_AXES), output),
             "loss": (("chain", "draw"), noise[:, :, 0, 0, 0, 0]),
             "eigenvalue": (("chain", "spectrum", "matrix", "unit", "part"), eigenvalue),
             "spectrum_draw": ("spectrum", np.arange(1, 6) * 10 - 1),
         },
         coords={"time": np.arange(4), "output_time": np.arange(1, 5)},
-        attrs={"stiffness": 1.0, "device": "cpu"},
+        attrs={"stiffness": 0.1, "device": "cpu"},
     )
     return Result.of(run, measure(run, run.tasks[0], theory_of(kind, size), samples))
 

@@ -282,7 +282,7 @@ def test_members_together_are_drawn_as_alone(
     if method == "exact":
         few |= {"warm_up": 12}
     else:
-        few |= {"step_size": 0.01, "burn_in": 0.2, "ramp": 0.1, "duration": 0.16}
+        few |= {"step_size": 0.01, "burn_in": 0.2, "ramp": 0.1, "duration": 0.16, "friction": 20.0}
     run = family(kind, ((2,), (1, 2, 4), (3, 4)), 4, start=start, **few)
     moved_in_groups_of(3, monkeypatch)
     tasks, starts = tasks_and_starts(run)
@@ -340,7 +340,15 @@ def test_weights_on_a_cpu_move_member_by_member_and_small_states_together() -> N
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     exact = family("rnn", sets, 10, width=4096, chains=8)
     trained = family(
-        "rnn", sets, 10, width=128, chains=8, step_size=0.01, burn_in=1.0, duration=2.0
+        "rnn",
+        sets,
+        10,
+        width=128,
+        chains=8,
+        step_size=0.01,
+        friction=4.0,
+        burn_in=1.0,
+        duration=2.0,
     )
     assert batch_size(exact, cpu) >= len(sets)
     assert batch_size(trained, cpu) == 1
@@ -558,7 +566,7 @@ def test_rnns_generalise_five_times_better_from_half_of_the_steps_on(number: int
 
 def test_a_step_size_that_fails_names_the_member(tmp_path: Path) -> None:
     run = family(
-        "rnn", ((4,), (1, 2, 3, 4)), 4, step_size=0.16, burn_in=0.0, duration=3.2, draws=4,
+        "rnn", ((4,), (1, 2, 3, 4)), 4, step_size=0.16, burn_in=3.2, duration=3.2, draws=4,
         start="prior",
     )  # fmt: skip
     written(run, tmp_path)

@@ -309,7 +309,9 @@ def test_every_fault_has_a_test_that_exists() -> None:
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     defined = set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
     rows = [
-        line for line in (ROOT / "docs/reliability.md").read_text().splitlines() if line[:2] == "| "
+        line
+        for line in (ROOT / "docs/reliability.md").read_text().splitlines()
+        if line[:2] == "| " and line.count(" | ") == 4
     ]
     assert len(rows) > 10
     for row in rows[1:]:

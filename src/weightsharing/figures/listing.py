@@ -72,9 +72,9 @@ def page(runs: pd.DataFrame) -> str:
         "order parameter, the last step's kernel, the loss and, where there is one, the "
         f"generalisation error; a run has converged with R-hat below {LARGEST_RHAT:g} and more than "
         f"{SMALLEST_EFFECTIVE_SIZE:g} effective samples. Virial and temperatures are 1 in equilibrium; "
-        "they must be, within errors and the known bias of the step. Wall time is that of sampling since "
-        "it was last resumed, in equal shares for sets that moved together; the commit is that of the code "
-        "that sampled, with a + if it had changes.",
+        "they must be, within errors and the known bias of the step. Wall time is that of sampling "
+        "since it was last resumed, in equal shares for sets that moved together; the commit is that "
+        "of the code that sampled, with a + if it had changes.",
     ]
     return tables.page("Runs", introduction, parts, _look)
 
