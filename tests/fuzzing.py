@@ -217,7 +217,7 @@ def written(content: bytes) -> Tree:
     dates, or keys given twice.
     """
     try:
-        node = yaml.compose(content.decode())
+        node = yaml.compose(content.decode(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(str(error)) from error
     return _value(node, ()) if node is not None else None
@@ -284,6 +284,22 @@ PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))
 SIGNED = ("fig3", "signs")
 # Settings that presets take back by null, as another sampler has none of them.
 OPTIONAL = ("friction", "refresh")
+
+
+def with_numbers(value: Tree, like: Tree) -> Tree:
+    """The tree with texts read as numbers where a number is wanted, as on Snakemake's command line."""
+    if isinstance(value, dict) and isinstance(like, dict):
+        return {
+            key: with_numbers(item, like[key]) if key in like else item
+            for key, item in value.items()
+        }
+    if isinstance(value, list) and isinstance(like, list):
+        return [with_numbers(item, like[0]) for item in value]
+    if isinstance(value, str) and isinstance(like, int | float) and not isinstance(like, bool):
+        for pattern, number in ((_INT, int), (_FLOAT, float)):
+            if pattern.fullmatch(value):
+                return number(value)
+    return value
 
 
 def wrong_type(value: Tree, like: Tree, at: tuple[str, ...] = ()) -> str:
@@ -360,6 +376,7 @@ def configuration_fault(documents: Documents, said: Said) -> str:
             tree = laid_over(tree, top)
     except Unreadable as error:
         return " ".join(str(error).split())[:300]
+    tree = with_numbers(tree, BASE)
     missing = set(BASE) ^ set(tree)
     if missing:
         return f"keys missing or unknown: {sorted(missing)}"
