@@ -256,7 +256,7 @@ def _value(node: yaml.Node, above: tuple[int, ...]) -> Tree:
 
 
 def _scalar(node: yaml.ScalarNode) -> Tree:
-    text, plain = node.value, node.style is None
+    text, plain = node.value, not node.style  # libyaml has "" for plain texts
     if plain and text in _WORDS:
         return _WORDS[text]
     if (plain or node.tag == f"{_TAG}int") and _INT.fullmatch(text):
