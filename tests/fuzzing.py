@@ -683,7 +683,14 @@ def fuzz_configuration(kind: str, seed: int, folder: Path, tally: Tally) -> None
 def small_study() -> Tree:
     """Figure 4 with one lambda and short chains, in the project's configuration."""
     tree = laid_over(BASE, written((ROOT / "workflow" / "presets" / "smoke.yaml").read_bytes()))
-    sampler = {"width": 16, "burn_in": 1.0, "duration": 2.0, "draws": 10, "spectra": 2}
+    sampler = {
+        "width": 16,
+        "friction": 5.0,
+        "burn_in": 1.0,
+        "duration": 2.0,
+        "draws": 10,
+        "spectra": 2,
+    }
     exact = {"width": 16, "warm_up": 10, "draws": 10, "start": "lowest"}
     figure = {"depths": [4], "lambdas": [1.5], "largest_signal": 9.0, "landau_ratios": [0.6, 2.0]}
     return laid_over(tree, {"fig4": figure | {"sampler": sampler, "exact": exact}})
