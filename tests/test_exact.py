@@ -489,7 +489,7 @@ def test_exact_sampler_agrees_with_sgld(kind: Kind) -> None:
     signal = 2.0 * critical_signal(4, PRIOR, 1.0)
     exact = drawn_kernel(exact_run(signal, kind=kind, kappa=1.0, width=64))
     run = endpoint_run(
-        signal, kind=kind, kappa=1.0, width=64, step_size=4e-3, burn_in=10.0, duration=80.0, draws=200,
+        signal, kind=kind, kappa=1.0, width=64, step_size=4e-3, burn_in=10.0, duration=40.0, draws=200,
         chains=4,
     )  # fmt: skip
     sgld = drawn_kernel(run)

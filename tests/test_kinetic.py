@@ -148,7 +148,7 @@ def test_kinetic_needs_fewer_gradients_than_sgld_for_the_same_precision() -> Non
     """Gradients for one effective draw of H^(T-1,T-1), each at the step that its figures use."""
     cost = {}
     for name, run in (
-        ("sgld", endpoint_run(2.0, burn_in=5.0, duration=50.0, draws=250, chains=4)),
+        ("sgld", endpoint_run(2.0, burn_in=5.0, duration=25.0, draws=125, chains=4)),
         ("kinetic", kinetic_run(2.0, burn_in=5.0, duration=100.0, draws=500, chains=4)),
     ):
         size = estimate(draw(run)["kernel"].to_numpy()[:, :, 0, 0, -1, -1])

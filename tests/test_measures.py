@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import assert_z, endpoint_run
+from conftest import assert_z, endpoint_run, kinetic_run
 from scipy import signal, stats
 
 from weightsharing.measures.branches import BROKEN_BINDER, binder_cumulant, branch_signs
@@ -184,8 +184,8 @@ def test_spectra_are_compared_with_the_edge_of_noise(kind: Kind) -> None:
 
 def test_eigenvalues_follow_their_kernel_to_the_positive_branch() -> None:
     """W -> -W turns the spectrum by pi: with the kernel mapped, its outlier is positive."""
-    run = endpoint_run(
-        30.0, burn_in=12.0, ramp=8.0, duration=8.0, draws=40, spectra=4, chains=4, step_size=4e-4
+    run = kinetic_run(
+        30.0, burn_in=12.0, ramp=8.0, duration=8.0, draws=40, spectra=4, chains=4, step_size=0.01
     )
     task = run.tasks[0]
     dataset = sample(run, [task])[0]
