@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 from fuzzing import Tally, Workshop
 
-CONFIGURATIONS, DAMAGES, FORGERIES = 3, 5, 1
+CONFIGURATIONS, DAMAGES, FORGERIES = 2, 3, 1
 EXACT = "fig4/depth4-lambda1.5-exact"
 
 
