@@ -2,7 +2,7 @@
 #   make figures/fig4.pdf    installs the packages of requirements.lock into .venv, makes the figure
 #   make test                the test suite, in two processes
 #   make test-faults         kills the workflow and its chains again and again (5 to 20 minutes on two cores)
-#   make test-fuzz        damages configurations and files, and kills commands, in thousands of ways
+#   make test-fuzz           damages configurations and files, and kills commands, in thousands of ways
 #   make test-slurm          starts a Slurm of one node and submits to it (about 15 minutes on two quiet cores)
 #   make check               formatters, linters and types
 #   make review              all results for a reader: review/laptop.html and .zip

@@ -30,6 +30,7 @@ from weightsharing.errors import FileError, UserError
 from weightsharing.figures.style import save
 from weightsharing.files import read_dataset, read_record, write_dataset, write_record
 from weightsharing.model.activations import ActivationName
+from weightsharing.model.tasks import FileTask
 from weightsharing.sampling import chain, langevin
 from weightsharing.sampling.backends import compiled
 from weightsharing.sampling.batches import single
@@ -194,10 +195,14 @@ def test_a_checkpoint_never_replaces_another_file(
     }
     writers[name]()
     before = None if path.is_dir() else path.read_bytes()
-    words = [*copy.words[:3], copy / "again.nc", "--checkpoint", path]
-    (line,) = lines_of_failure(capsys, *words)
-    assert line.endswith(f"{path}: not a checkpoint, but another file; give another name")
-    assert path.is_dir() or path.read_bytes() == before
+    sample = [*copy.words[:3], copy / "again.nc", "--checkpoint", path]
+    # It removes the checkpoint when the measures are there.
+    files = copy.files("samples.nc", "other.nc")
+    measure = ["measure", *files, "--checkpoint", path]
+    for words in (sample, measure):
+        (line,) = lines_of_failure(capsys, *words)
+        assert line.endswith(f"{path}: not a checkpoint, but another file; give another name")
+        assert path.is_dir() or path.read_bytes() == before
 
 
 def test_finished_draws_are_found_again_until_their_measures_are_there(
@@ -224,6 +229,52 @@ def test_a_file_given_twice_is_refused(copy: Folder, capsys: pytest.CaptureFixtu
     (line,) = lines_of_failure(capsys, *words)
     assert line == f"{copy / 'samples.nc'}: given twice; want different files"
     assert (copy / "samples.nc").read_bytes() == content
+
+
+def test_inputs_that_are_no_arguments_are_not_replaced_either(
+    copy: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The configuration, and the data of a task in a file."""
+    config = copy / "my.yaml"
+    config.write_text((ROOT / "config.yaml").read_text())
+    data = copy / "data.nc"
+    inputs = ("pattern", "time", "feature"), SHORT.tasks[0].inputs
+    targets = ("pattern", "output_time"), SHORT.tasks[0].targets
+    xr.Dataset({"inputs": inputs, "targets": targets}).to_netcdf(data)
+    run = SHORT.model_copy(update={"task": FileTask(path=str(data), patterns=1)}).model_dump_json()
+    for path, words in (
+        (config, ["scorecard", config, "--config", config]),
+        (data, ["resolve", run, data]),
+        (data, ["resolve", run, copy / "other.yaml", "--task", data]),
+    ):
+        before = path.read_bytes()
+        (line,) = lines_of_failure(capsys, *words)
+        assert line == f"{path}: given twice; want different files"
+        assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["loop", "x" * 300])
+def test_a_name_that_is_no_path_is_a_line(
+    copy: Folder, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name == "loop":
+        (copy / name).symlink_to(copy / name)
+    files = copy.files("samples.nc")
+    (line,) = lines_of_failure(capsys, "measure", *files, copy / name)
+    assert f"{copy / name}: cannot be written" in line
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(("target", "status", "says"), [
+    (">/dev/full", 1, "output: No space left on device\n"), ("| head -1", 0, ""), (">&-", 0, ""),
+])  # fmt: skip
+def test_an_output_that_ends_early_is_a_line(target: str, status: int, says: str) -> None:
+    command = f"set -o pipefail; {sys.executable} -m weightsharing check config.yaml {target}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (status, says)
 
 
 @pytest.mark.parametrize("kind", ["device", "link"])

@@ -240,6 +240,13 @@ def test_results_of_other_parameters_are_never_up_to_date(copy: Path, mixture: s
         assert jobs == OTHER_KAPPA + Counter(fig2=1, fig3=1, fig5=1, caption=3)
 
 
+def test_tables_of_other_runs_are_never_up_to_date(copy: Path) -> None:
+    """One lambda less needs no new run, but the tables list the old ones."""
+    shutil.rmtree(copy / ".snakemake")
+    configure(copy, "fig4.lambdas", [5.0])
+    assert planned(copy) == Counter(fig4=1, caption=1, scorecard=1, runs=1)
+
+
 def test_samples_of_another_run_are_refused_and_drawn_anew(copy: Path) -> None:
     """As if networks had been trained: the samples of the exact sampler in place of theirs."""
     folder = copy / "results/smoke/fig4"

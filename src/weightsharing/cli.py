@@ -7,9 +7,11 @@ does not load PyTorch, and a rule of the workflow depends on its own verb alone 
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import signal
+import stat
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -86,7 +88,7 @@ TASK = path("task", help="task, NetCDF")
 TABLE = path("output", help="table of tab-separated values")
 PAGE = path("--page", help="the same as HTML")
 CONFIG = argument(
-    "--config", nargs="+", required=True,
+    "--config", nargs="+", required=True, type=lambda word: word if word[:1] == "{" else Path(word),
     help="config.yaml and presets over it, of which the results must be",
 )  # fmt: skip
 CODE = argument("--code", help="hash of the code, which the workflow gives; found if not given")
@@ -133,15 +135,19 @@ def resolve(options: Namespace) -> None:
 
     from weightsharing.errors import ConfigError
     from weightsharing.files import parse_record, task_dataset, write_members, write_record
+    from weightsharing.model.tasks import FileTask
     from weightsharing.sampling.run import Run
     from weightsharing.theory.scan import Transition
 
     kinds = Annotated[Run | Transition, Field(discriminator="kind")]
     record: Run | Transition = parse_record(options.parameters, kinds)
+    if isinstance(record, Run):
+        if isinstance(record.task, FileTask):
+            refuse_repeated(Namespace(**vars(options), data=Path(record.task.path)))
+        record = record.sealed()
     if options.task is not None:
         if not isinstance(record, Run):
             raise ConfigError(f"{record.id}: a scan of the theory has no task")
-        record = record.sealed()
         tasks = [task_dataset(task) for task in record.tasks]
         write_members(tasks, options.task, "task", record, code_of(options))
     write_record(record, options.output, code_of(options))
@@ -258,8 +264,11 @@ def measure(options: Namespace) -> None:
     """Compare theory and samples of a run."""
     from weightsharing.files import read_members, read_record, read_tasks, write_members
     from weightsharing.measures.compare import compare
-    from weightsharing.sampling.checkpoint import remove_checkpoints
+    from weightsharing.sampling.checkpoint import refuse_foreign, remove_checkpoints
     from weightsharing.sampling.run import Run
+
+    if options.checkpoint is not None:
+        refuse_foreign(options.checkpoint)
 
     run = read_record(options.run, Run)
     tasks = read_tasks(options.task, run)
@@ -320,7 +329,7 @@ def caption(options: Namespace) -> None:
 
     chosen = find(options.name)
     config = part(given(options.config), chosen.name)
-    claims = claims_of(chosen, read_results(options.results, runs(config)))
+    claims = claims_of(chosen, read_results(options.results, runs(config), complete=True))
     code = code_of(options, f"weightsharing.figures.{chosen.name}.claims")
     text = caption(chosen, config.section(chosen.name), config.seed, claims)
     text += f"\n.. preset {config.preset}, {identity('caption', config, code)}\n"
@@ -328,32 +337,39 @@ def caption(options: Namespace) -> None:
         temporary.write_text(text)
 
 
-@verb(TABLE, PAGE, CONFIG, RESULTS)
+@verb(TABLE, PAGE, CONFIG, RESULTS, CODE)
 def scorecard(options: Namespace) -> None:
     """Judge every claim of the captions, with the results that exist."""
     from weightsharing.config import given, runs
+    from weightsharing.figures.registry import FIGURES
     from weightsharing.figures.results import read_results
     from weightsharing.figures.scorecard import page, scorecard, table
     from weightsharing.figures.tables import write_page, write_table
+    from weightsharing.identity import identity
 
-    claims = scorecard(read_results(options.results, runs(given(options.config))))
+    config = given(options.config)
+    claims = scorecard(read_results(options.results, runs(config)))
     write_table(table(claims), options.output)
     if options.page is not None:
-        write_page(page(claims), options.page)
+        code = code_of(options, *(f"weightsharing.figures.{name}.claims" for name in FIGURES))
+        write_page(page(claims), options.page, str(identity("scorecard", config, code)))
 
 
-@verb(TABLE, PAGE, CONFIG, RESULTS)
+@verb(TABLE, PAGE, CONFIG, RESULTS, CODE)
 def runs(options: Namespace) -> None:
     """List every run with its sampler, diagnostics, wall time and commit."""
     from weightsharing.config import given, runs
     from weightsharing.figures.listing import page, table
     from weightsharing.figures.results import read_results
     from weightsharing.figures.tables import write_page, write_table
+    from weightsharing.identity import identity
 
-    listing = table(read_results(options.results, runs(given(options.config))))
+    config = given(options.config)
+    listing = table(read_results(options.results, runs(config)))
     write_table(listing, options.output)
     if options.page is not None:
-        write_page(page(listing), options.page)
+        belongs = identity("runs", config, code_of(options))
+        write_page(page(listing), options.page, str(belongs))
 
 
 @verb(
@@ -375,16 +391,27 @@ def costs(options: Namespace) -> None:
     print(table(costs(options.folder)))
 
 
+def _mode(path: str) -> int:
+    """The type of a file and its permissions, 0 if there is none."""
+    try:
+        return os.stat(path).st_mode  # noqa: PTH116 - the string may be too long for a path
+    except OSError:
+        return 0
+
+
 def refuse_repeated(options: Namespace) -> None:
     """Raise FileError if a file is given twice: it would be counted twice, or read and replaced."""
-    given: set[Path] = set()
+    given: set[str] = set()
     for value in vars(options).values():
         for path in value if isinstance(value, list) else [value]:
-            if not isinstance(path, Path) or (path.exists() and not path.is_file()):
+            if not isinstance(path, Path):
                 continue
-            if path.resolve() in given:
+            real = os.path.realpath(path)  # also of loops, and of names of any length
+            if stat.S_ISCHR(_mode(real)):  # a device such as /dev/null
+                continue
+            if real in given:
                 raise FileError(f"{path}: given twice; want different files")
-            given.add(path.resolve())
+            given.add(real)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -407,14 +434,21 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         refuse_repeated(chosen)
         VERBS[chosen.verb].execute(chosen)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader of the output, such as `head`, has enough. Python must not flush again.
+    except OSError as error:
+        # Files have errors of their own: this is the standard output.
+        if error.errno not in (errno.EPIPE, errno.ENOSPC) or error.filename is not None:
+            raise
+        # Python flushes once more at its end, and must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if error.errno == errno.EPIPE:  # the reader of the output, such as `head`, has enough
+            return 0
+        print(f"output: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -134,15 +134,16 @@ def part(config: Config, *figures: str) -> Config:
     )
 
 
-def given(words: Sequence[str]) -> Config:
+def given(words: Sequence[str | Path]) -> Config:
     """The configuration on a command line: paths, laid over each other, or a ``part`` as JSON.
 
     Raises FileError or ConfigError.
     """
-    if len(words) == 1 and words[0].startswith("{"):
+    text = str(words[0])
+    if len(words) == 1 and text.startswith("{"):
         try:
-            figures = [name for name in FIGURES if f'"{name}"' in words[0]]
-            return _with_sections(*figures).model_validate_json(words[0])
+            figures = [name for name in FIGURES if f'"{name}"' in text]
+            return _with_sections(*figures).model_validate_json(text)
         except ValidationError as error:
             raise ConfigError("\n".join(explain(error))) from error
     return load([Path(word) for word in words])

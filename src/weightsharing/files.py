@@ -54,9 +54,14 @@ def replacing(path: Path) -> Iterator[Path]:
     /dev/full is written to. Raises FileError, naming ``path``, if the system refuses to write it: on a
     full disk, or in a read-only folder.
     """
-    if path.is_symlink():
-        path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
+    try:
+        path = Path(os.path.realpath(path)) if path.is_symlink() else path
+        if path.is_symlink():
+            raise FileError(f"{path}: cannot be written: a link to itself")
+        to_device = path.exists() and not path.is_file()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from error
+    if to_device:
         yield from _written_to_device(path)
         return
     writer = f"{platform.node()}-{os.getpid()}"

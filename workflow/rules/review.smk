@@ -1,4 +1,7 @@
 # Made where Snakemake runs, also on a cluster: each takes seconds.
+CLAIMS = [f"figures.{name}.claims" for name in FIGURES]
+
+
 localrules:
     scorecard,
     runs,
@@ -7,7 +10,14 @@ localrules:
 
 rule scorecard:
     input:
-        results_of(RUNS),
+        results=results_of(RUNS),
+        others=belongs_to(
+            "scorecard",
+            [f"{RESULTS}/scorecard.html"],
+            lambda wildcards: CONFIG,
+            "cli:scorecard",
+            *CLAIMS,
+        ),
     output:
         **page_and_table("scorecard", "every claim of the captions"),
     log:
@@ -15,16 +25,17 @@ rule scorecard:
     conda:
         "../../environment.yml"
     params:
-        code=code("cli:scorecard", *(f"figures.{name}.claims" for name in FIGURES)),
+        code=code("cli:scorecard", *CLAIMS),
         config=CONFIG.model_dump_json(),
     shell:
         "python -m weightsharing scorecard {output.table:q} --page {output.page:q}"
-        " --config {params.config:q} --results {input:q} 2> {log:q}"
+        " --config {params.config:q} --results {input.results:q} --code {params.code} 2> {log:q}"
 
 
 rule runs:
     input:
-        results_of(TRAINED),
+        results=results_of(TRAINED),
+        others=belongs_to("runs", [f"{RESULTS}/runs.html"], lambda wildcards: CONFIG, "cli:runs"),
     output:
         **page_and_table("runs", "every run"),
     log:
@@ -36,7 +47,7 @@ rule runs:
         config=CONFIG.model_dump_json(),
     shell:
         "python -m weightsharing runs {output.table:q} --page {output.page:q}"
-        " --config {params.config:q} --results {input:q} 2> {log:q}"
+        " --config {params.config:q} --results {input.results:q} --code {params.code} 2> {log:q}"
 
 
 rule archive:

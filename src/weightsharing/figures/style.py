@@ -35,6 +35,8 @@ STEP_NAMES = {
     for method, settings in SAMPLERS.items()
     if settings.step_symbol is not None
 }
+# Endings of figures, in which their identity can be found.
+FORMATS = (".pdf", ".png", ".svg")
 # Width of both columns together, in inches.
 PAGE_WIDTH = 6.75
 
@@ -87,11 +89,9 @@ def save(figure: Figure, *paths: Path, belongs: str = "") -> None:
 
     belongs: what it belongs to, in words: preset and identity. Raises FileError for an unknown format.
     """
-    formats = figure.canvas.get_supported_filetypes()
     for path in paths:
-        if path.suffix[1:] not in formats:
-            known = ", ".join(f".{name}" for name in formats)
-            raise FileError(f"{path}: unknown format; the name must end in one of {known}")
+        if path.suffix not in FORMATS:
+            raise FileError(f"{path}: the name must end in one of {', '.join(FORMATS)}")
     origin = f"weightsharing {VERSION}, commit {git_commit()}; {belongs}"
     metadata = {
         ".pdf": {"CreationDate": None, "Subject": origin},

@@ -62,10 +62,10 @@ def page(
     return template.render(title=title, introduction=introduction, tables=tables, look=look)
 
 
-def write_page(text: str, path: Path) -> None:
-    """Write a page."""
+def write_page(text: str, path: Path, belongs: str) -> None:
+    """Write a page. belongs: what it belongs to, in words, a comment at its end."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(f"{text}\n<!-- {belongs} -->\n", encoding="utf-8")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

@@ -45,8 +45,7 @@ def load_checkpoint(path: Path, key: str) -> tuple[int, Arrays] | None:
 
     Raises FileError if the file is none: the chains would replace it.
     """
-    if _is_foreign(path):
-        raise FileError(f"{path}: not a checkpoint, but another file; give another name")
+    refuse_foreign(path)
     try:
         content = np.memmap(path, mode="r").data
         digest = hashlib.sha256(content[:-SEAL_BYTES]).hexdigest()
@@ -61,6 +60,12 @@ def load_checkpoint(path: Path, key: str) -> tuple[int, Arrays] | None:
         log.warning("%s: belongs to other parameters or code; starting anew", path)
         return None
     return int(arrays.pop("step")), arrays
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise FileError if there is a file that is no checkpoint."""
+    if path.exists() and _is_foreign(path):
+        raise FileError(f"{path}: not a checkpoint, but another file; give another name")
 
 
 def _is_foreign(path: Path) -> bool:
@@ -133,11 +138,13 @@ def checkpoint_of(path: Path, run: Run, name: str) -> Path:
 
 
 def remove_checkpoints(run: Run, path: Path) -> None:
-    """Remove the checkpoints of all batches of a run, whatever their size was.
+    """Remove the checkpoints of all batches of a run, whatever their size was, and no other file.
 
     What cannot be removed stays: it only takes space.
     """
     sizes = range(1, len(run.members) + 1)
     for name in {name for size in sizes for name in batch_names(run, size)}:
+        found = checkpoint_of(path, run, name)
         with contextlib.suppress(OSError):
-            checkpoint_of(path, run, name).unlink(missing_ok=True)
+            if found.exists() and not _is_foreign(found):
+                found.unlink()
