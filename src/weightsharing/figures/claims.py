@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, ParamSpec
 import numpy as np
 
 from weightsharing.figures.results import NoDataError, Result, Role
-from weightsharing.figures.statistics import Comparison
+from weightsharing.figures.statistics import ChiSquare, Comparison
 from weightsharing.measures.phases import LARGEST_EXCESS_ACTION
 from weightsharing.model.axes import Array
 
@@ -49,6 +49,16 @@ class Finding:
         values: dict[str, Any] = {
             "theory": test.expected, "measured": test.measured, "standard_error": test.error,
             "criterion": test.criterion, "holds": test.holds,
+        }  # fmt: skip
+        return cls(quantity=quantity, **values | fields)
+
+    @classmethod
+    def of_chi_square(cls, test: ChiSquare, quantity: str, **fields: Any) -> Finding:
+        """A chi-square test; fields as in ``of``."""
+        values: dict[str, Any] = {
+            "theory": float(test.freedom), "measured": test.value,
+            "standard_error": float(np.sqrt(2.0 * test.freedom)), "criterion": test.criterion,
+            "holds": test.holds,
         }  # fmt: skip
         return cls(quantity=quantity, **values | fields)
 

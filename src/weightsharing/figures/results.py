@@ -18,6 +18,7 @@ from weightsharing.model.architecture import Kind
 from weightsharing.model.axes import Array
 from weightsharing.model.task import Task
 from weightsharing.sampling.run import Run
+from weightsharing.theory.law import OrderParameterLaw
 from weightsharing.theory.scan import Transition
 
 Role = Literal["trained", "exact"]
@@ -165,6 +166,18 @@ class Scan:
             signal=self.data["ordered_signal"].to_numpy(),
             stable=self.data["ordered_curvature"].to_numpy() > 0,
         )
+
+    def law(self, width: int, signal: float) -> OrderParameterLaw:
+        """The law of |m| at N and lambda. Raises NoDataError if the scan lacks it."""
+        if "law" in self.data.sizes:
+            ratio = self.data["law_ratio"].to_numpy() * self.critical_signal
+            found = np.isclose(ratio, signal) & (self.data["law_width"].to_numpy() == width)
+            if found.any():
+                one = self.data.isel(law=int(found.argmax()))
+                return OrderParameterLaw(
+                    one["law_order_parameter"].to_numpy(), one["law_density"].to_numpy()
+                )
+        raise NoDataError(f"{self.transition.id} has no law of m at N = {width} and {signal:.4g}")
 
 
 @dataclass(frozen=True)

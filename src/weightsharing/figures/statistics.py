@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from weightsharing.figures.results import Result, values, values_and_errors
+from weightsharing.measures.estimate import standard_error
 from weightsharing.model.axes import Array, kernel_matrix
+from weightsharing.theory.law import OrderParameterLaw
 
 # Probability that one claim fails although program and theory are right.
 FALSE_ALARM = 1e-3
@@ -79,9 +81,67 @@ def compare(
     return Comparison(index, at[0], at[1], at[2], at[3], z.size, z_limit(z.size, freedom))
 
 
-def chi_square(z: Array) -> tuple[float, float]:
-    """The sum of squared z-scores, and the limit that chance exceeds with ``FALSE_ALARM``."""
-    return float((z**2).sum()), float(stats.chi2(z.size).isf(FALSE_ALARM))
+@dataclass(frozen=True)
+class ChiSquare:
+    """A sum of squared z-scores. value, freedom: the sum, and its degrees of freedom."""
+
+    value: float
+    freedom: int
+
+    @classmethod
+    def of(cls, z: Array) -> ChiSquare:
+        """That of independent z-scores."""
+        return cls(float((z**2).sum()), z.size)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Chance is outside of them with probability ``FALSE_ALARM``, half on each side."""
+        law = stats.chi2(self.freedom)
+        return float(law.ppf(FALSE_ALARM / 2.0)), float(law.isf(FALSE_ALARM / 2.0))
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is neither too large, nor so small that the errors must be too large."""
+        low, high = self.limits
+        return low < self.value < high
+
+    @property
+    def criterion(self) -> str:
+        """The test in words, with its numbers."""
+        low, high = self.limits
+        return f"between {low:.3g} and {high:.3g}, outside which chance is in {FALSE_ALARM:.1%} of cases"
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Shares of draws in bins of equal probability, with errors that count autocorrelation.
+
+    edges: (bin + 1,). share, error: (bin,).
+    """
+
+    edges: Array
+    share: Array
+    error: Array
+
+    @property
+    def chi_square(self) -> tuple[float, int]:
+        """sum_k (share - 1/K)^2 (1 - 1/K) / error^2, and its K - 1 degrees of freedom.
+
+        For independent draws it is Pearson's statistic, where error^2 = (1 - 1/K) / (K draws).
+        """
+        bins = len(self.share)
+        expected = 1.0 / bins
+        square = ((self.share - expected) / self.error) ** 2
+        return float((1.0 - expected) * square.sum()), bins - 1
+
+
+def histogram(values: Array, law: OrderParameterLaw, bins: int) -> Histogram:
+    """Draws of |m| (chain, draw) counted between quantiles of their law."""
+    edges = law.quantiles(np.linspace(0.0, 1.0, bins + 1))
+    edges[-1] = np.inf
+    inside = (values >= edges[:-1, None, None]) & (values < edges[1:, None, None])
+    counted = np.moveaxis(inside, 0, -1).astype(float)
+    return Histogram(edges, counted.mean(axis=(0, 1)), standard_error(counted))
 
 
 def weighted_fit(columns: Array, heights: Array, errors: Array) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from weightsharing.measures.estimate import Estimate, estimate
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.axes import Array
 from weightsharing.model.symmetry import (
@@ -31,6 +32,14 @@ def binder_cumulant(values: NDArray[np.floating]) -> float:
     invariant under it.
     """
     return float(1.0 - np.mean(values**4) / (3.0 * np.mean(values**2) ** 2))
+
+
+def estimate_binder(m: NDArray[np.floating]) -> Estimate:
+    """``binder_cumulant`` of draws of m (chain, draw), with the errors of its linearisation."""
+    square, fourth = np.asarray(m, dtype=np.float64) ** 2, np.asarray(m, dtype=np.float64) ** 4
+    a, b = fourth.mean(), square.mean()
+    slope = 2.0 * a * (square - b) / b - (fourth - a)
+    return estimate(binder_cumulant(m) + slope / (3.0 * b**2))
 
 
 def branch_signs(

@@ -11,18 +11,26 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from weightsharing.measures.branches import BranchDraws, binder_cumulant, on_one_branch
+from weightsharing.measures.branches import BranchDraws, estimate_binder, on_one_branch
 from weightsharing.measures.equilibrium import broken, identities
 from weightsharing.measures.estimate import Estimate, estimate, estimate_ratio
 from weightsharing.measures.generalisation import (
     estimate_generalisation_error,
     generalisation_error,
 )
-from weightsharing.measures.kernels import alignment, estimate_relative_error, temporal_coherence
+from weightsharing.measures.kernels import (
+    alignment,
+    estimate_relative_error,
+    estimate_scale,
+    estimate_target_alignment,
+    target_alignment,
+    temporal_coherence,
+)
+from weightsharing.measures.outputs import conditional_outputs
 from weightsharing.measures.phases import nearest_points, phases
 from weightsharing.measures.spectra import spectra
 from weightsharing.model.architecture import Architecture
-from weightsharing.model.axes import KERNEL_AXES, OUTPUT_AXES, Array
+from weightsharing.model.axes import DRAW_AXES, KERNEL_AXES, OUTPUT_AXES, Array
 from weightsharing.model.symmetry import (
     is_sign_symmetric,
     label_direction,
@@ -42,8 +50,9 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
     theory: its stationary point of lowest action is compared; None if the network has no theory.
     ``kernel_finite_width`` adds the 1/N term, which does not hold near the transition. Draws are on
     one branch (``branch_signs``), but the order parameter is |m| throughout if m -> -m is a symmetry.
-    If all times from t = 2 on have targets, the generalisation error is that of the mean output of the
-    posterior, over both branches if there are two.
+    Outputs are means given the kernel of each draw, without the noise of the readout
+    (``conditional_outputs``); ``sampled_output`` has it. If all times from t = 2 on have targets, the
+    generalisation error is that of the mean output of the posterior, over both branches if there are two.
 
     Attributes: converged (1 or 0), faults (names of what did not converge, joined by ", "), and
     ``NAME_converged`` for measures that are judged separately. wall_seconds and sampling_commit are those
@@ -51,22 +60,31 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
     """
     width = run.sampler.width
     draws = on_one_branch(samples, task, run.architecture)
-    variables = _means(draws) | _task(task)
+    outputs = conditional_outputs(
+        draws.activation_kernel, task, run.architecture.prior.v, run.kappa
+    )
+    variables = _means(draws, outputs) | _task(task)
     judged = _judged(samples, draws, task, run.architecture)
     if _is_whole(task):
-        outputs = mix_outputs(samples["output"].to_numpy(), task, run.architecture)
-        error, noise = estimate_generalisation_error(outputs, task.targets)
+        mixed = mix_outputs(outputs, task, run.architecture)
+        error, noise = estimate_generalisation_error(mixed, task.targets)
         judged["generalisation_error"] = error
         variables["generalisation_error_noise"] = noise
     balanced = identities(run, task, samples)
     variables |= _scalars(judged | balanced)
+    m = order_parameter(samples["kernel"].to_numpy(), label_direction(task))
+    variables["order_parameter_draws"] = (DRAW_AXES, m.astype(np.float32))
+    variables |= _scalars({"binder_cumulant": estimate_binder(m)})
     separate = {"coherence": estimate_ratio(*temporal_coherence(draws.kernel))}
     variables |= _scalars({"temporal_coherence": separate["coherence"]})
+    if _is_whole(task):
+        aligned = estimate_target_alignment(draws.activation_kernel, task)
+        variables |= _scalars({"target_alignment": aligned})
     if "eigenvalue" in samples:
         variables |= spectra(samples, draws.signs, run.architecture.prior.w).data_vars
     if theory is not None:
         variables |= _theory(theory, task, width)
-        variables |= _distances(theory, draws, variables["kernel_standard_error"][1])
+        variables |= _distances(theory, draws, variables)
         if _is_whole(task):
             variables |= _errors_in_theory(theory, task, run.architecture, width)
         activated = variables["activation_kernel_theory"][1]
@@ -76,7 +94,6 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
     faults += broken(run, task, samples, balanced)
     if theory is not None and not theory.attrs["converged"]:
         faults.append("theory")
-    m = order_parameter(samples["kernel"].to_numpy(), label_direction(task))
     return xr.Dataset(
         variables,
         coords={
@@ -90,7 +107,6 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
             "converged": int(not faults),
             "faults": ", ".join(faults),
             **{f"{name}_converged": int(scalar.converged) for name, scalar in separate.items()},
-            "binder_cumulant": binder_cumulant(m),
             "largest_rhat": max(float(scalar.rhat) for scalar in judged.values()),
             "smallest_effective_size": min(float(s.effective_size) for s in judged.values()),
             "stiffness": samples.attrs["stiffness"],
@@ -145,9 +161,14 @@ def _task(task: Task) -> Variables:
     }
 
 
-def _means(draws: BranchDraws) -> Variables:
-    """Mean kernels and outputs with their standard errors."""
-    kernel, output = estimate(draws.kernel), estimate(draws.output)
+def _means(draws: BranchDraws, outputs: Array) -> Variables:
+    """Mean kernels and outputs with their standard errors, and the last network of the first chain.
+
+    outputs: given the kernels. ``readout_residual`` is the mean of what the readout adds to them, 0 but
+    for noise.
+    """
+    kernel, output = estimate(draws.kernel), estimate(outputs)
+    sampled, residual = estimate(draws.output), estimate(draws.output - outputs)
     activation_kernel = kernel
     if draws.activation_kernel is not draws.kernel:
         activation_kernel = estimate(draws.activation_kernel)
@@ -157,8 +178,14 @@ def _means(draws: BranchDraws) -> Variables:
         "kernel_deviation": (KERNEL_AXES, kernel.deviation),
         "activation_kernel": (KERNEL_AXES, activation_kernel.mean),
         "activation_kernel_standard_error": (KERNEL_AXES, activation_kernel.standard_error),
+        "activation_kernel_deviation": (KERNEL_AXES, activation_kernel.deviation),
+        "activation_kernel_draw": (KERNEL_AXES, draws.activation_kernel[0, -1].astype(np.float64)),
         "output": (OUTPUT_AXES, output.mean),
         "output_standard_error": (OUTPUT_AXES, output.standard_error),
+        "sampled_output": (OUTPUT_AXES, sampled.mean),
+        "sampled_output_standard_error": (OUTPUT_AXES, sampled.standard_error),
+        "readout_residual": (OUTPUT_AXES, residual.mean),
+        "readout_residual_standard_error": (OUTPUT_AXES, residual.standard_error),
     }
 
 
@@ -179,14 +206,21 @@ def _theory(theory: xr.Dataset, task: Task, width: int) -> Variables:
         corrected = kernel + theory["kernel_correction"].to_numpy() / width
         variables["kernel_finite_width"] = (KERNEL_AXES, corrected)
         variables["temporal_coherence_finite_width"] = np.divide(*temporal_coherence(corrected))
+    if _is_whole(task):
+        variables["target_alignment_theory"] = target_alignment(activated, task)
+        if "kernel_finite_width" in variables:
+            variables["target_alignment_finite_width"] = target_alignment(corrected, task)
     if "eigenvalue" in theory:
         variables["eigenvalue_theory"] = (("index", "part"), lowest["eigenvalue"].to_numpy())
     return variables
 
 
-def _distances(theory: xr.Dataset, draws: BranchDraws, standard_error: Array) -> Variables:
-    """How far the sampled kernels are from those of the theory. standard_error: of their mean."""
-    predicted = theory["kernel"].to_numpy()[0]
+def _distances(theory: xr.Dataset, draws: BranchDraws, known: Variables) -> Variables:
+    """How far the sampled kernels are from those of the theory. known: variables computed before."""
+    predicted, standard_error = theory["kernel"].to_numpy()[0], known["kernel_standard_error"][1]
+    _, corrected = known.get("kernel_finite_width", (KERNEL_AXES, predicted))
+    # The 1/N term does not exist at a transition.
+    expected = corrected if np.isfinite(corrected).all() else predicted
     parts = {
         "kernel": (...,),
         "temporal_kernel": (..., 0, 0, slice(None), slice(None)),
@@ -198,7 +232,7 @@ def _distances(theory: xr.Dataset, draws: BranchDraws, standard_error: Array) ->
         variables[f"{name}_relative_error"] = error.value
         variables[f"{name}_relative_error_standard_error"] = error.standard_error
         variables[f"{name}_relative_error_noise"] = error.noise
-    return variables
+    return variables | _scalars({"kernel_scale": estimate_scale(draws.kernel, expected)})
 
 
 def _errors_in_theory(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from weightsharing.measures.estimate import estimate
-from weightsharing.model.axes import Array
+from weightsharing.measures.estimate import Estimate, estimate
+from weightsharing.model.axes import Array, kernel_matrix, time_major
+from weightsharing.model.task import Task
 
 
 def temporal_coherence(kernel: NDArray[np.floating]) -> tuple[Array, Array]:
@@ -41,6 +42,36 @@ def alignment(kernel: NDArray[np.floating], reference: Array) -> Array:
     first, second = centred(kernel), centred(reference)
     norm = np.linalg.norm(first, axis=(-2, -1)) * np.linalg.norm(second)
     return np.asarray((first * second).sum(axis=(-2, -1)) / norm)
+
+
+def target_alignment(kernel: Array, task: Task) -> float:
+    """<K, Y> / (|K| |Y|) with Y = y y^T over all patterns and output times (Cristianini et al. 2001).
+
+    1 if the kernel holds the targets' direction only: then a readout that fits some outputs fits all.
+    y is 0 where there is no target. kernel: (pattern, pattern_, time, time_).
+    """
+    matrix, labels = kernel_matrix(kernel), time_major(np.nan_to_num(task.targets))
+    return float(labels @ matrix @ labels / (np.linalg.norm(matrix) * labels @ labels))
+
+
+def estimate_target_alignment(draws: NDArray[np.floating], task: Task) -> Estimate:
+    """``target_alignment`` of the mean of draws (chain, draw, ...), its errors by linearisation."""
+    values = np.asarray(draws, dtype=np.float64)
+    mean = values.mean(axis=(0, 1))
+    value, size = target_alignment(mean, task), np.linalg.norm(mean)
+    labels = np.nan_to_num(task.targets)
+    along = np.einsum("pt,...pqts,qs->...", labels, values - mean, labels, optimize=True)
+    onto = np.einsum("pqts,...pqts->...", mean, values - mean, optimize=True)
+    return estimate(value + along / (size * (labels**2).sum()) - value * onto / size**2)
+
+
+def estimate_scale(draws: NDArray[np.floating], reference: Array) -> Estimate:
+    """<K, L> / <L, L> of draws (chain, draw, ...) with a reference L: 1 if their means agree.
+
+    It sees a small error that all entries share.
+    """
+    scale = np.einsum("...pqts,pqts->...", np.asarray(draws, dtype=np.float64), reference)
+    return estimate(scale / (reference**2).sum())
 
 
 def relative_error(kernel: Array, reference: Array) -> float:

@@ -7,9 +7,9 @@ from typing import Annotated, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from weightsharing.model.architecture import LARGEST_INTEGRAL, Architecture
-from weightsharing.model.record import Positive, Record, Times
+from weightsharing.model.record import Positive, Record
 from weightsharing.model.task import Task
-from weightsharing.model.tasks import AnyTask, SequenceTask, SinusoidTask
+from weightsharing.model.tasks import AnyTask, FamilyTask, SequenceTask, SingleTask, SinusoidTask
 
 
 class Condition(Record):
@@ -28,33 +28,28 @@ class Condition(Record):
 
     @property
     def members(self) -> tuple[Self, ...]:
-        """The conditions of single tasks: this one itself, or one for each set of a family."""
-        if not isinstance(self.task, SequenceTask):
+        """The conditions of single tasks: this one itself, or those of a family's tasks."""
+        if not isinstance(self.task, FamilyTask):
             return (self,)
-        members = zip(self.member_names, self.task.sets, strict=True)
-        return tuple(self.member(f"{self.id} {name}", times) for name, times in members)
+        return tuple(
+            self.member(f"{self.id} {name}", task) for name, task in self.task.members.items()
+        )
 
-    def member(self, name: str, times: Times) -> Self:
-        """The member of a family that is supervised at ``times``."""
-        assert isinstance(self.task, SequenceTask)
-        task = SinusoidTask(period=self.task.period, supervised=times)
+    def member(self, name: str, task: SingleTask) -> Self:
+        """The member of a family that learns ``task``."""
         return self.model_copy(update={"id": name, "task": task})
 
     @property
     def member_names(self) -> tuple[str, ...]:
-        """The sets of a family as words, such as "2-4-5"; empty if the condition is not a family."""
-        if not isinstance(self.task, SequenceTask):
-            return ()
-        return tuple("-".join(map(str, times)) for times in self.task.sets)
+        """Names of a family's tasks; empty if the condition is not a family."""
+        return tuple(self.task.members) if isinstance(self.task, FamilyTask) else ()
 
     @property
     def tasks(self) -> tuple[Task, ...]:
         """The arrays of each member's task. Raises FileError if a user's file does not fit."""
         specs = (member.task for member in self.members)
         return tuple(
-            spec.make(self.architecture.steps)
-            for spec in specs
-            if not isinstance(spec, SequenceTask)
+            spec.make(self.architecture.steps) for spec in specs if not isinstance(spec, FamilyTask)
         )
 
     @property

@@ -12,7 +12,16 @@ from pydantic import Field, model_validator
 
 from weightsharing.errors import FileError
 from weightsharing.model.axes import Array
-from weightsharing.model.record import MOST_ITEMS, MOST_SETS, Count, Finite, Period, Record, Times
+from weightsharing.model.record import (
+    MOST_ITEMS,
+    MOST_SETS,
+    Count,
+    Finite,
+    Period,
+    Positive,
+    Record,
+    Times,
+)
 from weightsharing.model.task import Task
 from weightsharing.model.task_file import file_task
 
@@ -71,6 +80,32 @@ class SinusoidTask(Record):
         return Task(inputs, targets[None], chosen[None])
 
 
+class SignalsTask(Record):
+    """A family of endpoint tasks of one pattern, one for each signal strength lambda = y^2 (figure S1).
+
+    Its members make their arrays; see ``Condition.members``.
+    """
+
+    kind: Literal["signals"] = "signals"
+    signals: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_SETS)]
+
+    @property
+    def patterns(self) -> int:
+        """Number of patterns P."""
+        return 1
+
+    @property
+    def members(self) -> dict[str, EndpointTask]:
+        """The tasks by their lambda."""
+        return {f"{signal:g}": EndpointTask(labels=(signal**0.5,)) for signal in self.signals}
+
+    @model_validator(mode="after")
+    def _signals_differ(self) -> Self:
+        if len(self.members) < len(self.signals):
+            raise ValueError(f"signals: got {list(self.signals)}, the values must differ")
+        return self
+
+
 class SequenceTask(Record):
     """A family of sinusoid tasks, one for each set of supervised times (figure 5).
 
@@ -85,6 +120,14 @@ class SequenceTask(Record):
     def patterns(self) -> int:
         """Number of patterns P."""
         return 1
+
+    @property
+    def members(self) -> dict[str, SinusoidTask]:
+        """The tasks by their sets, in words such as "2-4-5"."""
+        return {
+            "-".join(map(str, times)): SinusoidTask(period=self.period, supervised=times)
+            for times in self.sets
+        }
 
     @model_validator(mode="after")
     def _sets_differ(self) -> Self:
@@ -125,7 +168,8 @@ class FileTask(Record):
 
 
 SingleTask = EndpointTask | SinusoidTask | FileTask
-AnyTask = SingleTask | SequenceTask
+FamilyTask = SequenceTask | SignalsTask
+AnyTask = SingleTask | FamilyTask
 
 
 def rotation_teacher(period: float) -> tuple[Array, Array, Array]:

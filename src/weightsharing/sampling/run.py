@@ -8,8 +8,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from weightsharing.model.architecture import LARGEST_INTEGRAL, prior_curvature
 from weightsharing.model.condition import Condition
-from weightsharing.model.record import Number, Times, derived_seed
-from weightsharing.model.tasks import EndpointTask, FileTask
+from weightsharing.model.record import Number, derived_seed
+from weightsharing.model.tasks import EndpointTask, FileTask, SignalsTask, SingleTask
 from weightsharing.sampling import SamplerSettings
 from weightsharing.sampling.exact import ExactSettings
 
@@ -38,10 +38,10 @@ class Run(Condition):
             return self
         return self.model_copy(update={"task": self.task.sealed()})
 
-    def member(self, name: str, times: Times) -> Self:
-        """The run of the member of a family that is supervised at ``times``."""
+    def member(self, name: str, task: SingleTask) -> Self:
+        """The run of the member of a family that learns ``task``."""
         seed = derived_seed(self.seed, name)
-        return super().member(name, times).model_copy(update={"seed": seed})
+        return super().member(name, task).model_copy(update={"seed": seed})
 
     @model_validator(mode="after")
     def _start_is_known(self) -> Self:
@@ -55,7 +55,8 @@ class Run(Condition):
     @model_validator(mode="after")
     def _step_size_is_stable(self) -> Self:
         # For other tasks and activations only the running chain knows the curvature.
-        known = isinstance(self.task, EndpointTask) and self.architecture.activation == "linear"
+        endpoint = isinstance(self.task, EndpointTask | SignalsTask)
+        known = endpoint and self.architecture.activation == "linear"
         if isinstance(self.sampler, ExactSettings) or not known:
             return self
         stiffness = self.sampler.stiffness_per_curvature

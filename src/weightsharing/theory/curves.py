@@ -25,8 +25,8 @@ def scan(transition: Transition) -> xr.Dataset:
     """Branches, Landau curves and finite-width prediction at one depth (THEORY 5, 6).
 
     Axis ``branch`` runs along the ordered branch, ``signal`` over the lambda of the finite-width
-    prediction, ``landau`` over the ratios of the Landau curves. Raises SolverError if any of them
-    does not converge.
+    prediction, ``landau`` over the ratios of the Landau curves, ``law`` over the laws of |m|. Raises
+    SolverError if any of them does not converge.
     """
     network, kappa = transition.architecture, transition.kappa
     critical = critical_signal(network.steps, network.prior, kappa)
@@ -67,4 +67,26 @@ def scan(transition: Transition) -> xr.Dataset:
         dataset["finite_width_mean"] = ("signal", [law.mean for law in laws])
         dataset["finite_width_deviation"] = ("signal", [law.deviation for law in laws])
         dataset.attrs["width"] = transition.width
+    if transition.laws:
+        dataset = dataset.merge(_laws(transition, critical))
     return dataset
+
+
+def _laws(transition: Transition, critical: float) -> xr.Dataset:
+    """The laws of |m|: grids, densities, means and Binder cumulants."""
+    widths, ratios = map(list, zip(*transition.laws, strict=True))
+    laws = [
+        order_parameter_law(
+            endpoint_problem(ratio * critical, transition.architecture, transition.kappa), width
+        )
+        for width, ratio in transition.laws
+    ]
+    return xr.Dataset(
+        {
+            "law_order_parameter": (("law", "law_point"), [law.order_parameter for law in laws]),
+            "law_density": (("law", "law_point"), [law.density for law in laws]),
+            "law_mean": ("law", [law.mean for law in laws]),
+            "law_binder_cumulant": ("law", [law.binder_cumulant for law in laws]),
+        },
+        coords={"law_width": ("law", widths), "law_ratio": ("law", ratios)},
+    )

@@ -13,16 +13,17 @@ transition as finite networks do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from weightsharing.model.axes import Array
 from weightsharing.theory.action import carry, carry_back, expand, hessian, prior_kernel
+from weightsharing.theory.law import OrderParameterLaw
 from weightsharing.theory.problem import LinearProblem, noisy_readout
 from weightsharing.theory.symmetric import pack, unpack
 from weightsharing.theory.transition import LandauCurve, landau_curve
 
+# The law of m ends where ln of its density has fallen by this.
+LOG_END = -20.0
 # Of S'' with a unit diagonal. Beyond it the search finds lambda_c only up to its own tolerance.
 LARGEST_CONDITION = 1e10
 
@@ -111,16 +112,8 @@ def _contract(moments: Array, middle: Array) -> Array:
     return np.asarray(np.tensordot(moments, middle, axes=([1, 2], [0, 1])))
 
 
-@dataclass(frozen=True)
-class OrderParameterLaw:
-    """Mean and standard deviation of |m| in the posterior at width N."""
-
-    mean: float
-    deviation: float
-
-
 def order_parameter_law(problem: LinearProblem, width: int, points: int = 121) -> OrderParameterLaw:
-    """Mean and fluctuation of |m| at width N, from the Landau curve of an ``endpoint_problem``.
+    """The law of |m| at width N, from the Landau curve of an ``endpoint_problem``.
 
     p(m) is proportional to exp(-N F(m) - S_1(H_m) - 1/2 ln det S''_perp(H_m)). All entries of H but
     m are integrated to Gaussian order, and m by quadrature. The mean is thus right to order 1/N
@@ -128,16 +121,20 @@ def order_parameter_law(problem: LinearProblem, width: int, points: int = 121) -
     Raises SolverError if the curve does not converge.
     """
     largest = 0.25 * float(prior_kernel(problem)[-1, -1])
-    while (
-        _log_density(problem, width, landau_curve(problem, np.linspace(0.0, largest, 16)))[-1] > -20
-    ):
+    # Wide networks at small m: the range may have to shrink first.
+    while _ends(problem, width, 0.5 * largest) < LOG_END:
+        largest *= 0.5
+    while _ends(problem, width, largest) > LOG_END:
         largest *= 1.4
     curve = landau_curve(problem, np.linspace(0.0, largest, points))
     density, m = np.exp(_log_density(problem, width, curve)), curve.order_parameter
-    mass = np.trapezoid(density, m)
-    mean = np.trapezoid(m * density, m) / mass
-    square = np.trapezoid(m * m * density, m) / mass
-    return OrderParameterLaw(float(mean), float(np.sqrt(square - mean**2)))
+    return OrderParameterLaw(m, density / np.trapezoid(density, m))
+
+
+def _ends(problem: LinearProblem, width: int, largest: float) -> float:
+    """Ln of the density at |m| = ``largest``, relative to its maximum below."""
+    curve = landau_curve(problem, np.linspace(0.0, largest, 16))
+    return float(_log_density(problem, width, curve)[-1])
 
 
 def _log_density(problem: LinearProblem, width: int, curve: LandauCurve) -> Array:

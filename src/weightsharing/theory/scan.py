@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from weightsharing.model.architecture import Architecture
-from weightsharing.model.record import Count, Number, Positive, Record
+from weightsharing.model.record import MOST_ITEMS, Count, Number, Positive, Record
 
 
 class Transition(Record):
@@ -19,7 +19,8 @@ class Transition(Record):
 
     largest_signal: the branches are followed up to this lambda, on ``points`` values.
     landau_ratios: lambda / lambda_c of the curves F(m). width: where given, the scan also predicts
-    the mean of |m| in networks of this width.
+    the mean of |m| in networks of this width. laws: pairs of N and lambda / lambda_c at which it
+    predicts the law of |m|.
     """
 
     kind: Literal["transition"] = "transition"
@@ -30,6 +31,7 @@ class Transition(Record):
     points: Annotated[int, Field(ge=5, le=10_000), Number]
     landau_ratios: tuple[Positive, ...] = ()
     width: Count | None = None
+    laws: Annotated[tuple[tuple[Count, Positive], ...], Field(max_length=MOST_ITEMS)] = ()
 
     @model_validator(mode="after")
     def _has_transition(self) -> Self:

@@ -18,7 +18,7 @@ from weightsharing.figures.results import (
     values,
     values_and_errors,
 )
-from weightsharing.figures.statistics import FALSE_ALARM, chi_square, compare, z_scores
+from weightsharing.figures.statistics import ChiSquare, compare, histogram, z_scores
 from weightsharing.model.axes import Array
 
 Runs = Sequence[Result]
@@ -35,6 +35,8 @@ RESOLUTION = 1e-6
 EXPONENT_TOLERANCE = 0.02**2
 # Points from which the curvature of the Landau curve at m = 0 is extrapolated, polynomials in m^2.
 LANDAU_POINTS = 4
+# Of the histograms of m, of equal probability.
+BINS = 10
 NO_SCAN = "the theory was not scanned at this T"
 NO_LAW = "no theory scan at this T, or no run of this sampler"
 
@@ -61,6 +63,11 @@ def claims(results: Results) -> list[Claim]:
             statement.judge(sampled, runs, role=role, sampler=SAMPLERS[role])
             for statement in (means_agree, each_mean_agrees, fluctuations_agree)
         ]
+        rows.append(
+            histograms_agree.judge(
+                sampled, runs_of_panel_b(sampled, runs), role=role, sampler=SAMPLERS[role]
+            )
+        )
     pairs = [
         (a, b)
         for a in trained
@@ -148,10 +155,10 @@ def means_agree(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of the mean order parameters against the theory's law of m at this N."""
     expected, expected_error, _ = _law(scan, runs)
     measured, error = values_and_errors(runs, "order_parameter")
-    return _chi_square(
-        z_scores(measured, expected, np.hypot(error, expected_error)),
+    return Finding.of_chi_square(
+        ChiSquare.of(z_scores(measured, expected, np.hypot(error, expected_error))),
         f"chi-square of the mean order parameter over {len(runs)} lambdas, N = {runs[0].width}",
-        "Against the law of m at this N, which rounds the transition.",
+        explanation="Against the law of m at this N, which rounds the transition.",
     )
 
 
@@ -208,23 +215,18 @@ def samplers_agree(pairs: Sequence[Pair]) -> Finding:
     (first, first_error), (second, second_error) = (
         values_and_errors(runs, "order_parameter") for runs in zip(*pairs, strict=True)
     )
-    return _chi_square(
-        z_scores(first, second, np.hypot(first_error, second_error)),
+    return Finding.of_chi_square(
+        ChiSquare.of(z_scores(first, second, np.hypot(first_error, second_error))),
         f"chi-square between both samplers over {len(pairs)} lambdas",
     )
 
 
-def _chi_square(z: Array, quantity: str, explanation: str = "") -> Finding:
-    square, limit = chi_square(z)
-    return Finding(
-        quantity=quantity,
-        theory=float(z.size),
-        measured=square,
-        standard_error=float(np.sqrt(2.0 * z.size)),
-        criterion=f"below {limit:.1f}, which chance exceeds in {FALSE_ALARM:.1%} of cases",
-        holds=square < limit,
-        explanation=explanation,
-    )
+def runs_of_panel_b(scan: Scan | None, runs: Runs) -> list[Result]:
+    """The runs at the lambdas of the Landau curves."""
+    if scan is None or "landau" not in scan.data.sizes:
+        return []
+    signals = scan.data["landau"].to_numpy() * scan.critical_signal
+    return [run for run in runs if np.isclose(run.signal, signals).any()]
 
 
 def _law(scan: Scan, runs: Runs) -> tuple[Array, Array, Array]:
@@ -255,6 +257,24 @@ def _infinite(scan: Scan, signal: float) -> float:
 
 
 # --- panel b ----------------------------------------------------------------------------------------
+
+
+@claim(
+    "4b-histogram-{role}",
+    "The negative log-probability of m is N F(m) and its 1/N terms: histograms of m; {sampler}",
+    missing=NO_LAW,
+)
+def histograms_agree(scan: Scan, runs: Runs) -> Finding:
+    """Chi-square of the draws of m at all lambdas of panel b against the law of m at their N."""
+    tests = [
+        histogram(np.abs(run.array("order_parameter_draws")), scan.law(run.width, run.signal), BINS)
+        for run in runs
+    ]
+    values, freedom = zip(*(test.chi_square for test in tests), strict=True)
+    return Finding.of_chi_square(
+        ChiSquare(sum(values), sum(freedom)),
+        f"chi-square of {BINS} bins of m at each of {len(runs)} lambdas, N = {runs[0].width}",
+    )
 
 
 @claim("4b-below", "Below lambda_c: one minimum, at m = 0", missing=NO_SCAN)

@@ -22,7 +22,8 @@ class Section(Record):
     kappa, prior: the posterior. depths: T of the theory curves. largest_signal: where the
     curves end. curve_points: points of the finite-width prediction. landau_ratios:
     lambda / lambda_c of panel b.
-    sampled_depth: T of the trained networks. lambdas: where they are trained, by both samplers.
+    sampled_depth: T of the trained networks. lambdas: where they are trained, by both samplers, besides
+    those of panel b.
     """
 
     kappa: Positive
@@ -89,8 +90,10 @@ def runs(section: Section, build: RunBuilder) -> list[Run | Transition]:
     runs: list[Run | Transition] = [
         _scan(section, steps, f"{build.figure}/depth{steps}") for steps in section.depths
     ]
-    for signal in section.lambdas:
-        name, task = f"depth{depth}-lambda{signal:g}", EndpointTask(labels=(signal**0.5,))
+    critical = critical_signal(depth, section.prior, section.kappa)
+    of_panel_b = [ratio * critical for ratio in section.landau_ratios]
+    for name, signal in {f"{one:g}": one for one in (*of_panel_b, *section.lambdas)}.items():
+        name, task = f"depth{depth}-lambda{name}", EndpointTask(labels=(signal**0.5,))
         runs += [
             build("sampler", name, network, section.kappa, task, section.sampler),
             build("exact", f"{name}-exact", network, section.kappa, task, section.exact),
@@ -101,6 +104,7 @@ def runs(section: Section, build: RunBuilder) -> list[Run | Transition]:
 def _scan(section: Section, depth: int, identity: str) -> Transition:
     """The scan of one depth; that of the trained networks has the Landau curve and their width."""
     is_sampled = depth == section.sampled_depth
+    width = section.sampler.width
     return Transition(
         id=identity,
         architecture=Architecture(kind="rnn", steps=depth, prior=section.prior),
@@ -108,5 +112,6 @@ def _scan(section: Section, depth: int, identity: str) -> Transition:
         largest_signal=section.largest_signal,
         points=section.curve_points,
         landau_ratios=section.landau_ratios if is_sampled else (),
-        width=section.sampler.width if is_sampled else None,
+        width=width if is_sampled else None,
+        laws=tuple((width, ratio) for ratio in section.landau_ratios) if is_sampled else (),
     )

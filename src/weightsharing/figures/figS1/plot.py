@@ -1,0 +1,174 @@
+"""Figure S1: networks at the transition. Reads measures, draws, computes nothing but shares of draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from weightsharing.figures import conditions
+from weightsharing.figures.figS1.scaling import (
+    OF_M,
+    OF_SIGNAL,
+    UNIVERSAL_BINDER,
+    around_transition,
+    at_transition,
+    offset,
+    widths,
+)
+from weightsharing.figures.results import Result, Results, Scan, values_and_errors
+from weightsharing.figures.statistics import histogram
+from weightsharing.figures.style import (
+    MARKERS,
+    SAMPLER_NAMES,
+    colours,
+    page_figure,
+    panel_letter,
+)
+
+Runs = Sequence[Result]
+# Bins of panel d, of equal probability.
+BINS = 12
+
+
+def draw(results: Results, section: object) -> Figure:
+    """Panels a (m at lambda_c against N), b (Binder cumulants), c (collapse) and d (law of m).
+
+    Runs that did not converge are drawn hollow and named below the panels.
+    """
+    figure = page_figure(height=5.0)
+    grid = figure.add_gridspec(2, 2)
+    scans = sorted(results.scans, key=lambda scan: -scan.depth)
+    _order_parameter(figure.add_subplot(grid[0, 0]), scans, results)
+    scan = scans[0]
+    exact = [
+        run for run in results.select(role="exact") if run.run.architecture.steps == scan.depth
+    ]
+    groups = around_transition(exact)
+    palette = dict(zip(groups, colours(len(groups)), strict=True))
+    _cumulants(figure.add_subplot(grid[0, 1]), scan, groups, palette)
+    _collapse(figure.add_subplot(grid[1, 0]), scan, groups, palette)
+    _law(figure.add_subplot(grid[1, 1]), scan, groups, palette)
+    conditions.write_conditions(figure, _conditions(results))
+    return figure
+
+
+def _conditions(results: Results) -> list[str]:
+    """N, chains, samplers, and the runs that did not converge."""
+    lines = []
+    for role, words in (("exact", "exact sampler"), ("trained", "trained")):
+        runs = results.select(role=role)  # type: ignore[arg-type]
+        if runs:
+            lines.append(f"{words}: {conditions.size(runs)}{conditions.schedule(runs)}")
+    lines[0] += rf"; $\kappa = {results.runs[0].run.kappa:g}$; error bars: standard error"
+    failed = [run.name.removeprefix("figS1/") for run in results.runs if not run.converged]
+    if not failed:
+        return [*lines, f"all runs converged: {conditions.run_diagnostics(results.runs)}"]
+    groups = [", ".join(failed[start : start + 4]) for start in range(0, len(failed), 4)]
+    return [*lines, "NOT CONVERGED (hollow): " + ",\n".join(groups)]
+
+
+def _points(axes: Axes, runs: Runs, x: Any, y: Any, error: Any, colour: str) -> None:
+    """Symbols with error bars, hollow where a run did not converge."""
+    for run, *point in zip(runs, x, y, error, strict=True):
+        axes.errorbar(
+            point[0], point[1], yerr=point[2], marker=MARKERS[run.method], markersize=3.6,
+            color=colour, markerfacecolor=colour if run.converged else "white",
+            markeredgecolor="black", markeredgewidth=0.5, elinewidth=0.8,
+        )  # fmt: skip
+
+
+def _order_parameter(axes: Axes, scans: Sequence[Scan], results: Results) -> None:
+    """<|m|> at lambda_c against N."""
+    palette = colours(len(scans))
+    for scan, colour in zip(scans, palette, strict=True):
+        mine = [run for run in results.runs if run.run.architecture.steps == scan.depth]
+        runs = at_transition(mine, scan)
+        _points(axes, runs, widths(runs), *values_and_errors(runs, "order_parameter"), colour)
+        at = sorted({run.width for run in runs})
+        law = [scan.law(width, scan.critical_signal).mean for width in at]
+        axes.plot(at, law, color=colour, linewidth=1.0, label=f"theory, $T = {scan.depth}$")
+        for method, name in SAMPLER_NAMES.items():
+            if any(run.method == method for run in runs):
+                axes.plot(
+                    [], [], MARKERS[method], color=colour, markersize=3.6, markeredgecolor="black",
+                    markeredgewidth=0.5, label=f"{name}, $T = {scan.depth}$",
+                )  # fmt: skip
+    guide = np.array([at[0], at[-1]], dtype=float)
+    axes.plot(
+        guide, 0.75 * law[0] * (guide / guide[0]) ** -OF_M, "--", color="black", linewidth=0.8,
+        label=r"$\propto N^{-1/4}$",
+    )  # fmt: skip
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("width $N$")
+    axes.set_ylabel(r"$\langle |m| \rangle$ at $\lambda_c$")
+    axes.set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
+    axes.minorticks_off()
+    axes.legend(loc="lower left", fontsize=6.5, labelspacing=0.3)
+    panel_letter(axes, "a")
+
+
+def _cumulants(
+    axes: Axes, scan: Scan, groups: dict[int, list[Result]], palette: dict[int, str]
+) -> None:
+    """U against lambda / lambda_c."""
+    axes.axhline(UNIVERSAL_BINDER, color="0.5", linewidth=0.6, linestyle="--")
+    axes.axvline(1.0, color="0.5", linewidth=0.6, linestyle="--")
+    for width, runs in groups.items():
+        ratio = [run.signal / scan.critical_signal for run in runs]
+        laws = [scan.law(width, run.signal).binder_cumulant for run in runs]
+        axes.plot(ratio, laws, color=palette[width], linewidth=1.0)
+        _points(axes, runs, ratio, *values_and_errors(runs, "binder_cumulant"), palette[width])
+        axes.plot(
+            [], [], "o-", color=palette[width], markersize=3.6, markeredgecolor="black",
+            markeredgewidth=0.5, linewidth=1.0, label=f"$N = {width}$",
+        )  # fmt: skip
+    axes.set_xlabel(r"$\lambda / \lambda_c$")
+    axes.set_ylabel("Binder cumulant $U$")
+    axes.legend(loc="upper left", fontsize=6.5, labelspacing=0.3)
+    axes.set_title(f"$T = {scan.depth}$", loc="right")
+    panel_letter(axes, "b")
+
+
+def _collapse(
+    axes: Axes, scan: Scan, groups: dict[int, list[Result]], palette: dict[int, str]
+) -> None:
+    """<|m|> N^(1/4) against the scaled distance from lambda_c."""
+    for width, runs in groups.items():
+        scale = width**OF_M
+        x = [offset(run, scan) for run in runs]
+        laws = [scale * scan.law(width, run.signal).mean for run in runs]
+        values, errors = values_and_errors(runs, "order_parameter")
+        axes.plot(x, laws, color=palette[width], linewidth=1.0)
+        _points(axes, runs, x, scale * values, scale * errors, palette[width])
+    axes.axvline(0.0, color="0.5", linewidth=0.6, linestyle="--")
+    axes.set_xlabel(rf"$(\lambda / \lambda_c - 1)\, N^{{{OF_SIGNAL:g}}}$")
+    axes.set_ylabel(rf"$\langle |m| \rangle\, N^{{{OF_M:g}}}$")
+    panel_letter(axes, "c")
+
+
+def _law(axes: Axes, scan: Scan, groups: dict[int, list[Result]], palette: dict[int, str]) -> None:
+    """The density of |m| N^(1/4) at lambda_c."""
+    critical = at_transition([run for runs in groups.values() for run in runs], scan)
+    for run in critical:
+        law, scale, colour = scan.law(run.width, run.signal), run.width**OF_M, palette[run.width]
+        axes.plot(scale * law.order_parameter, law.density / scale, color=colour, linewidth=1.0)
+        counted = histogram(np.abs(run.array("order_parameter_draws")), law, BINS)
+        # The last bin has no end: it is not drawn.
+        edges = counted.edges[:-1]
+        centres, sizes = 0.5 * (edges[1:] + edges[:-1]), np.diff(edges)
+        shares, errors = counted.share[:-1] / sizes, counted.error[:-1] / sizes
+        axes.errorbar(
+            scale * centres, shares / scale, yerr=errors / scale, fmt="o", color=colour,
+            markersize=2.6, markeredgecolor="black", markeredgewidth=0.4, elinewidth=0.8,
+        )  # fmt: skip
+    last = max(float(run.width**OF_M * run.value("order_parameter")) for run in critical)
+    axes.set_xlim(0.0, 3.0 * last)
+    axes.set_ylim(bottom=0.0)
+    axes.set_xlabel(rf"$|m|\, N^{{{OF_M:g}}}$ at $\lambda_c$")
+    axes.set_ylabel("density")
+    panel_letter(axes, "d")
