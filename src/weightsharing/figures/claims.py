@@ -16,11 +16,18 @@ from typing import Any, Generic, Literal, ParamSpec
 
 import numpy as np
 
-from weightsharing.figures.results import NoDataError, Result, Role
-from weightsharing.figures.statistics import ChiSquare, Comparison
+from weightsharing.figures.results import NoDataError, Result, Role, values_and_errors
+from weightsharing.figures.statistics import ChiSquare, Comparison, compare, z_scores
 from weightsharing.measures.phases import LARGEST_EXCESS_ACTION
 from weightsharing.model.axes import Array
 
+# What a claim compares: arrays of the task with the caption, theory with theory, networks with theory or
+# with each other. Only the last can fail because of a network.
+Kind = Literal["definition", "theory", "networks"]
+KINDS: dict[Kind, str] = {
+    "networks": "networks against theory", "theory": "theory against theory",
+    "definition": "definitions of the task",
+}  # fmt: skip
 Verdict = Literal["pass", "fail", "not converged", "no data"]
 VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "not converged", "no data")
 # Words of the sentences: whose measurement a row is. Captions name the dynamics of the training.
@@ -67,15 +74,17 @@ class Finding:
 class Claim:
     """One row of the scorecard, in the order of its columns.
 
-    id: figure, panel and quantity. panel: "" if the claim is about the whole figure. claim: the
-    statement of the caption. quantity: what was measured for it. theory, measured, standard_error: of
-    that quantity; NaN where there is none. criterion: the condition, with its numbers. explanation:
-    known deviations, such as terms of order 1/N, and the reason of a verdict that is not "pass".
+    id: figure, panel and quantity. panel: "" if the claim is about the whole figure. kind: what is
+    compared. claim: the statement of the caption. quantity: what was measured for it. theory, measured,
+    standard_error: of that quantity; NaN where there is none. criterion: the condition, with its numbers.
+    explanation: known deviations, such as terms of order 1/N, and the reason of a verdict that is not
+    "pass".
     """
 
     id: str
     figure: str
     panel: str
+    kind: Kind
     claim: str
     quantity: str = ""
     theory: float = np.nan
@@ -92,13 +101,14 @@ class Statement(Generic[Evidence]):
 
     identity: such as "3{panel}-coherence-{role}"; it starts with figure and panel. sentence: what the
     caption says. Both may name words that ``judge`` gets. find: computes the finding, or raises
-    NoDataError. also: measures of a run that have to have converged besides its verdict, such as
-    "coherence". missing: what is not there if a part of the evidence is None or empty.
+    NoDataError. kind: what is compared. also: measures of a run that have to have converged besides its
+    verdict, such as "coherence". missing: what is not there if a part of the evidence is None or empty.
     """
 
     identity: str
     sentence: str
     find: Callable[Evidence, Finding]
+    kind: Kind = "networks"
     also: tuple[str, ...] = ()
     missing: str = "no run of this network by this sampler"
 
@@ -112,7 +122,7 @@ class Statement(Generic[Evidence]):
         # "4a-mean" is of figure 4, "S1a-mean" of figure S1.
         number, panel = re.match(r"(S?\d+)(\w*)", identity).groups()  # type: ignore[union-attr]
         row: dict[str, Any] = {
-            "id": identity, "figure": number, "panel": panel,
+            "id": identity, "figure": number, "panel": panel, "kind": self.kind,
             "claim": self.sentence.format_map(words),
         }  # fmt: skip
         try:
@@ -169,6 +179,51 @@ def _coexistence(run: Result) -> str:
     return (
         f"At N = {run.width} the posterior of {run.name} has {phases} phases, minima "
         f"whose actions differ by less than {LARGEST_EXCESS_ACTION:.2g}/N: wider networks have one."
+    )
+
+
+def readout_residual(runs: Sequence[Result]) -> Finding:
+    """What sampled outputs add to their mean given the kernel, over all outputs: 0 at any N.
+
+    Their mean given the kernel depends on kappa, the labels and the prior of the readout.
+    """
+    values = np.stack([run.array("readout_residual") for run in runs])
+    errors = np.stack([run.array("readout_residual_standard_error") for run in runs])
+    test = compare(values, 0.0, errors)
+    run = runs[test.index // values[0].size]
+    return Finding.of(
+        test,
+        f"mean of f - E[f | Phi] where it deviates most, in {run.name}, N = {run.width}",
+        explanation="Means over the readout given the kernel are exact at any N.",
+    )
+
+
+def kernel_scale(runs: Sequence[Result]) -> Finding:
+    """<H, H_theory> / |H_theory|^2 with the theory at N: 1. It sees an error that all entries share."""
+    measured, error = values_and_errors(runs, "kernel_scale")
+    test = ChiSquare.of(z_scores(measured, 1.0, error))
+    if len(runs) > 1:
+        quantity = f"chi-square of the size of H, {len(runs)} sets, N = {runs[0].width}"
+        return Finding.of_chi_square(test, quantity)
+    quantity = f"size of H along the theory's at N = {runs[0].width}"
+    return Finding.of(compare(measured, 1.0, error), quantity)
+
+
+def supervised_outputs(runs: Sequence[Result]) -> Finding:
+    """Mean outputs where networks are trained, against the theory with its 1/N term."""
+    chosen = [run.array("supervised").astype(bool) for run in runs]
+    measured, theory, error = (
+        np.concatenate([run.array(name)[at] for run, at in zip(runs, chosen, strict=True)])
+        for name in ("output", "output_finite_width", "output_standard_error")
+    )
+    test = compare(measured, theory, error)
+    names = [
+        f"t = {time + 1} of {run.name}"
+        for run, at in zip(runs, chosen, strict=True)
+        for time in np.nonzero(at)[1]
+    ]
+    return Finding.of(
+        test, f"mean output at {names[test.index]}, where it deviates most, N = {runs[0].width}"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from weightsharing.figures import tables
-from weightsharing.figures.claims import VERDICTS, Claim
+from weightsharing.figures.claims import KINDS, VERDICTS, Claim
 from weightsharing.figures.registry import FIGURES, Figure
 from weightsharing.figures.results import Results
 from weightsharing.figures.statistics import FALSE_ALARM
@@ -18,7 +18,7 @@ from weightsharing.figures.statistics import FALSE_ALARM
 NUMBERS = ("theory", "measured", "standard_error")
 # Columns of the page, which has a table for each figure, and how their cells look.
 LOOKS = {
-    "panel": "", "claim": "words", "verdict": "verdict", "quantity": "small words",
+    "panel": "", "kind": "small", "claim": "words", "verdict": "verdict", "quantity": "small words",
     "theory": "number", "measured": "number", "standard error": "number",
     "criterion": "small words", "explanation": "small words", "id": "small",
 }  # fmt: skip
@@ -62,7 +62,10 @@ def page(claims: Sequence[Claim]) -> str:
         for figure in frame["figure"].unique()
     }
     introduction = [
-        f"{summary(claims)}.",
+        *(
+            f"{name[0].upper()}{name[1:]}: {summary(claim for claim in claims if claim.kind == kind)}."
+            for kind, name in KINDS.items()
+        ),
         "Every claim of the captions of all figures, beside what was computed and measured. Theory "
         "is that at the networks' own N where the 1/N term is known; the explanation then gives the "
         "value for N to infinity. A criterion that compares measurements refuses a correct program "

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from weightsharing.figures.results import Result, values, values_and_errors
+from weightsharing.figures.results import NoDataError, Result, values, values_and_errors
 from weightsharing.measures.estimate import standard_error
 from weightsharing.model.axes import Array, kernel_matrix
 from weightsharing.theory.law import OrderParameterLaw
@@ -157,6 +157,19 @@ def median(numbers: Array, errors: Array) -> tuple[float, float]:
     middle = order[(len(numbers) - 1) // 2 : len(numbers) // 2 + 1]
     error = float(np.linalg.norm(errors[middle])) / len(middle)
     return float(numbers[middle].mean()), error
+
+
+def score_of_mean(values: Array) -> tuple[float, float, float]:
+    """Mean of values of independent sets, its standard error, and the t-score it needs to be positive.
+
+    The score is exceeded with probability ``FALSE_ALARM`` if the mean is 0. Raises NoDataError for less
+    than two values.
+    """
+    count = len(values)
+    if count < 2:
+        raise NoDataError("needs two sets or more")
+    limit = float(stats.t(count - 1).isf(FALSE_ALARM))
+    return float(values.mean()), float(values.std(ddof=1)) / count**0.5, limit
 
 
 def within_two_errors(runs: Sequence[Result]) -> NDArray[np.bool_]:

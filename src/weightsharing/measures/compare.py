@@ -206,6 +206,8 @@ def _theory(theory: xr.Dataset, task: Task, width: int) -> Variables:
         corrected = kernel + theory["kernel_correction"].to_numpy() / width
         variables["kernel_finite_width"] = (KERNEL_AXES, corrected)
         variables["temporal_coherence_finite_width"] = np.divide(*temporal_coherence(corrected))
+        outputs = lowest["prediction"] + theory["prediction_correction"] / width
+        variables["output_finite_width"] = (OUTPUT_AXES, outputs.to_numpy())
     if _is_whole(task):
         variables["target_alignment_theory"] = target_alignment(activated, task)
         if "kernel_finite_width" in variables:

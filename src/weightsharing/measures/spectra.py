@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from weightsharing.measures.estimate import standard_error
 from weightsharing.model.axes import SPECTRUM_AXES, Array
 from weightsharing.theory.outliers import noise_edge
 
 # Probability that pure noise has an eigenvalue beyond the edge in any spectrum of a run.
 EDGE_FALSE_ALARM = 0.01
+# Spectra of a chain from which its autocorrelation is estimated.
+FEWEST_SPECTRA = 8
 
 
 def spectra(samples: xr.Dataset, signs: Array, w: float) -> xr.Dataset:
@@ -29,8 +32,11 @@ def spectra(samples: xr.Dataset, signs: Array, w: float) -> xr.Dataset:
     edge = noise_edge(width, w, EDGE_FALSE_ALARM / (chains * count * matrices))
     each = values.reshape(chains, count, -1)
     largest = np.take_along_axis(each, np.abs(each).argmax(axis=2)[..., None], axis=2)[..., 0]
-    # Spectra of one chain are correlated: the error is that of the mean over chains.
-    modulus = np.abs(largest).mean(axis=1)
+    modulus = np.abs(largest)
+    # Spectra of one chain are correlated. With a few only, the error is that of the mean over chains.
+    error = modulus.mean(axis=1).std(ddof=1) / np.sqrt(chains)
+    if count >= FEWEST_SPECTRA:
+        error = float(standard_error(modulus))
     outliers = (np.abs(values) > edge).sum(axis=(2, 3)).astype(np.float64)
     return xr.Dataset(
         {
@@ -42,6 +48,6 @@ def spectra(samples: xr.Dataset, signs: Array, w: float) -> xr.Dataset:
                 np.stack([largest.real, largest.imag], axis=-1),
             ),
             "largest_modulus": modulus.mean(),
-            "largest_modulus_standard_error": modulus.std(ddof=1) / np.sqrt(chains),
+            "largest_modulus_standard_error": error,
         }
     )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +17,16 @@ from weightsharing.errors import FileError
 from weightsharing.model.axes import OUTPUT_AXES, Array
 from weightsharing.model.task import Task
 
+# What a process of its own does with a file, and how many seconds of a processor it may take. A variable
+# with units of time must stay a number.
+_OPEN = """
+import io, sys, xarray
+try:
+    xarray.open_dataset(io.BytesIO(sys.stdin.buffer.read()), decode_times=False).load()
+except Exception as error:
+    print(str(error).partition("\\n")[0] or type(error).__name__)
+"""
+OPENING_SECONDS = 5
 # Sizes of the largest number of a task.
 SMALLEST, LARGEST = 1e-9, 1e9
 
@@ -32,17 +47,13 @@ def file_task(path: Path, patterns: int, steps: int) -> Task:
     targets beyond ``LARGEST`` or inputs below ``SMALLEST`` are refused too: their products leave float64.
     """
     try:
-        content = io.BytesIO(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        # A variable with units of time must stay a number.
-        with xr.open_dataset(content, decode_times=False) as opened:
-            data = opened.load()
-    # The errors of damaged files have no common base.
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise FileError(f"{path}: damaged, or not NetCDF: {reason}") from error
+    if fault := _opening_fault(content):
+        raise FileError(f"{path}: damaged, or not NetCDF: {fault}")
+    with xr.open_dataset(io.BytesIO(content), decode_times=False) as opened:
+        data = opened.load()
     try:
         inputs = _array(data, "inputs", (patterns, steps, None), ("pattern", "time", "feature"))
         targets = _array(data, "targets", (patterns, steps), OUTPUT_AXES)
@@ -62,6 +73,29 @@ def file_task(path: Path, patterns: int, steps: int) -> Task:
         return task
     except ValueError as error:
         raise FileError(f"{path}: {error}") from error
+
+
+@functools.lru_cache(maxsize=1)
+def _opening_fault(content: bytes) -> str:
+    """Why a file cannot be read, "" if it can.
+
+    HDF5 can hang or crash on damage, against which Python can do nothing: a process of its own reads the
+    file first. A file with a seal needs no such test.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _OPEN], input=content, capture_output=True, check=False,
+        preexec_fn=_limit,
+    )  # fmt: skip
+    if done.returncode == -signal.SIGXCPU:
+        return f"reading it takes more than {OPENING_SECONDS} s"
+    if done.returncode != 0:
+        return f"reading it ends with signal {-done.returncode}"
+    return done.stdout.decode(errors="replace").strip()
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (OPENING_SECONDS, OPENING_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _refuse_extreme(name: str, values: Array, smallest: float) -> None:

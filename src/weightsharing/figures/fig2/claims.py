@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from weightsharing.figures.claims import SAMPLERS, Claim, Finding, claim
+from weightsharing.figures.claims import SAMPLERS, Claim, Finding, claim, readout_residual
 from weightsharing.figures.results import ROLES, NoDataError, Result, Results, values_and_errors
 from weightsharing.figures.statistics import (
     antidiagonal,
@@ -25,6 +25,7 @@ Runs = Sequence[Result]
 Pair = tuple[Result, Result]
 # The exponent is fitted together with the next order: a constant, a slope and a curvature.
 FEWEST_WIDTHS = 4
+EXTRAPOLATION = "Fitted by a + b/N + c/N^2."
 NO_PAIR = "both samplers have no width in common"
 
 
@@ -38,7 +39,17 @@ def claims(results: Results) -> list[Claim]:
     rows = []
     for role, runs in zip(ROLES, (trained, exact), strict=True):
         words = {"role": role, "sampler": SAMPLERS[role]}
-        rows += [alignment_rises.judge(runs, **words), alignment_exponent.judge(runs, **words)]
+        rows += [
+            statement.judge(runs, **words)
+            for statement in (
+                alignment_rises,
+                alignment_exponent,
+                alignment_limit,
+                kernel_limit,
+                output_limit,
+                readouts_agree,
+            )
+        ]
     return [
         *rows,
         samplers_align.judge(pairs),
@@ -94,6 +105,79 @@ def alignment_exponent(runs: Runs) -> Finding:
         f"exponent of 1 - CKA, N = {widths[0]:.0f} to {widths[-1]:.0f}",
         explanation=f"Fitted with a factor 1 + c/N, the next order; without it: {without[0]:.3f}.",
     )
+
+
+@claim(
+    "2a-limit-{role}",
+    "1 - CKA falls to 0 for N to infinity; {sampler}",
+    also=("alignment",),
+)
+def alignment_limit(runs: Runs) -> Finding:
+    """1 - CKA, extrapolated to infinite width."""
+    values, errors, widths = _alignments(runs, FEWEST_WIDTHS)
+    limit, error = _limits(widths, 1.0 - values[:, None], errors[:, None])
+    return Finding.of(
+        compare(limit[0], 0.0, error[0]),
+        f"1 - CKA for N to infinity, from N = {widths[0]:.0f} to {widths[-1]:.0f}",
+        explanation=EXTRAPOLATION,
+    )
+
+
+@claim("2b-limit-{role}", "Kernels converge to the theory's for N to infinity; {sampler}")
+def kernel_limit(runs: Runs) -> Finding:
+    """Every entry of Phi, extrapolated to infinite width, against the theory's."""
+    kernels = [list(map(kernel_entries, _kernels(run))) for run in _several(runs)]
+    measured, theory, error = (np.stack(parts) for parts in zip(*kernels, strict=True))
+    limit, limit_error = _limits(_widths(runs), measured, error)
+    test = compare(limit, theory[0], limit_error)
+    return Finding.of(
+        test,
+        f"Phi for N to infinity at {entry_name(runs[0], test.index)}, where it deviates most, from "
+        f"N = {runs[0].width} to {runs[-1].width}",
+        explanation=EXTRAPOLATION,
+    )
+
+
+@claim("2-output-limit-{role}", "Outputs converge to the theory's for N to infinity; {sampler}")
+def output_limit(runs: Runs) -> Finding:
+    """Mean outputs at all times, extrapolated to infinite width, against the theory's."""
+    measured, theory, error = (
+        np.stack([run.array(f"output{end}")[0] for run in _several(runs)])
+        for end in ("", "_theory", "_standard_error")
+    )
+    limit, limit_error = _limits(_widths(runs), measured, error)
+    test = compare(limit, theory[0], limit_error)
+    return Finding.of(
+        test,
+        f"output for N to infinity at t = {test.index + 1}, where it deviates most, from "
+        f"N = {runs[0].width} to {runs[-1].width}",
+        explanation=EXTRAPOLATION,
+    )
+
+
+@claim("2-readout-{role}", "Sampled outputs and their means given the kernel agree; {sampler}")
+def readouts_agree(runs: Runs) -> Finding:
+    """Sampled outputs less those means, all times and widths."""
+    return readout_residual(runs)
+
+
+def _limits(widths: Array, values: Array, errors: Array) -> tuple[Array, Array]:
+    """Values (width, entry) for N to infinity and their errors, fitted by a + b/N + c/N^2."""
+    columns = np.stack([widths**-power for power in (0.0, 1.0, 2.0)], axis=1)
+    fits = [weighted_fit(columns, *both) for both in zip(values.T, errors.T, strict=True)]
+    limit, error = (np.array([part[0] for part in parts]) for parts in zip(*fits, strict=True))
+    return limit, error
+
+
+def _several(runs: Runs) -> Runs:
+    """The runs. Raises NoDataError if their widths are too few to extrapolate."""
+    if len(set(_widths(runs))) < FEWEST_WIDTHS:
+        raise NoDataError(f"needs {FEWEST_WIDTHS} widths, {len(runs)} there")
+    return runs
+
+
+def _widths(runs: Runs) -> Array:
+    return np.array([run.width for run in runs], dtype=float)
 
 
 def _alignments(runs: Runs, fewest: int) -> tuple[Array, Array, Array]:

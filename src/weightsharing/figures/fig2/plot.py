@@ -30,6 +30,7 @@ class Section(Protocol):
 def draw(results: Results, section: Section) -> Figure:
     """Panels a (alignment against N), b (kernels beside theory) and c (along the anti-diagonal).
 
+    Kernels of panels b and c are those of one network each, not means: they approach the theory with N.
     Where several samplers have a width of panels b and c, the first of ``style.MARKERS`` is drawn.
     Runs that did not converge are hollow and named below.
     """
@@ -122,7 +123,7 @@ def _distance(inset: Axes, guided: Runs, runs: Runs) -> None:
 
 
 def _kernels(figure: Figure, place: Any, chosen: Runs) -> None:
-    panels = [(f"$N = {run.width}$", run.array("activation_kernel")[0, 0]) for run in chosen]
+    panels = [(f"$N = {run.width}$", run.array("activation_kernel_draw")[0, 0]) for run in chosen]
     panels.append(("theory", chosen[-1].array("activation_kernel_theory")[0, 0]))
     largest = max(float(np.abs(kernel).max()) for _, kernel in panels)
     columns = 2
@@ -153,12 +154,14 @@ def _autocorrelation(axes: Axes, chosen: Runs) -> None:
     lag = 2 * np.arange(steps) - (steps - 1)
     axes.axhline(0.0, color="0.85", linewidth=0.6, zorder=0)
     for run, colour in zip(chosen, colours(len(chosen) + 2)[2:], strict=True):
-        along, error = (
-            antidiagonal(run.array(f"activation_kernel{end}")) for end in ("", "_standard_error")
+        one, mean, deviation = (
+            antidiagonal(run.array(f"activation_kernel{end}"))
+            for end in ("_draw", "", "_deviation")
         )
-        axes.errorbar(
-            lag, along, yerr=error, color=colour, linewidth=1.8, label=f"$N = {run.width}$"
+        axes.fill_between(
+            lag, mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0
         )
+        axes.plot(lag, one, color=colour, linewidth=1.4, label=f"$N = {run.width}$")
     theory = antidiagonal(chosen[-1].array("activation_kernel_theory"))
     axes.plot(lag, theory, color="black", linestyle="--", linewidth=1.2, zorder=4, label="theory")
     axes.set_xlabel("$t - t'$")

@@ -84,6 +84,7 @@ def claims(results: Results) -> list[Claim]:
 @claim(
     "4a-critical-{depth}",
     "T = {depth}: the ordered branch leaves m = 0 at lambda_c",
+    kind="theory",
     missing=NO_SCAN,
 )
 def critical_signal_agrees(scan: Scan) -> Finding:
@@ -104,7 +105,12 @@ def critical_signal_agrees(scan: Scan) -> Finding:
     )
 
 
-@claim("4a-order-{depth}", "T = {depth}: the transition is of {order} order", missing=NO_SCAN)
+@claim(
+    "4a-order-{depth}",
+    "T = {depth}: the transition is of {order} order",
+    kind="theory",
+    missing=NO_SCAN,
+)
 def order_is(scan: Scan, second: bool) -> Finding:
     """Whether lambda only grows with m along the branch (second order) or first falls (first order)."""
     branch = scan.branch
@@ -127,7 +133,7 @@ def order_is(scan: Scan, second: bool) -> Finding:
     )
 
 
-@claim("4a-exponent-{depth}", "T = {depth}: critical exponent 1/2", missing=NO_SCAN)
+@claim("4a-exponent-{depth}", "T = {depth}: critical exponent 1/2", kind="theory", missing=NO_SCAN)
 def exponent_is_half(scan: Scan) -> Finding:
     """The exponent of the theory's m ~ (lambda - lambda_c)^beta."""
     if "critical_exponent" not in scan.data.attrs:
@@ -277,7 +283,7 @@ def histograms_agree(scan: Scan, runs: Runs) -> Finding:
     )
 
 
-@claim("4b-below", "Below lambda_c: one minimum, at m = 0", missing=NO_SCAN)
+@claim("4b-below", "Below lambda_c: one minimum, at m = 0", kind="theory", missing=NO_SCAN)
 def one_minimum(scan: Scan) -> Finding:
     """F(m) at the largest ratio below 1 grows with m > 0 and is curved upwards at m = 0."""
     ratio = _ratio(scan, scan.data["landau"].to_numpy() < 1.0, -1, "below lambda_c")
@@ -291,7 +297,7 @@ def one_minimum(scan: Scan) -> Finding:
     )
 
 
-@claim("4b-at", "At lambda_c: flat at m = 0", missing=NO_SCAN)
+@claim("4b-at", "At lambda_c: flat at m = 0", kind="theory", missing=NO_SCAN)
 def flat_at_transition(scan: Scan) -> Finding:
     """The curvature of F at m = 0 vanishes at lambda_c, relative to that below."""
     ratios = scan.data["landau"].to_numpy()
@@ -308,7 +314,7 @@ def flat_at_transition(scan: Scan) -> Finding:
     )
 
 
-@claim("4b-above", "Above lambda_c: a double well", missing=NO_SCAN)
+@claim("4b-above", "Above lambda_c: a double well", kind="theory", missing=NO_SCAN)
 def double_well(scan: Scan) -> Finding:
     """The minimum of F at m > 0 is deeper than m = 0 and lies on the ordered branch."""
     ratio = _ratio(scan, scan.data["landau"].to_numpy() > 1.0 + 1e-6, -1, "above lambda_c")

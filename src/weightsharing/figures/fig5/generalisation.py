@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -13,16 +12,20 @@ from weightsharing.figures.claims import Finding, claim
 from weightsharing.figures.results import NoDataError, Result, values, values_and_errors
 from weightsharing.figures.statistics import (
     FALSE_ALARM,
+    ChiSquare,
     by_supervised_count,
     compare,
     median,
+    score_of_mean,
     within_two_errors,
+    z_scores,
 )
+from weightsharing.measures.generalisation import generalisation_error
 from weightsharing.model.axes import Array
 
 Runs = Sequence[Result]
-# From T/2 supervised steps on, errors of RNNs are below this fraction of those of DNNs.
-ADVANTAGE = 1.0 / 5.0
+# Of the error of predicting 0, which networks have to reach.
+HALF = 0.5
 # A few supervised steps do not identify a rotation: errors of RNNs are above this fraction.
 NO_ADVANTAGE = 1.0 / 2.0
 NO_SETS = "no sets of these numbers of steps"
@@ -34,14 +37,104 @@ NO_SETS = "no sets of these numbers of steps"
     missing=NO_SETS,
 )
 def rnn_is_ahead(dnn: Runs, rnn: Runs) -> Finding:
-    """The largest ratio of median errors, RNN to DNN, from T/2 supervised steps on."""
-    return _extreme_ratio(
-        dnn,
-        rnn,
-        "largest",
-        f"below {ADVANTAGE:g} for all of them",
+    """Mean of L_RNN / L_DNN over the sets that both have, from T/2 supervised steps on."""
+    pairs = _pairs(dnn, rnn)
+    ratios, theories = (
+        np.array([one.value(name) / other.value(name) for other, one in pairs])
+        for name in ("generalisation_error", "generalisation_error_finite_width")
+    )
+    gain, error, limit = score_of_mean(1.0 - ratios)
+    return Finding(
+        quantity=f"RNN's error relative to DNN's on the same set, mean over {len(pairs)} sets; error "
+        "bar: between sets",
+        theory=float(theories.mean()),
+        measured=1.0 - gain,
+        standard_error=error,
+        criterion=f"below 1, paired by sets: t-score above {limit:.2f}: {gain / error:.1f}",
+        holds=gain > limit * error,
         explanation="With all steps supervised nothing is left to generalise to.",
     )
+
+
+def _pairs(dnn: Runs, rnn: Runs) -> list[tuple[Result, Result]]:
+    """DNN and RNN of the same set."""
+    others = {run.set_name: run for run in dnn}
+    return [(others[run.set_name], run) for run in rnn if run.set_name in others]
+
+
+@claim(
+    "5b-aligned-{role}",
+    "Task-model alignment: from T/2 supervised steps on, kernels of RNNs are closer to the targets' than "
+    "those of DNNs; {sampler}",
+    missing=NO_SETS,
+)
+def rnn_is_aligned(dnn: Runs, rnn: Runs) -> Finding:
+    """Alignment <H, Y> / (|H| |Y|) with Y = y y^T of all steps: RNN's less DNN's of the same set."""
+    pairs = _pairs(dnn, rnn)
+    gains, theories = (
+        np.array([one.value(name) - other.value(name) for other, one in pairs])
+        for name in ("target_alignment", "target_alignment_theory")
+    )
+    gain, error, limit = score_of_mean(gains)
+    return Finding(
+        quantity=f"alignment of H with Y, RNN's less DNN's, mean over {len(pairs)} sets; error bar: "
+        "between sets",
+        theory=float(theories.mean()),
+        measured=gain,
+        standard_error=error,
+        criterion=f"positive, paired by sets: t-score above {limit:.2f}: {gain / error:.1f}",
+        holds=gain > limit * error,
+    )
+
+
+@claim(
+    "5b-alignment-{kind}-{role}",
+    "Alignments of kernels with the targets are the theory's at their N, each set: {network}s; {sampler}",
+)
+def alignments_agree(runs: Runs) -> Finding:
+    """The set whose alignment deviates most from that of the theory's kernel with its 1/N term."""
+    measured, error = values_and_errors(runs, "target_alignment")
+    test = compare(measured, values(runs, "target_alignment_finite_width"), error)
+    run = runs[test.index]
+    return Finding.of(
+        test,
+        f"alignment of H with Y of the set that deviates most, {run.set_name}, N = {run.width}",
+        explanation=f"{run.value('target_alignment_theory'):.3f} for N to infinity."
+        f"{elsewhere(run, test.holds)}",
+    )
+
+
+@claim(
+    "5b-steps-{role}",
+    "RNNs need fewer supervised steps than DNNs to reach half the error of predicting 0; {sampler}",
+    missing=NO_SETS,
+)
+def rnn_needs_fewer_steps(dnn: Runs, rnn: Runs) -> Finding:
+    """The number of supervised steps from which the median error stays below that threshold."""
+    target = rnn[0].array("target")
+    threshold = HALF * float(generalisation_error(np.zeros_like(target), target))
+    steps = {
+        (kind, name): _steps_needed(runs, name, threshold)
+        for kind, runs in (("dnn", dnn), ("rnn", rnn))
+        for name in ("generalisation_error", "generalisation_error_finite_width")
+    }
+    (dnn_steps, dnn_theory, rnn_steps, rnn_theory) = steps.values()
+    return Finding(
+        quantity=f"steps that RNNs need to reach an error of {threshold:.3g}, N = {rnn[0].width}",
+        theory=rnn_theory,
+        measured=rnn_steps,
+        criterion=f"fewer than DNNs, {dnn_steps:g}, and both as many as in theory, {rnn_theory:g} and "
+        f"{dnn_theory:g}",
+        holds=rnn_steps < dnn_steps and (rnn_steps, dnn_steps) == (rnn_theory, dnn_theory),
+    )
+
+
+def _steps_needed(runs: Runs, name: str, threshold: float) -> float:
+    """The smallest n such that medians over sets of n steps and more are below the threshold."""
+    groups = by_supervised_count(runs)
+    above = [n for n, sets in groups.items() if np.median(values(sets, name)) > threshold]
+    later = [n for n in groups if n > max(above, default=0)]
+    return float(min(later, default=np.inf))
 
 
 @claim(
@@ -51,13 +144,6 @@ def rnn_is_ahead(dnn: Runs, rnn: Runs) -> Finding:
 )
 def rnn_is_not_ahead(dnn: Runs, rnn: Runs) -> Finding:
     """The smallest ratio of median errors, RNN to DNN, with few supervised steps."""
-    return _extreme_ratio(dnn, rnn, "smallest", f"above {NO_ADVANTAGE:g} for all of them")
-
-
-def _extreme_ratio(
-    dnn: Runs, rnn: Runs, which: Literal["largest", "smallest"], criterion: str, **fields: Any
-) -> Finding:
-    """RNN's median error over DNN's at the number of supervised steps where it is most extreme."""
     rnn_sets, dnn_sets = by_supervised_count(rnn), by_supervised_count(dnn)
     ratios = {}
     for count in sorted({*rnn_sets, *dnn_sets}):
@@ -68,18 +154,16 @@ def _extreme_ratio(
         ratio = above / below
         error = math.hypot(above_error, ratio * below_error) / abs(below)
         ratios[count] = (ratio, error, above_theory / below_theory)
-    pick = max if which == "largest" else min
-    count = pick(ratios, key=lambda count: ratios[count][0])
+    count = min(ratios, key=lambda count: ratios[count][0])
     ratio, error, theory = ratios[count]
     return Finding(
-        quantity=f"RNN's median error relative to DNN's with {count} supervised steps, {which} of "
+        quantity=f"RNN's median error relative to DNN's with {count} supervised steps, smallest of "
         f"{min(ratios)} to {max(ratios)}",
         theory=theory,
         measured=ratio,
         standard_error=error,
-        criterion=criterion,
-        holds=ratio < ADVANTAGE if which == "largest" else ratio > NO_ADVANTAGE,
-        **fields,
+        criterion=f"above {NO_ADVANTAGE:g} for all of them",
+        holds=ratio > NO_ADVANTAGE,
     )
 
 
@@ -100,8 +184,10 @@ def _errors(runs: Runs) -> tuple[Array, Array, Array]:
     "Generalisation errors are the theory's at their N, share of sets: {network}s; {sampler}",
 )
 def errors_agree(runs: Runs) -> Finding:
-    """Share of the sets whose error is within two standard errors of the theory at their N."""
+    """Share of the sets within two standard errors of the theory at their N, and their chi-square."""
     inside = within_two_errors(runs)
+    measured, error, theory = _errors(runs)
+    test = ChiSquare.of(z_scores(measured, theory, error))
     count, total = int(inside.sum()), len(runs)
     expected = float(2.0 * stats.norm.cdf(2.0) - 1.0)
     chance = float(stats.binom(total, expected).cdf(count))
@@ -115,8 +201,9 @@ def errors_agree(runs: Runs) -> Finding:
         theory=expected,
         measured=count / total,
         standard_error=math.sqrt(expected * (1.0 - expected) / total),
-        criterion=f"probability of as many or fewer by chance above {FALSE_ALARM:.1%}: {chance:.2g}",
-        holds=chance > FALSE_ALARM,
+        criterion=f"probability of as many or fewer by chance above {FALSE_ALARM:.1%}: {chance:.2g}; "
+        f"chi-square of {total} sets {test.criterion}: {test.value:.1f}",
+        holds=chance > FALSE_ALARM and test.holds,
         explanation="" if converged.all() else partly,
     )
 
