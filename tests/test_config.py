@@ -354,8 +354,16 @@ def test_paper_presets_have_the_widths_of_the_captions(preset: str) -> None:
 def test_captions_have_the_numbers_of_the_configuration(preset: Path, name: str) -> None:
     """In every preset; the caption lists the claims that do not pass."""
     claims = [
-        Claim(id="a", figure="2", panel="a", claim="first", verdict="fail", explanation="Why."),
-        Claim(id="b", figure="2", panel="a", claim="second", verdict="pass"),
+        Claim(
+            id="a",
+            figure="2",
+            panel="a",
+            kind="networks",
+            claim="first",
+            verdict="fail",
+            explanation="Why.",
+        ),
+        Claim(id="b", figure="2", panel="a", kind="networks", claim="second", verdict="pass"),
     ]
     config = laid_over(preset.stem)
     text = caption(FIGURES[name], config.section(name), 7, claims)

@@ -78,7 +78,7 @@ def finding(**fields: Any) -> Finding:
 
 def judge(*runs: Result, also: tuple[str, ...] = (), **fields: Any) -> Claim:
     """The claim "2a-x", which rests on these runs."""
-    return Statement("2a-x", "a < b", lambda *_: finding(**fields), also).judge(*runs)
+    return Statement("2a-x", "a < b", lambda *_: finding(**fields), also=also).judge(*runs)
 
 
 def verdicts(rows: list[Claim], verdict: str) -> set[str]:

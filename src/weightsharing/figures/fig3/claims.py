@@ -179,9 +179,9 @@ def sample_kernels_are_similar(dnn: Result, rnn: Result) -> Finding:
         theory=_aligned(*theories),
         measured=aligned,
         standard_error=bar,
-        criterion=f"CKA and sizes along the labels, {test.criterion}; all {2 * len(expected)} off-"
-        f"diagonal entries have the sign of the product of their labels, smallest z-score above {limit:.2f}: "
-        f"{smallest:.1f}",
+        criterion=f"CKA and sizes along the labels, {test.criterion}; all {2 * len(expected)} "
+        "off-diagonal entries have the sign of the product of their labels, smallest z-score above "
+        f"{limit:.2f}: {smallest:.1f}",
         holds=test.holds and smallest > limit,
     )
 

@@ -12,6 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from weightsharing.figures import conditions
 from weightsharing.figures.results import Result, Results, Scan
+from weightsharing.figures.statistics import histogram
 from weightsharing.figures.style import (
     MARKERS,
     SAMPLER_NAMES,
@@ -24,6 +25,8 @@ from weightsharing.figures.style import (
 Runs = Sequence[Result]
 # Symbols of the two samplers at one lambda are drawn this many points to its left and right.
 BESIDE = 1.6
+# Of the histograms of m in panel b, of equal probability.
+BINS = 12
 
 
 def draw(results: Results, section: object) -> Figure:
@@ -36,7 +39,8 @@ def draw(results: Results, section: object) -> Figure:
     left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     scans = sorted(results.scans, key=lambda scan: scan.depth)
     _order_parameter(left, scans, results.runs)
-    _landau(right, next(scan for scan in scans if "landau_action" in scan.data))
+    sampled = next(scan for scan in scans if "landau_action" in scan.data)
+    _landau(right, sampled, results.select(role="trained"))
     conditions.write_conditions(figure, _conditions(results), size=6.5)
     return figure
 
@@ -219,8 +223,11 @@ def _slope_guide(inset: Axes, scans: Sequence[Scan]) -> None:
     inset.set_title(f"fitted exponent\n{fitted}", fontsize=5.5, pad=2)
 
 
-def _landau(axes: Axes, scan: Scan) -> None:
-    """F(m) - F(0), which is even in m, below, at and above the transition."""
+def _landau(axes: Axes, scan: Scan, runs: Runs) -> None:
+    """F(m) - F(0), which is even in m, below, at and above the transition, and histograms of m.
+
+    Of the histograms -ln p(m) / N is shown, relative to the law of m at N at m = 0, and dotted that law.
+    """
     m = scan.data["landau_order_parameter"].to_numpy()
     ratios, action = scan.data["landau"].to_numpy(), scan.data["landau_action"].to_numpy()
     gain = action - action[:, :1]
@@ -230,8 +237,11 @@ def _landau(axes: Axes, scan: Scan) -> None:
             np.concatenate([-m[::-1], m]), np.concatenate([curve[::-1], curve]), color=colour,
             label=rf"$\lambda = {ratio:g}\,\lambda_c$",
         )  # fmt: skip
+        for run in runs:
+            if np.isclose(run.signal, ratio * scan.critical_signal):
+                _histogram(axes, scan, run, colour)
     axes.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)
-    axes.set_ylim(1.4 * lowest, -2.2 * lowest) if lowest < 0 else None
+    axes.set_ylim(1.6 * lowest, -2.2 * lowest) if lowest < 0 else None
     axes.set_xlim(-m[-1], m[-1])
     axes.set_xlabel(r"order parameter $m = \mathbb{H}^{T-1,T-2}$")
     axes.set_ylabel(r"$F(m) - F(0)$, per unit")
@@ -241,3 +251,21 @@ def _landau(axes: Axes, scan: Scan) -> None:
     )  # fmt: skip
     axes.set_title(f"$T = {scan.depth}$", loc="right")
     panel_letter(axes, "b")
+
+
+def _histogram(axes: Axes, scan: Scan, run: Result, colour: str) -> None:
+    """Draws of m of one run, in bins of equal probability, and the law of m at this N."""
+    law = scan.law(run.width, run.signal)
+    m, reference = law.order_parameter, law.density[0]
+    exponent = -np.log(law.density / reference) / run.width
+    axes.plot(np.concatenate([-m[::-1], m]), np.concatenate([exponent[::-1], exponent]),
+              color=colour, linewidth=0.8, linestyle=(0, (1, 1)))  # fmt: skip
+    counted = histogram(np.abs(run.array("order_parameter_draws")), law, BINS)
+    # The last bin has no end.
+    edges = counted.edges[:-1]
+    density = counted.share[:-1] / np.diff(edges)
+    bars = counted.error[:-1] / counted.share[:-1] / run.width
+    at, heights = 0.5 * (edges[1:] + edges[:-1]), -np.log(density / reference) / run.width
+    style = _symbol(run.method, colour) | {"markersize": 2.6, "markeredgewidth": 0.4}
+    for side in (-1.0, 1.0):
+        axes.errorbar(side * at, heights, yerr=bars, elinewidth=0.8, **style)
