@@ -28,6 +28,7 @@ from weightsharing.figures.fig5.generalisation import (
     rnn_is_not_ahead,
     rnn_needs_fewer_steps,
 )
+from weightsharing.figures.fig5.starts import chains_in_phase, parted
 from weightsharing.figures.results import ROLES, NoDataError, Result, Results
 from weightsharing.figures.statistics import (
     FALSE_ALARM,
@@ -52,6 +53,7 @@ NO_WHOLE = "no set of all times"
 
 def claims(results: Results) -> list[Claim]:
     """All claims of the figure."""
+    results, untrained = parted(results)
     tasks = [run.task for run in results.runs]
     period = period_of(results.runs[0]) if results.runs else None
     rows = [
@@ -91,6 +93,7 @@ def claims(results: Results) -> list[Claim]:
         dnn_has_no_outliers.judge(dnn),
         rnn_has_one_pair.judge(whole),
         angle_agrees.judge(whole),
+        phase_is_reached.judge(chains_in_phase(untrained) if untrained else None),
     ]
 
 
@@ -290,6 +293,25 @@ def supervised_agree(runs: Runs) -> Finding:
 def readouts_agree(runs: Runs) -> Finding:
     """Sampled outputs less those means, all times of all sets."""
     return readout_residual(runs)
+
+
+@claim("5d-start", "Most RNNs that start untrained reach the theory's phase; trained networks")
+def phase_is_reached(chains: tuple[int, int]) -> Finding:
+    """Share of the chains of untrained RNNs that end nearest to the point of lowest action.
+
+    The other rows start RNNs in that phase. chains: how many are there, of how many.
+    """
+    inside, total = chains
+    share = inside / total
+    lowest = float(stats.beta(inside, total - inside + 1).ppf(FALSE_ALARM)) if inside else 0.0
+    return Finding(
+        quantity=f"share of {total} chains nearest to the theory's point",
+        measured=share,
+        standard_error=math.sqrt(share * (1.0 - share) / total),
+        criterion=f"above 1/2; its lower limit at {FALSE_ALARM:.1%} is {lowest:.2f}",
+        holds=lowest > 0.5,
+        explanation="All other rows of RNNs start in that phase: barriers hold the other chains back.",
+    )
 
 
 @claim("5c-disc", "DNNs have no eigenvalue outside the disc; trained networks")

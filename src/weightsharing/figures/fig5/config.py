@@ -13,6 +13,9 @@ from weightsharing.model.tasks import SequenceTask, even_sets, random_sets
 from weightsharing.sampling.exact import ExactSettings
 from weightsharing.sampling.run import Run
 
+# The family of RNNs that start untrained: how many reach the theory's phase, and nothing else.
+UNTRAINED = "rnn-untrained"
+
 
 class Trained(Record):
     """How the networks of figure 5 are trained."""
@@ -27,7 +30,7 @@ class Section(Record):
     kappa, prior: the posterior. steps: T. period: of the teacher. selection: supervised sets drawn at
     random or evenly spaced. sets: random ones for each number of supervised steps; the same for all
     networks. shown: numbers of supervised steps of the cells of panels c and d. trained, exact: the
-    samplers.
+    samplers. untrained: that of RNNs for the sets of these cells that start at the prior.
     """
 
     kappa: Positive
@@ -38,7 +41,14 @@ class Section(Record):
     sets: Annotated[int, Field(ge=1, le=100), Number]
     shown: Annotated[tuple[Count, ...], Field(min_length=1, max_length=4)]
     trained: Trained
+    untrained: ByMethod
     exact: ExactSettings
+
+    @model_validator(mode="after")
+    def _untrained_start_at_the_prior(self) -> Self:
+        if self.untrained.start != "prior":
+            raise ValueError(f"untrained.start: got {self.untrained.start!r}, must be 'prior'")
+        return self
 
     @model_validator(mode="after")
     def _shown_exist(self) -> Self:
@@ -57,9 +67,15 @@ def runs(section: Section, build: RunBuilder) -> list[Run]:
         seed = derived_seed(build.seed, f"{build.figure}/sets")
         sets = random_sets(section.steps, section.sets, seed)
     task = SequenceTask(period=section.period, sets=sets)
-    runs = []
-    for kind in KINDS:
-        network = Architecture(kind=kind, steps=section.steps, prior=section.prior)
+    networks = {
+        kind: Architecture(kind=kind, steps=section.steps, prior=section.prior) for kind in KINDS
+    }
+    drawn = tuple(times for times in sets if len(times) in section.shown)
+    of_cells = SequenceTask(period=section.period, sets=drawn)
+    runs = [
+        build("untrained", UNTRAINED, networks["rnn"], section.kappa, of_cells, section.untrained)
+    ]
+    for kind, network in networks.items():
         trained = getattr(section.trained, kind)
         runs += [
             build(f"trained.{kind}", kind, network, section.kappa, task, trained),

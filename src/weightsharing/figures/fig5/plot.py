@@ -13,6 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Circle
 
 from weightsharing.figures import conditions
+from weightsharing.figures.fig5.starts import chains_in_phase, parted
 from weightsharing.figures.panels import (
     complex_plane,
     kernel_norm,
@@ -55,9 +56,10 @@ def draw(results: Results, section: Section) -> Figure:
     Of each number of supervised steps in panels c and d, the set with the median error of the RNN in
     theory is drawn. Sets that did not converge are drawn hollow and counted.
     """
+    results, untrained = parted(results)
     shown = section.shown
-    figure = page_figure(height=2.6 + 2.1 * len(shown))
-    parts: Any = figure.subfigures(2, 1, height_ratios=[2.2, 2.1 * len(shown)])
+    figure = page_figure(height=3.6 + 2.1 * len(shown))
+    parts: Any = figure.subfigures(2, 1, height_ratios=[3.2, 2.1 * len(shown)])
     left, right = parts[0].subfigures(1, 2, width_ratios=[0.8, 1.0])
     _task(left, results.runs[0].task.targets[0], section.period)
     _errors(right, results)
@@ -73,6 +75,10 @@ def draw(results: Results, section: Section) -> Figure:
         part_title(cell, letter, f"{kind.upper()}: kernel, eigenvalues of the weights, output")
         _cells(cell, runs, norm)
     lines = _conditions(results, float(norm.vmax or 1.0))
+    inside, total = chains_in_phase(untrained)
+    lines.append(
+        f"RNNs start in the theory's phase; of untrained ones, {inside} of {total} chains reach it"
+    )
     conditions.write_conditions(figure, lines)
     return figure
 
@@ -150,15 +156,14 @@ def _task(part: SubFigure, target: Array, period: float) -> None:
 def _errors(part: SubFigure, results: Results) -> None:
     """Generalisation error against the number of supervised steps: theory, and each set measured."""
     part_title(part, "b", r"generalisation error $\frac{1}{2T}\sum_{t=2}^{T}(y^t - f^t)^2$")
-    axes = part.add_subplot()
+    grid = part.add_gridspec(2, 1, height_ratios=[1.0, 0.5])
+    axes = part.add_subplot(grid[0])
+    _alignments(part.add_subplot(grid[1], sharex=axes), results)
+    axes.tick_params(labelbottom=False)
     for family in _families(results):
         colour, groups = COLOURS[family[0].kind], by_supervised_count(family)
         if family[0].role == "trained":
-            low, median, high = quartiles(groups.values(), "generalisation_error_theory")
-            axes.plot(list(groups), median, color=colour, zorder=2)
-            axes.fill_between(
-                list(groups), low, high, color=colour, alpha=0.18, linewidth=0, zorder=1
-            )
+            _theory_of_sets(axes, groups, "generalisation_error_theory", colour)
         for count, sets in groups.items():
             shifts = 0.6 * (np.linspace(0.0, 1.0, len(sets)) - 0.5) if len(sets) > 1 else [0.0]
             for shift, run in zip(shifts, sets, strict=True):
@@ -177,14 +182,37 @@ def _errors(part: SubFigure, results: Results) -> None:
     axes.set_xlim(0.5, last + 0.5)
     axes.set_ylim(SMALLEST_ERROR, 1.0)
     axes.set_xticks(range(1, last + 1))
-    axes.set_xlabel(
-        "number of supervised steps (line, band: median, quartiles of sets)", fontsize=7
-    )
     axes.set_ylabel("generalisation error")
     axes.legend(
         loc="lower left", fontsize=6, handlelength=1.0, labelspacing=0.25, ncols=len(KINDS),
         columnspacing=0.5,
     )  # fmt: skip
+
+
+def _theory_of_sets(axes: Axes, groups: dict[int, list[Result]], name: str, colour: str) -> None:
+    """Median and quartiles over the sets of each number of supervised steps."""
+    low, median, high = quartiles(groups.values(), name)
+    axes.plot(list(groups), median, color=colour, zorder=2)
+    axes.fill_between(list(groups), low, high, color=colour, alpha=0.18, linewidth=0, zorder=1)
+
+
+def _alignments(axes: Axes, results: Results) -> None:
+    """Alignment of H with the targets' kernel of all steps: theory, and the median over sets measured."""
+    for family in _families(results):
+        colour, groups = COLOURS[family[0].kind], by_supervised_count(family)
+        exact = family[0].role == "exact"
+        if not exact:
+            _theory_of_sets(axes, groups, "target_alignment_theory", colour)
+        median = quartiles(groups.values(), "target_alignment")[1]
+        axes.plot(
+            list(groups), median, MARKERS[family[0].method], color="black" if exact else colour,
+            markersize=1.6 if exact else 2.8, markeredgecolor=colour, markeredgewidth=0.4, zorder=3,
+        )  # fmt: skip
+    axes.set_ylim(0.0, 1.05)
+    axes.set_xlabel(
+        "number of supervised steps (line, band: median, quartiles of sets)", fontsize=7
+    )
+    axes.set_ylabel("alignment of\n$\\mathbb{H}$ with $\\mathbb{Y}$", fontsize=7)
 
 
 def _measured(axes: Axes, place: float, run: Result) -> None:
