@@ -158,6 +158,7 @@ class Study:
     def draws(self, run: Run, mutation: Mutation) -> list[xr.Dataset]:
         """What the networks of a run do in a wrong program."""
         really, tasks = mutation.run(run), [mutation.task(task) for task in run.tasks]
+        torch.set_num_threads(1)  # small states
         start = run.sampler.start
         starts = [
             None if start == "prior" else start_kernel(start, _theory(run, index))
