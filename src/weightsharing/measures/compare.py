@@ -143,7 +143,7 @@ def _is_whole(task: Task) -> bool:
 
 def _scalars(scalars: Mapping[str, Estimate]) -> Variables:
     """Mean, error bar and diagnostics of each scalar, under names of their own."""
-    fields = ("standard_error", "deviation", "effective_size", "rhat")
+    fields = ("standard_error", "deviation", "deviation_error", "effective_size", "rhat")
     means: Variables = {name: scalar.mean for name, scalar in scalars.items()}
     return means | {
         f"{name}_{field}": getattr(scalar, field)

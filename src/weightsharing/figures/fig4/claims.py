@@ -193,21 +193,15 @@ def each_mean_agrees(scan: Scan, runs: Runs) -> Finding:
     missing=NO_LAW,
 )
 def fluctuations_agree(scan: Scan, runs: Runs) -> Finding:
-    """Standard deviation of the order parameter against that of the law of m at this N.
-
-    The error of a standard deviation s from n effective samples is taken as s / sqrt(2 n), that of
-    Gaussian draws.
-    """
+    """Standard deviation of the order parameter against that of the law of m at this N."""
     _, _, expected = _law(scan, runs)
     measured = values(runs, "order_parameter_deviation")
-    size = values(runs, "order_parameter_effective_size")
-    test = compare(measured, expected, measured / np.sqrt(2.0 * size))
+    test = compare(measured, expected, values(runs, "order_parameter_deviation_error"))
     run = runs[test.index]
     return Finding.of(
         test,
         f"fluctuation of the order parameter at lambda = {run.signal:.3g}, where it "
         f"deviates most, N = {run.width}",
-        criterion=f"{test.criterion}; error of a standard deviation as of Gaussian draws",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -145,40 +144,43 @@ def cumulants_cross(scan: Scan, groups: Sequence[Runs]) -> Finding:
     """
     if len(groups) < 2:
         raise NoDataError("needs two widths with several lambdas")
-    found = [_crossing(scan, *pair) for pair in pairwise(groups)]
-    ratios, errors = np.array(found).T
-    weights = 1.0 / errors**2
-    value = float((ratios * weights).sum() / weights.sum())
-    # Neighbouring pairs share a width: their errors are taken as fully correlated.
-    error = float((errors * weights).sum() / weights.sum())
-    each = ", ".join(f"{ratio:.4f}({round(1e4 * one)})" for ratio, one in found)
+    fits = [_parabola(scan, runs) for runs in groups]
+    found = [_crossing(first, second) for (first, _), (second, _) in pairwise(fits)]
+    ratios, slopes = np.array(found).T
+    # How each crossing moves with the coefficients of its two parabolas, (pair, width, coefficient).
+    moves = np.zeros((len(found), len(fits), 3))
+    for pair, (ratio, slope) in enumerate(found):
+        moves[pair, pair] = (ratio - 1.0) ** np.arange(2, -1, -1) / slope
+        moves[pair, pair + 1] = -moves[pair, pair]
+    covariance = np.einsum("pwa,wab,qwb->pq", moves, np.stack([error for _, error in fits]), moves)
+    weights = np.linalg.solve(covariance, np.ones(len(found)))
+    error = float(weights.sum() ** -0.5)
+    value = float(ratios @ weights) * error**2
+    errors = np.sqrt(np.diag(covariance))
+    each = ", ".join(
+        f"{ratio:.4f}({round(1e4 * one)})" for ratio, one in zip(ratios, errors, strict=True)
+    )
     return Finding(
         quantity=f"lambda / lambda_c at the crossing, mean of {len(found)} pairs of widths",
         theory=1.0,
         measured=value,
         standard_error=error,
-        criterion=f"within {SIGNAL_TOLERANCE:g} of 1, which is {SIGNAL_TOLERANCE / error:.0f} errors: "
+        criterion=f"within {SIGNAL_TOLERANCE:g} of 1, which is {SIGNAL_TOLERANCE / error:.1f} errors: "
         f"{abs(value - 1.0):.4f}",
         holds=abs(value - 1.0) < SIGNAL_TOLERANCE and z_limit() * error < SIGNAL_TOLERANCE,
         explanation=f"Pairs of neighbouring widths: {each}.",
     )
 
 
-def _crossing(scan: Scan, narrow: Runs, wide: Runs) -> tuple[float, float]:
-    """lambda / lambda_c at which the cumulants of two widths are equal, and its error."""
-    (first, first_error), (second, second_error) = (
-        _parabola(scan, runs) for runs in (narrow, wide)
-    )
-    difference = second - first
+def _crossing(narrow: Array, wide: Array) -> tuple[float, float]:
+    """lambda / lambda_c at which two parabolas are equal, and the slope of their difference there."""
+    difference = wide - narrow
     roots = np.roots(difference)
     real = roots[np.isreal(roots)].real
     if not real.size:
-        raise NoDataError(f"cumulants of N = {narrow[0].width} and {wide[0].width} do not cross")
+        raise NoDataError("the cumulants of two widths do not cross")
     root = float(real[np.abs(real).argmin()])
-    powers = root ** np.arange(2, -1, -1)
-    slope = float(np.polyval(np.polyder(difference), root))
-    error = math.sqrt(float(powers @ (first_error + second_error) @ powers)) / abs(slope)
-    return 1.0 + root, error
+    return 1.0 + root, float(np.polyval(np.polyder(difference), root))
 
 
 def _parabola(scan: Scan, runs: Runs) -> tuple[Array, Array]:
