@@ -146,7 +146,7 @@ def cumulants_cross(scan: Scan, groups: Sequence[Runs]) -> Finding:
         raise NoDataError("needs two widths with several lambdas")
     fits = [_parabola(scan, runs) for runs in groups]
     found = [_crossing(first, second) for (first, _), (second, _) in pairwise(fits)]
-    ratios, slopes = np.array(found).T
+    ratios = np.array([ratio for ratio, _ in found])
     # How each crossing moves with the coefficients of its two parabolas, (pair, width, coefficient).
     moves = np.zeros((len(found), len(fits), 3))
     for pair, (ratio, slope) in enumerate(found):
