@@ -18,6 +18,7 @@ import numpy as np
 
 from weightsharing.figures.results import NoDataError, Result, Role, values_and_errors
 from weightsharing.figures.statistics import ChiSquare, Comparison, compare, z_scores
+from weightsharing.measures.equilibrium import IDENTITIES
 from weightsharing.measures.phases import LARGEST_EXCESS_ACTION
 from weightsharing.model.axes import Array
 
@@ -102,7 +103,7 @@ class Statement(Generic[Evidence]):
     identity: such as "3{panel}-coherence-{role}"; it starts with figure and panel. sentence: what the
     caption says. Both may name words that ``judge`` gets. find: computes the finding, or raises
     NoDataError. kind: what is compared. also: measures of a run that have to have converged besides its
-    verdict, such as "coherence". missing: what is not there if a part of the evidence is None or empty.
+    verdict, such as "coherence". despite_faults: whether it is judged though runs did not converge. missing: what is not there if a part of the evidence is None or empty.
     """
 
     identity: str
@@ -110,6 +111,7 @@ class Statement(Generic[Evidence]):
     find: Callable[Evidence, Finding]
     kind: Kind = "networks"
     also: tuple[str, ...] = ()
+    despite_faults: bool = False
     missing: str = "no run of this network by this sampler"
 
     def __call__(self, *evidence: Evidence.args, **named: Evidence.kwargs) -> Finding:
@@ -134,7 +136,7 @@ class Statement(Generic[Evidence]):
             return Claim(**row, explanation=f"No data: {error}.")
         values = vars(finding).copy()
         verdict: Verdict = "pass" if values.pop("holds") else "fail"
-        runs = list(_results(evidence))
+        runs = [] if self.despite_faults else list(_results(evidence))
         doubts = _doubts(runs, self.also)
         if doubts:
             verdict = "not converged"
@@ -179,6 +181,28 @@ def _coexistence(run: Result) -> str:
     return (
         f"At N = {run.width} the posterior of {run.name} has {phases} phases, minima "
         f"whose actions differ by less than {LARGEST_EXCESS_ACTION:.2g}/N: wider networks have one."
+    )
+
+
+@claim(
+    "{figure}-equilibrium-{role}",
+    "The law that is sampled is the posterior: virial, kinetic and loss temperature are 1; {sampler}",
+    despite_faults=True,
+)
+def in_equilibrium(runs: Sequence[Result]) -> Finding:
+    """How many runs are not in equilibrium (THEORY 2). Chains that are too short are no fault here."""
+    broken = {run.name: set(run.faults) & set(IDENTITIES) for run in runs}
+    named = ", ".join(
+        f"{name} ({', '.join(sorted(which))})" for name, which in broken.items() if which
+    )
+    count = sum(map(bool, broken.values()))
+    return Finding(
+        quantity=f"runs, of {len(runs)}, whose virial, kinetic or loss temperature is off",
+        theory=0.0,
+        measured=count,
+        criterion="none, within errors and the known bias of the step",
+        holds=count == 0,
+        explanation=f"Off: {named}." if named else "",
     )
 
 

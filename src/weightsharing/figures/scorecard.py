@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from weightsharing.figures import tables
-from weightsharing.figures.claims import KINDS, VERDICTS, Claim
+from weightsharing.figures.claims import KINDS, SAMPLERS, VERDICTS, Claim, in_equilibrium
 from weightsharing.figures.registry import FIGURES, Figure
-from weightsharing.figures.results import Results
+from weightsharing.figures.results import ROLES, Results
 from weightsharing.figures.statistics import FALSE_ALARM
 
 NUMBERS = ("theory", "measured", "standard_error")
@@ -38,7 +38,14 @@ def scorecard(results: Results) -> list[Claim]:
 
 def claims_of(figure: Figure, results: Results) -> list[Claim]:
     """The claims of one figure, by panel."""
-    claims: list[Claim] = figure.module("claims").claims(results.of_figure(figure.number))
+    mine = results.of_figure(figure.number)
+    claims: list[Claim] = figure.module("claims").claims(mine)
+    claims += [
+        in_equilibrium.judge(
+            mine.select(role=role), figure=figure.number, role=role, sampler=SAMPLERS[role]
+        )
+        for role in ROLES
+    ]
     return sorted(claims, key=lambda claim: claim.panel)
 
 
