@@ -103,7 +103,8 @@ class Statement(Generic[Evidence]):
     identity: such as "3{panel}-coherence-{role}"; it starts with figure and panel. sentence: what the
     caption says. Both may name words that ``judge`` gets. find: computes the finding, or raises
     NoDataError. kind: what is compared. also: measures of a run that have to have converged besides its
-    verdict, such as "coherence". despite_faults: whether it is judged though runs did not converge. missing: what is not there if a part of the evidence is None or empty.
+    verdict, such as "coherence". despite_faults: whether it is judged though runs did not converge.
+    missing: what is not there if a part of the evidence is None or empty.
     """
 
     identity: str
