@@ -92,7 +92,8 @@ def runs(section: Section, build: RunBuilder) -> list[Run | Transition]:
     ]
     critical = critical_signal(depth, section.prior, section.kappa)
     of_panel_b = [ratio * critical for ratio in section.landau_ratios]
-    for name, signal in {f"{one:g}": one for one in (*of_panel_b, *section.lambdas)}.items():
+    # Of two that have one name, that of panel b, where the law of m is known.
+    for name, signal in {f"{one:g}": one for one in (*section.lambdas, *of_panel_b)}.items():
         name, task = f"depth{depth}-lambda{name}", EndpointTask(labels=(signal**0.5,))
         runs += [
             build("sampler", name, network, section.kappa, task, section.sampler),
