@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -103,9 +104,10 @@ def runs(section: Section, build: RunBuilder) -> list[Run | Transition]:
 
 
 def _scan(section: Section, depth: int, identity: str) -> Transition:
-    """The scan of one depth; that of the trained networks has the Landau curve and their width."""
+    """The scan of one depth; that of the trained networks has Landau curves and laws of m."""
     is_sampled = depth == section.sampled_depth
     width = section.sampler.width
+    widths = sorted({width, section.exact.width})
     return Transition(
         id=identity,
         architecture=Architecture(kind="rnn", steps=depth, prior=section.prior),
@@ -114,5 +116,5 @@ def _scan(section: Section, depth: int, identity: str) -> Transition:
         points=section.curve_points,
         landau_ratios=section.landau_ratios if is_sampled else (),
         width=width if is_sampled else None,
-        laws=tuple((width, ratio) for ratio in section.landau_ratios) if is_sampled else (),
+        laws=tuple(product(widths, section.landau_ratios)) if is_sampled else (),
     )

@@ -238,7 +238,7 @@ def _landau(axes: Axes, scan: Scan, runs: Runs) -> None:
             label=rf"$\lambda = {ratio:g}\,\lambda_c$",
         )  # fmt: skip
         for run in runs:
-            if np.isclose(run.signal, ratio * scan.critical_signal):
+            if np.isclose(run.signal, ratio * scan.critical_signal, rtol=1e-9):
                 _histogram(axes, scan, run, colour)
     axes.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)
     axes.set_ylim(1.6 * lowest, -2.2 * lowest) if lowest < 0 else None
