@@ -130,11 +130,12 @@ class Histogram:
     def chi_square(self) -> tuple[float, int]:
         """sum_k (share - 1/K)^2 (1 - 1/K) / error^2, and its K - 1 degrees of freedom.
 
-        For independent draws it is Pearson's statistic, where error^2 = (1 - 1/K) / (K draws).
+        For independent draws it is Pearson's statistic, where error^2 = (1 - 1/K) / (K draws). It is
+        infinite if a bin has no draw, or all of them.
         """
         bins = len(self.share)
         expected = 1.0 / bins
-        square = ((self.share - expected) / self.error) ** 2
+        square = z_scores(self.share, expected, self.error) ** 2
         return float((1.0 - expected) * square.sum()), bins - 1
 
 
