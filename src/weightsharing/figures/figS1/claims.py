@@ -97,7 +97,7 @@ def exponent_agrees(scan: Scan, runs: Runs) -> Finding:
         criterion=f"within {EXPONENT_TOLERANCE:g} of -1/4: {distance:.4f}; against the law of m at these "
         f"widths, {test.criterion}",
         holds=test.holds and distance < EXPONENT_TOLERANCE,
-        explanation="-1/4 for N to infinity; corrections fall as N^(-1/4).",
+        explanation="-1/4 for N to infinity; corrections fall as N^(-1/2).",
     )
 
 
@@ -191,7 +191,10 @@ def _parabola(scan: Scan, runs: Runs) -> tuple[Array, Array]:
     "S1b-universal", "At lambda_c the Binder cumulant is universal for wide networks; exact sampler"
 )
 def cumulant_is_universal(scan: Scan, runs: Runs) -> Finding:
-    """U at lambda_c, extrapolated linearly in N^(-1/4), the leading correction."""
+    """U at lambda_c, extrapolated linearly in N^(-1/4), which the theory's laws follow at these N.
+
+    For N to infinity the correction falls as N^(-1/2), but more slowly at the N of networks.
+    """
     wide = [run for run in runs if run.width >= WIDE]
     if len(wide) < FEWEST_WIDTHS:
         raise NoDataError(f"needs {FEWEST_WIDTHS} widths from {WIDE} on, {len(wide)} there")

@@ -1,7 +1,8 @@
 """Networks at a transition of second order beside their law of m, as claims and plot use them (THEORY 5).
 
 At lambda_c, F(m) grows as m^4, so m is of order N^(-1/4). Around it, the law of m N^(1/4) depends on
-x = (lambda / lambda_c - 1) N^(1/2) only, up to corrections of order N^(-1/4).
+x = (lambda / lambda_c - 1) N^(1/2) only, up to corrections of order N^(-1/2), as F(m) and
+the 1/N terms are even in m.
 """
 
 from __future__ import annotations
