@@ -296,7 +296,7 @@ def drawn(law: OrderParameterLaw, shape: tuple[int, ...], generator: np.random.G
     spline = CubicSpline(law.order_parameter, law.density).antiderivative()
     fine = np.linspace(0.0, law.order_parameter[-1], 100_001)
     below = spline(fine) - spline(0.0)
-    return np.interp(generator.uniform(size=shape) * below[-1], below, fine)
+    return np.asarray(np.interp(generator.uniform(size=shape) * below[-1], below, fine))
 
 
 def test_histograms_are_held_against_their_law(generator: np.random.Generator) -> None:
@@ -722,7 +722,7 @@ def test_histograms_of_panel_b_are_held_against_the_law(
 
 def _signed(m: Array, generator: np.random.Generator) -> Array:
     """Of both signs, as draws of m are below a transition."""
-    return m * generator.choice([-1.0, 1.0], m.shape)
+    return np.asarray(m * generator.choice([-1.0, 1.0], m.shape))
 
 
 # --- figure S1 --------------------------------------------------------------------------------------
