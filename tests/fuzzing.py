@@ -280,8 +280,8 @@ def laid_over(base: Tree, top: Tree) -> Tree:
 
 BASE: Tree = written((ROOT / "config.yaml").read_bytes())
 PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))
-# The only number that may be negative.
-SIGNED = ("fig3", "signs")
+# The only numbers that may be negative.
+SIGNED = (("fig3", "signs"), ("figS1", "offsets"))
 # Settings that presets take back by null, as another sampler has none of them.
 OPTIONAL = ("friction", "refresh")
 
@@ -319,7 +319,7 @@ def wrong_type(value: Tree, like: Tree, at: tuple[str, ...] = ()) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(like, bool | str):
         return "" if type(value) is type(like) else f"{name}: {value!r}"
-    if not number or not math.isfinite(value) or (value < 0 and at != SIGNED):
+    if not number or not math.isfinite(value) or (value < 0 and at not in SIGNED):
         return f"{name}: {value!r}"
     if isinstance(like, int) and value != int(value):
         return f"{name}: {value!r} instead of a whole number"
@@ -328,7 +328,7 @@ def wrong_type(value: Tree, like: Tree, at: tuple[str, ...] = ()) -> str:
 
 def wanted(tree: Tree) -> Iterator[tuple[str, dict[str, Tree]]]:
     """For each run that a tree asks for: a pattern of its id, and values that it has to have."""
-    for figure in ("fig2", "fig3", "fig4", "fig5"):
+    for figure in ("fig2", "fig3", "fig4", "fig5", "figS1"):
         for key in ("kappa", "prior", "activation"):
             if key in tree[figure]:
                 yield rf"{figure}/.*", {key: tree[figure][key]}
@@ -355,6 +355,13 @@ def wanted(tree: Tree) -> Iterator[tuple[str, dict[str, Tree]]]:
         same = {"steps": tree["fig5"]["steps"], "period": tree["fig5"]["period"]}
         yield rf"fig5/{kind}", sampler | same
         yield rf"fig5/{kind}-exact", tree["fig5"]["exact"] | same
+    for depth in tree["figS1"]["depths"]:
+        yield rf"figS1/depth{depth}", {"steps": depth}
+        for sampler in tree["figS1"]["exact"]:
+            yield rf"figS1/depth{depth}-width{sampler['width']}-exact", sampler | {"steps": depth}
+    for sampler in tree["figS1"]["trained"]:
+        same = {"steps": tree["figS1"]["depths"][0]}
+        yield rf"figS1/depth{same['steps']}-width{sampler['width']}", sampler | same
 
 
 def held(run: Tree) -> dict[str, Tree]:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT, lines_of_failure, succeed
@@ -32,13 +33,18 @@ from weightsharing.errors import ConfigError
 from weightsharing.figures.captions import caption
 from weightsharing.figures.claims import Claim
 from weightsharing.figures.registry import FIGURES, in_order
+from weightsharing.model.architecture import Prior
+from weightsharing.model.tasks import EndpointTask, SignalsTask
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.settings import DynamicsSettings
 from weightsharing.theory.scan import Transition
+from weightsharing.theory.transition import critical_signal
 
 DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))
 DELETED = object()
+# Each trained network of these figures has its like by the exact sampler.
+BOTH_SAMPLERS = ("fig3", "fig4", "fig5")
 
 
 def laid_over(*presets: str) -> Config:
@@ -141,6 +147,18 @@ BAD: list[tuple[str, Any, str]] = [
     ("fig4.landau_ratios", [0.6, 20.0], "must not exceed"),
     ("fig4.prior.w", 1e200, "less than or equal to"),
     ("fig4.prior.w", 1e-200, "too extreme"),
+    ("figS1.depths", [5], "less than or equal to 4"),
+    ("figS1.depths", [4, 4], "must differ"),
+    ("figS1.offsets", [1.0, 1.0], "must differ"),
+    ("figS1.offsets", [1e-5, 2e-5], "must differ in six digits"),
+    ("figS1.offsets", [float("nan"), 1.0], "finite"),
+    ("figS1.offsets", [-16.0, 1.0], "above -N^(1/2) = -16"),
+    ("figS1.prior.w", 1e9, "lambda would be up to"),
+    ("figS1.around", [256, 77], "must be widths of exact"),
+    ("figS1.exact", [], "at least 1"),
+    ("figS1.prior.w", 1e-200, "too extreme"),
+    ("figS1.trained", [DEFAULT["figS1"]["trained"][0]] * 2, "must differ"),
+    ("figS1.exact", [DEFAULT["figS1"]["exact"][0]] * 2, "must differ"),
     ("fig4.kappa", datetime.date(2024, 1, 1), "2024-01-01"),
     ("fig4.sampler.step_size", 0.3, "stability limit"),
 ]
@@ -183,7 +201,8 @@ def test_bad_configuration_is_one_line_naming_the_key(
     monkeypatch.chdir(empty)
     (line,) = lines_of_failure(capsys, "check", bad)
     # The section that checks consistency names a value that is too extreme for it.
-    assert line.startswith(key.removesuffix(".w") if says == "too extreme" else key)
+    of_prior = says in ("too extreme", "lambda would be up to")
+    assert line.startswith(key.removesuffix(".w") if of_prior else key)
     assert says in line
     assert list(empty.iterdir()) == []
 
@@ -255,7 +274,7 @@ def test_a_part_of_the_configuration_has_the_runs_of_its_figures() -> None:
 def test_default_runs_and_ids() -> None:
     by_id = runs(laid_over())
     assert [name for name in by_id if isinstance(by_id[name], Transition)] == [
-        "fig4/depth3", "fig4/depth4", "fig4/depth5",
+        "fig4/depth3", "fig4/depth4", "fig4/depth5", "figS1/depth4", "figS1/depth3",
     ]  # fmt: skip
     trained = [run for run in by_id.values() if isinstance(run, Run)]
     assert len(trained) >= 12
@@ -264,9 +283,50 @@ def test_default_runs_and_ids() -> None:
     assert len({run.seed for run in trained}) == len(trained)
     by_weights = [run for run in trained if isinstance(run.sampler, DynamicsSettings)]
     assert all(run.sampler.width <= 512 for run in by_weights)
-    assert {run.id.removesuffix("-exact") for run in trained if "fig2" not in run.id} == {
-        run.id for run in by_weights if "fig2" not in run.id
+    # Figures 2 and S1 have widths that one of the samplers alone has.
+    assert {run.id.removesuffix("-exact") for run in trained if run.id[:4] in BOTH_SAMPLERS} == {
+        run.id for run in by_weights if run.id[:4] in BOTH_SAMPLERS
     }
+
+
+def test_networks_around_the_transition_have_the_lambdas_and_laws_of_their_width() -> None:
+    """Figure S1: lambda / lambda_c - 1 = x N^(-1/2), which the scan of their T has a law for."""
+    section: Any = laid_over().section("figS1")
+    found = runs(laid_over())
+    for depth in section.depths:
+        scan = found[f"figS1/depth{depth}"]
+        assert isinstance(scan, Transition)
+        critical = critical_signal(depth, section.prior, section.kappa)
+        laws = set()
+        for run in trained(laid_over(), "figS1"):
+            if run.architecture.steps != depth:
+                continue
+            assert isinstance(run.task, SignalsTask)
+            width, signals = run.sampler.width, np.array(run.task.signals)
+            exact = run.sampler.method == "exact"
+            around = depth == section.depths[0] and exact and width in section.around
+            expected = sorted([0.0, *section.offsets]) if around else [0.0]
+            np.testing.assert_allclose((signals / critical - 1.0) * width**0.5, expected, atol=1e-9)
+            laws |= {(width, round(float(signal / critical), 9)) for signal in signals}
+        assert {(width, round(ratio, 9)) for width, ratio in scan.laws} == laws
+
+
+def test_networks_of_panel_b_have_a_law_at_their_width() -> None:
+    """Figure 4: also where the samplers have different widths, or a lambda all but that of panel b."""
+    settings = changed("fig4.exact.width", 300)
+    critical = critical_signal(4, Prior(w=1.0, u=1.0, v=1.0), 0.1)
+    settings["fig4"]["lambdas"] = [1.0, float(f"{critical:g}"), critical * (1.0 + 5e-6)]
+    found = {run.id: run for run in figure_runs(validate(settings), "fig4")}
+    scan = found["fig4/depth4"]
+    assert isinstance(scan, Transition)
+    width = settings["fig4"]["sampler"]["width"]
+    ratios = settings["fig4"]["landau_ratios"]
+    assert set(scan.laws) == {(n, ratio) for n in (width, 300) for ratio in ratios}
+    for name in ("", "-exact"):
+        run = found[f"fig4/depth4-lambda{critical:g}{name}"]
+        assert isinstance(run, Run)
+        assert isinstance(run.task, EndpointTask)
+        assert run.task.labels[0] ** 2 == pytest.approx(critical, rel=1e-12)
 
 
 def test_runs_that_differ_in_their_sampler_only_share_a_theory() -> None:
@@ -274,7 +334,10 @@ def test_runs_that_differ_in_their_sampler_only_share_a_theory() -> None:
     assert {shared[name] for name in shared if "fig2" in name} == {"fig2/sgld-width16"}
     assert shared["fig3/rnn-strong-exact"] == "fig3/rnn-strong"
     assert shared["fig5/rnn-exact"] == shared["fig5/rnn"] == "fig5/rnn"
-    assert len(set(shared.values())) == 1 + 4 + 12 + 2
+    # Figure 4: twelve lambdas and those of panel b. Figure S1: lambda_c of two T, and the lambdas
+    # around it of four widths.
+    assert shared["figS1/depth4-width64-exact"] == shared["figS1/depth4-width128"]
+    assert len(set(shared.values())) == 1 + 4 + (12 + 3) + 2 + (2 + 4)
 
 
 def test_random_and_even_sets_are_the_same_for_both_networks() -> None:
@@ -303,7 +366,7 @@ def test_changing_one_lambda_changes_one_run() -> None:
 # Keys of presets: sizes, lengths and dynamics of samplers, but not the sampled law.
 SIZES = re.compile(
     r"preset|fig2\.(trained|exact|shown)|fig4\.(curve_points|landau_ratios|lambdas)"
-    r"|fig5\.(steps|period|sets|shown)"
+    r"|fig5\.(steps|period|sets|shown)|figS1\.(depths|offsets|around|trained|exact)"
     r"|(fig3\.samplers\.\w+|fig4\.sampler|fig5\.trained\.\w+|fig[345]\.exact)"
     r"\.(width|method|step_size|friction|refresh|burn_in|ramp|duration|draws|chains|spectra"
     r"|warm_up|thinning|leapfrog_steps)"
@@ -385,7 +448,7 @@ def test_reading_a_configuration_loads_neither_torch_nor_matplotlib() -> None:
 
 
 def test_figures_are_in_the_order_of_their_numbers() -> None:
-    assert list(FIGURES) == ["fig2", "fig3", "fig4", "fig5"]
+    assert list(FIGURES) == ["fig2", "fig3", "fig4", "fig5", "figS1"]
     assert sorted(["figS1", "fig10", "fig9"], key=in_order) == ["fig9", "fig10", "figS1"]
 
 

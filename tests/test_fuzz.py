@@ -41,6 +41,14 @@ def test_damaged_and_forged_files(workshop: Workshop, tmp_path: Path) -> None:
     tally.check()
 
 
+def test_a_users_file_on_which_hdf5_hangs_is_refused(workshop: Workshop, tmp_path: Path) -> None:
+    """Two blocks of this one are exchanged such that HDF5 goes round in circles."""
+    tally = Tally(tmp_path / "kept")
+    fuzzing.damage_user_file("blocks exchanged", 2, workshop, tally)
+    tally.check()
+    assert dict(tally.counts) == {("user's task: blocks exchanged", "refused"): 1}
+
+
 def test_swapped_files(workshop: Workshop, tmp_path: Path) -> None:
     tally = Tally(tmp_path / "kept")
     tree = fuzzing.laid_over(fuzzing.small_study(), fuzzing.OTHERS["kappa"])

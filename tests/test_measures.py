@@ -5,22 +5,31 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import assert_z, endpoint_run, kinetic_run
+from conftest import assert_z, endpoint_run, exact_run, kinetic_run
 from scipy import signal, stats
 
-from weightsharing.measures.branches import BROKEN_BINDER, binder_cumulant, branch_signs
+from weightsharing.measures.branches import (
+    BROKEN_BINDER,
+    binder_cumulant,
+    branch_signs,
+    estimate_binder,
+)
 from weightsharing.measures.compare import compare
 from weightsharing.measures.estimate import LARGEST_RHAT, estimate, estimate_ratio
 from weightsharing.measures.kernels import (
     alignment,
     estimate_relative_error,
+    estimate_scale,
+    estimate_target_alignment,
     relative_error,
+    target_alignment,
     temporal_coherence,
 )
+from weightsharing.measures.outputs import conditional_outputs
 from weightsharing.model import symmetry
 from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.axes import Array
-from weightsharing.model.task import label_kernels
+from weightsharing.model.task import Task, label_kernels
 from weightsharing.model.tasks import EndpointTask
 from weightsharing.sampling.chain import sample
 from weightsharing.sampling.run import Run
@@ -67,6 +76,22 @@ def test_binder_cumulant_tells_one_peak_from_two(generator: np.random.Generator)
     error = np.array(np.sqrt(8 / 3 / gaussian.size))
     assert_z(np.array(binder_cumulant(gaussian)), 0.0, error)
     assert binder_cumulant(np.array([-2.0, 2.0])) == pytest.approx(2 / 3)
+
+
+def test_error_bar_of_a_binder_cumulant(generator: np.random.Generator) -> None:
+    """Its draws deviate as those of the jackknife do, and its z-scores are standard normal."""
+    m = generator.normal(size=(2, 400)) + 0.8
+    found = estimate_binder(m)
+    assert found.mean == pytest.approx(binder_cumulant(m), abs=1e-12)
+    count = m.size
+    without = [binder_cumulant(np.delete(m, index)) for index in range(count)]
+    pseudo = count * binder_cumulant(m) - (count - 1) * np.array(without)
+    assert found.deviation == pytest.approx(pseudo.std(ddof=1), rel=0.02)
+    # Of a Gaussian, whose cumulant is 0, in correlated chains.
+    draws = ar1((2, 1000, 200), 0.6, generator)
+    each = [estimate_binder(draws[..., index]) for index in range(200)]
+    z = [float(one.mean / one.standard_error) for one in each]
+    assert stats.kstest(z, "norm").pvalue > 1e-4
 
 
 def test_draws_are_mapped_only_where_the_symmetry_is_broken(generator: np.random.Generator) -> None:
@@ -137,6 +162,99 @@ def test_alignment_ignores_scale_and_constants_and_sees_the_rest(
     np.testing.assert_allclose(batch, [expected, 1.0])
 
 
+def random_task(generator: np.random.Generator, supervised: list[list[int]]) -> Task:
+    """Targets of two patterns at three times, of which some are trained on."""
+    chosen = np.array(supervised, dtype=bool)
+    return Task(np.ones((2, 3, 1)), generator.normal(size=(2, 3)), chosen)
+
+
+@pytest.mark.parametrize(
+    "supervised", [[[1, 0, 1], [0, 1, 0]], [[0, 0, 0], [1, 1, 1]], [[0, 0, 0], [0, 0, 0]]]
+)
+def test_outputs_given_the_kernel_are_those_of_the_readout(
+    supervised: list[list[int]], generator: np.random.Generator
+) -> None:
+    """Bayesian regression in the space of the readout, for each of several networks of N = 5."""
+    task, readout, kappa, width = random_task(generator, supervised), 0.7, 0.3, 5
+    activity = generator.normal(size=(4, 2, 3, width))
+    kernels = np.einsum("dptn,dqsn->dpqts", activity, activity) / width
+    expected = []
+    for one in activity:
+        seen, labels = one[task.supervised], task.targets[task.supervised]
+        # f = a . v / N, where v is of variance N v and the noise of variance kappa.
+        precision = seen.T @ seen / (width**2 * kappa) + np.eye(width) / (width * readout)
+        mean = np.linalg.solve(precision, seen.T @ labels / (width * kappa))
+        expected.append(one @ mean / width)
+    found = conditional_outputs(kernels, task, readout, kappa)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(conditional_outputs(kernels[1], task, readout, kappa), found[1])
+    assert (not np.any(supervised)) == (not found.any())
+
+
+def test_sampled_outputs_scatter_about_those_given_the_kernel() -> None:
+    """Their mean difference vanishes within its error, and does not with another kappa."""
+    run = exact_run(1.0)
+    (task,), (samples,) = run.tasks, sample(run, [run.tasks[0]])
+    measures = compare(run, task, None, samples)
+    residual, error = (
+        measures[f"readout_residual{end}"].to_numpy() for end in ("", "_standard_error")
+    )
+    assert_z(residual, 0.0, error)
+    np.testing.assert_allclose(residual, measures["sampled_output"] - measures["output"])
+    # The mean given the kernel is the more precise of both.
+    errors = (measures[f"{name}_standard_error"][0, -1] for name in ("output", "sampled_output"))
+    assert float(next(errors)) < 0.5 * float(next(errors))
+    other = compare(run.model_copy(update={"kappa": 1.5 * run.kappa}), task, None, samples)
+    z = other["readout_residual"] / other["readout_residual_standard_error"]
+    assert abs(float(z[0, -1])) > 5.0
+
+
+def test_alignment_with_the_targets(generator: np.random.Generator) -> None:
+    """1 for the kernel of the targets, 0 if it is orthogonal to them, 1/sqrt(P T) for the identity."""
+    task = random_task(generator, [[1, 1, 1], [1, 0, 1]])
+    labels = task.targets
+    own = np.einsum("pt,qs->pqts", labels, labels)
+    assert target_alignment(3.0 * own, task) == pytest.approx(1.0)
+    other = np.array([[labels[1, 0], 0.0, 0.0], [-labels[0, 0], 0.0, 0.0]])
+    assert target_alignment(np.einsum("pt,qs->pqts", other, other), task) == pytest.approx(0.0)
+    identity = np.einsum("pq,ts->pqts", np.eye(2), np.eye(3))
+    assert target_alignment(identity, task) == pytest.approx(6**-0.5)
+    # A missing target counts as 0.
+    gaps = labels.copy()
+    gaps[0, 1] = np.nan
+    without = Task(task.inputs, gaps, np.isfinite(gaps))
+    filled = Task(task.inputs, np.nan_to_num(gaps), np.ones((2, 3), dtype=bool))
+    assert target_alignment(identity + own, without) == target_alignment(identity + own, filled)
+
+
+def test_error_of_an_alignment_with_the_targets(generator: np.random.Generator) -> None:
+    """Of two draws K + X and K - X in turns: the deviation is the derivative along X."""
+    task = random_task(generator, [[1, 1, 1], [1, 1, 1]])
+    root, shift = generator.normal(size=(2, 3, 9)), generator.normal(size=(2, 3, 2, 3))
+    kernel = np.einsum("ptn,qsn->pqts", root, root)
+    along = 0.1 * (shift + shift.transpose(2, 3, 0, 1)).transpose(0, 2, 1, 3)
+    signs = np.tile([1.0, -1.0], (2, 50))
+    found = estimate_target_alignment(kernel + signs[..., None, None, None, None] * along, task)
+    assert found.mean == pytest.approx(target_alignment(kernel, task), abs=1e-12)
+    slope = float(found.deviation) * (199 / 200) ** 0.5
+    ends = [target_alignment(kernel + step * along, task) for step in (-1e-4, 1e-4)]
+    assert abs(ends[1] - ends[0]) / 2e-4 == pytest.approx(slope, rel=1e-5)
+
+
+def test_scale_of_a_kernel_sees_what_all_entries_share(generator: np.random.Generator) -> None:
+    """2 % of the size; noise across the reference is not seen, and noise along it is its error."""
+    reference = random_kernels(generator)[0, 0]
+    size = (reference**2).sum()
+    noise = generator.normal(size=(4, 500, *reference.shape))
+    onto = np.einsum("...pqts,pqts->...", noise, reference) / size
+    across = noise - onto[..., None, None, None, None] * reference
+    assert estimate_scale(1.02 * reference + across, reference).mean == pytest.approx(1.02)
+    found = estimate_scale(1.02 * reference + noise, reference)
+    assert_z(found.mean, 1.02, found.standard_error)
+    assert found.deviation == pytest.approx(onto.std(ddof=1))
+    assert found.standard_error == pytest.approx((size * 2000) ** -0.5, rel=0.1)
+
+
 def test_label_kernels() -> None:
     task = EndpointTask(labels=(2.0, -1.0)).make(3)
     temporal, samples = label_kernels(task)
@@ -191,7 +309,7 @@ def test_eigenvalues_follow_their_kernel_to_the_positive_branch() -> None:
     dataset = sample(run, [task])[0]
     measures = compare(run, task, None, dataset)
     m = symmetry.order_parameter(dataset["kernel"].to_numpy(), np.ones(1))
-    assert measures.attrs["binder_cumulant"] > BROKEN_BINDER
+    assert measures["binder_cumulant"] > BROKEN_BINDER
     turned = np.sign(m[:, dataset["spectrum_draw"].to_numpy()])
     assert set(turned.ravel()) == {-1.0, 1.0}
     np.testing.assert_allclose(

@@ -15,6 +15,7 @@ import pytest
 import torch
 import xarray as xr
 from conftest import assert_z, posterior_mean, prior_network_kernels
+from pydantic import ValidationError
 
 from weightsharing import cli, terminal
 from weightsharing.errors import DivergenceError, InterruptedRunError, StepSizeError
@@ -39,7 +40,9 @@ from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array
 from weightsharing.model.task import Task
 from weightsharing.model.tasks import (
+    EndpointTask,
     SequenceTask,
+    SignalsTask,
     SinusoidTask,
     even_sets,
     random_sets,
@@ -141,6 +144,37 @@ def test_members_are_runs_of_their_own() -> None:
     alone = run.members[0]
     assert alone.members == (alone,)
     assert alone.member_names == ()
+
+
+def signals_family(signals: tuple[float, ...], **sampler: Any) -> Run:
+    """A family on the endpoint task with these lambda, T = 4."""
+    settings = family("rnn", ((1,),), 4, **sampler).model_dump()
+    return Run.model_validate(settings | {"task": {"kind": "signals", "signals": signals}})
+
+
+def test_members_of_several_signals_are_endpoint_tasks() -> None:
+    run = signals_family((0.25, 1.0, 2.25))
+    assert run.member_names == ("0.25", "1", "2.25")
+    assert [member.task for member in run.members] == [
+        EndpointTask(labels=(label,)) for label in (0.5, 1.0, 1.5)
+    ]
+    assert [task.targets[0, -1] for task in run.tasks] == [0.5, 1.0, 1.5]
+    assert len({member.seed for member in run.members} | {run.seed}) == 4
+    assert signals_family((1.0, 4.0)).members[0] == run.members[1]
+    assert Run.model_validate_json(run.model_dump_json()) == run
+    assert run.has_theory
+    # Theories are shared by families of the same signals only.
+    assert run.theory_key == signals_family((0.25, 1.0, 2.25), width=32).theory_key
+    assert run.theory_key != signals_family((0.25, 1.0)).theory_key
+
+
+@pytest.mark.parametrize(("signals", "says"), [
+    ((1.0, 1.0), "must differ"), ((1.0, 1.0 + 1e-7), "must differ"), ((), "at least 1"),
+    ((0.0, 1.0), "greater than 0"), ((1.0, -2.0), "greater than 0"),
+])  # fmt: skip
+def test_signals_that_are_no_family_are_refused(signals: tuple[float, ...], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        SignalsTask(signals=signals)
 
 
 def test_split_undoes_join() -> None:
@@ -283,8 +317,16 @@ def test_members_together_are_drawn_as_alone(
         few |= {"warm_up": 12}
     else:
         few |= {"step_size": 0.01, "burn_in": 0.2, "ramp": 0.1, "duration": 0.16, "friction": 20.0}
-    run = family(kind, ((2,), (1, 2, 4), (3, 4)), 4, start=start, **few)
     moved_in_groups_of(3, monkeypatch)
+    families = [family(kind, ((2,), (1, 2, 4), (3, 4)), 4, start=start, **few)]
+    if kind == "rnn":
+        families.append(signals_family((0.3, 1.2, 0.7), start=start, **few))
+    for run in families:
+        assert_drawn_as_alone(run, method)
+
+
+def assert_drawn_as_alone(run: Run, method: str) -> None:
+    """Members that move together have the draws that each of them has alone."""
     tasks, starts = tasks_and_starts(run)
     drawn = sample(run, tasks, starts)
     for member, task, start_, together in zip(run.members, tasks, starts, drawn, strict=True):

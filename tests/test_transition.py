@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import KAPPA, PRIOR, endpoint, lowest, posterior_mean, prior_network_kernels, rotation
+from scipy import special, stats
 
+from weightsharing.figures.results import NoDataError, Scan
 from weightsharing.model.architecture import Architecture, Kind, Prior
 from weightsharing.model.axes import Array
 from weightsharing.model.tasks import EndpointTask
-from weightsharing.theory import action, finite_width, minimiser, search, transition
+from weightsharing.theory import action, curves, finite_width, minimiser, search, transition
+from weightsharing.theory.law import OrderParameterLaw
 from weightsharing.theory.problem import LinearProblem as Problem
 from weightsharing.theory.problem import coherence, linear_problem
+from weightsharing.theory.scan import Transition
 from weightsharing.theory.transition import critical_signal
 
 OTHER_PRIOR = Prior(w=0.7, u=1.3, v=0.8)
@@ -251,6 +255,68 @@ def test_order_parameter_law_below_and_at_the_transition(ratio: float) -> None:
     assert abs(gaps[16]) < 0.1
     if ratio < 1:
         assert abs(gaps[16]) < 0.45 * abs(gaps[8])
+
+
+def law_of(density: Array, m: Array) -> OrderParameterLaw:
+    """A law of this density, up to its size."""
+    return OrderParameterLaw(m, density / np.trapezoid(density, m))
+
+
+def test_moments_of_laws_in_closed_form() -> None:
+    """A Gaussian of width 0.3, and p(m) proportional to exp(-m^4)."""
+    # The kink of |m| at 0 leaves an error of second order in the spacing, 1e-5.
+    m = np.linspace(0.0, 3.0, 1001)
+    gaussian = law_of(np.exp(-0.5 * (m / 0.3) ** 2), m)
+    assert gaussian.mean == pytest.approx(0.3 * np.sqrt(2.0 / np.pi), rel=1e-4)
+    assert gaussian.deviation == pytest.approx(0.3 * np.sqrt(1.0 - 2.0 / np.pi), rel=1e-4)
+    assert gaussian.binder_cumulant == pytest.approx(0.0, abs=1e-9)
+    quartic = law_of(np.exp(-(m**4)), m)
+    for power in (1, 2, 3, 4, 6):
+        expected = special.gamma((power + 1) / 4) / special.gamma(1 / 4)
+        assert quartic.moment(power) == pytest.approx(expected, rel=1e-4)
+    assert quartic.binder_cumulant == pytest.approx(0.2705208, abs=1e-6)
+
+
+def test_probabilities_and_quantiles_of_a_law() -> None:
+    """Those of a Gaussian; each is the inverse of the other."""
+    m = np.linspace(0.0, 3.0, 1001)
+    law = law_of(np.exp(-0.5 * (m / 0.3) ** 2), m)
+    half = stats.halfnorm(scale=0.3)
+    edges = np.array([0.0, 0.1, 0.35, 0.9])
+    np.testing.assert_allclose(law.probability(edges), np.diff(half.cdf(edges)), atol=1e-5)
+    shares = np.array([0.0, 0.05, 0.5, 0.93])
+    np.testing.assert_allclose(law.quantiles(shares), half.ppf(shares), atol=1e-5)
+    np.testing.assert_allclose(law.probability(law.quantiles(shares)), np.diff(shares), atol=1e-12)
+
+
+def test_cumulant_of_wide_networks_at_the_transition_is_universal() -> None:
+    """That of exp(-m^4); what is left falls as N^(-1/2), by 10 from N to 100 N."""
+    problem = problem_at(1.0, 3)
+    gaps = [
+        finite_width.order_parameter_law(problem, width, points=61).binder_cumulant - 0.2705208
+        for width in (10**6, 10**8)
+    ]
+    assert abs(gaps[1]) < 1e-4
+    assert gaps[0] / gaps[1] == pytest.approx(10.0, rel=0.02)
+
+
+def test_scan_has_the_laws_it_is_asked_for() -> None:
+    """At pairs of N and lambda / lambda_c, found by these and by no other."""
+    critical = critical_signal(3, PRIOR, KAPPA)
+    settings = Transition(
+        id="test/depth3", architecture=rnn(3), kappa=KAPPA, largest_signal=1.2 * critical, points=5,
+        laws=((100, 0.9), (400, 0.9)),
+    )  # fmt: skip
+    found = Scan(settings, curves.scan(settings))
+    expected = finite_width.order_parameter_law(problem_at(0.9, 3), 400)
+    law = found.law(400, 0.9 * critical)
+    np.testing.assert_allclose(law.order_parameter, expected.order_parameter, rtol=1e-9)
+    np.testing.assert_allclose(law.density, expected.density, rtol=1e-6, atol=1e-9)
+    assert float(found.data["law_mean"][1]) == pytest.approx(expected.mean)
+    assert float(found.data["law_binder_cumulant"][1]) == pytest.approx(expected.binder_cumulant)
+    for width, ratio in ((200, 0.9), (400, 0.9 + 1e-6)):
+        with pytest.raises(NoDataError, match=f"test/depth3 has no law of m at N = {width}"):
+            found.law(width, ratio * critical)
 
 
 def test_order_parameter_law_tends_to_the_theory() -> None:

@@ -152,7 +152,8 @@ def test_erf_networks_are_measured_without_a_theory(built: Path) -> None:
 def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Path) -> None:
     with configured(built, "fig4.sampler.step_size", 0.01):
         jobs = planned(built)
-    assert jobs["sample"] == 2
+    # Those of two lambdas and of two curves of panel b.
+    assert jobs["sample"] == 4
     assert jobs["transition"] == 0
 
 
@@ -166,10 +167,11 @@ THEORY = {"theory", "sample", "measure", *PRODUCTS}
     *[(f"figures/fig{n}/claims.py", "CHANGED = 1", {"scorecard", "caption"}) for n in (2, 5)],
     ("figures/fig4/caption.rst", "More.", {"caption"}),
     ("figures/panels.py", "CHANGED = 1", {"fig2", "fig3", "fig5"}),
-    ("figures/statistics.py", "CHANGED = 1", {"fig2", "fig5", "scorecard", "caption"}),
+    ("figures/statistics.py", "CHANGED = 1", {*FIGURES, "scorecard", "caption"} - {"fig3"}),
+    ("figures/figS1/scaling.py", "CHANGED = 1", {"figS1", "scorecard", "caption"}),
     ("figures/style.py", "CHANGED = 1", set(FIGURES)),
     ("theory/transition.py", "CHANGED = 1", {"transition", *THEORY}),
-    ("theory/curves.py", "CHANGED = 1", {"transition", "fig4", "scorecard", "caption"}),
+    ("theory/curves.py", "CHANGED = 1", {"transition", "fig4", "figS1", "scorecard", "caption"}),
     ("theory/search.py", "CHANGED = 1", THEORY),
     ("theory/outliers.py", "CHANGED = 1", THEORY),
     ("measures/compare.py", "CHANGED = 1", {"measure", *PRODUCTS}),
@@ -208,9 +210,9 @@ def copy(built: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-# Jobs if kappa of figure 4 changes.
+# Jobs if kappa of figure 4 changes: two samplers at two lambdas and at those of two curves of panel b.
 OTHER_KAPPA = Counter(
-    resolve=4, resolve_scan=3, theory=2, transition=3, sample=4, measure=4, fig4=1, scorecard=1,
+    resolve=8, resolve_scan=3, theory=4, transition=3, sample=8, measure=8, fig4=1, scorecard=1,
     caption=1, runs=1,
 )  # fmt: skip
 
@@ -237,7 +239,7 @@ def test_results_of_other_parameters_are_never_up_to_date(copy: Path, mixture: s
     else:
         shutil.copytree(copy / "results/smoke", copy / "results/mine")
         jobs = planned(copy, "--config", "preset=mine")
-        assert jobs == OTHER_KAPPA + Counter(fig2=1, fig3=1, fig5=1, caption=3)
+        assert jobs == OTHER_KAPPA + Counter(fig2=1, fig3=1, fig5=1, figS1=1, caption=4)
 
 
 def test_tables_of_other_runs_are_never_up_to_date(copy: Path) -> None:
@@ -342,9 +344,11 @@ def test_scorecard_passes_nothing_that_did_not_converge(built: Path) -> None:
     """In the smoke preset no chain converges: only claims about theory and tasks can pass."""
     rows = table(built / "results/smoke/scorecard.tsv")
     assert len(rows) > 80
-    assert {row["figure"] for row in rows} == {"2", "3", "4", "5"}
+    assert {row["figure"] for row in rows} == {"2", "3", "4", "5", "S1"}
     for row in rows:
-        measured = any(word in row["id"] for word in ("trained", "exact", "samplers", "5c-", "5d-"))
+        measured = any(
+            word in row["id"] for word in ("trained", "exact", "samplers", "5c-", "5d-", "S1")
+        )
         if measured:
             assert row["verdict"] in ("not converged", "no data"), row["id"]
         assert row["verdict"] == "pass" or row["explanation"], row["id"]
@@ -357,9 +361,10 @@ def test_scorecard_passes_nothing_that_did_not_converge(built: Path) -> None:
 
 def test_table_of_runs_has_every_run_with_its_origin(built: Path) -> None:
     rows = table(built / "results/smoke/runs.tsv")
-    # Figure 5 has seven sets for each network and sampler.
+    # Figure 5 has seven sets for each network and sampler. Figure S1 has three lambdas at each of two
+    # widths, and one more network at lambda_c.
     assert Counter(row["id"].split("/")[0] for row in rows) == Counter(
-        fig2=4, fig3=8, fig4=4, fig5=4 * 7
+        fig2=4, fig3=8, fig4=8, fig5=4 * 7, figS1=2 * 3 + 1
     )
     row = next(row for row in rows if row["id"] == "fig4/depth4-lambda5")
     assert (row["width"], row["sampler"], row["chains"]) == ("24", "kinetic", "2")
@@ -378,9 +383,10 @@ def test_costs_are_those_of_all_jobs_but_the_shortest(
     }
     # Two jobs for each run, its theory or that of the runs like it, the scans, and the drawing.
     theories = Counter(path.parts[-3] for path in (built / "results").rglob("theory.nc"))
-    runs = {"2": 4, "3": 8, "4": 4, "5": 4}
+    runs = {"2": 4, "3": 8, "4": 8, "5": 4, "S1": 3}
     jobs = {figure: 2 * count + theories[f"fig{figure}"] + 1 for figure, count in runs.items()}
     jobs["4"] += 3
+    jobs["S1"] += 1
     assert {figure: int(row[0]) for figure, row in rows.items()} == {
         **jobs,
         "all": sum(jobs.values()),
@@ -424,8 +430,8 @@ def test_archive_holds_figures_tables_and_measures(built: Path) -> None:
         names
     )
     counts = Counter(Path(name).name for name in names)
-    assert counts["measures.nc"] == 4 + 8 + 4 + 4
-    assert counts["transition.nc"] == 3
+    assert counts["measures.nc"] == 4 + 8 + 8 + 4 + 3
+    assert counts["transition.nc"] == 3 + 1
     assert counts["scorecard.tsv"] == counts["runs.html"] == 1
 
 
@@ -441,7 +447,7 @@ def test_report_holds_the_figures_their_captions_and_what_does_not_hold(report: 
     for words in (
         *(f"figures/{name}.png" for name in FIGURES), "Phase transition in linear RNNs",
         "only RNNs learn temporal coherence", "shared weights interpolate", "converge to the theory",
-        "N = 24", "N = 32", "scorecard.html", "runs.html",
+        "Networks of finite width", "N = 24", "N = 32", "scorecard.html", "runs.html",
         "NOT CONVERGED</strong>, panel e: RNN, strong signal: temporal coherence",
         "NO DATA</strong>, panel a: 1 - CKA falls as 1/N",
     ):  # fmt: skip

@@ -171,7 +171,9 @@ class Scan:
         """The law of |m| at N and lambda. Raises NoDataError if the scan lacks it."""
         if "law" in self.data.sizes:
             ratio = self.data["law_ratio"].to_numpy() * self.critical_signal
-            found = np.isclose(ratio, signal) & (self.data["law_width"].to_numpy() == width)
+            found = np.isclose(ratio, signal, rtol=1e-9) & (
+                self.data["law_width"].to_numpy() == width
+            )
             if found.any():
                 one = self.data.isel(law=int(found.argmax()))
                 return OrderParameterLaw(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.interpolate import CubicSpline
 
 from weightsharing.figures.results import NoDataError, Result, values, values_and_errors
 from weightsharing.measures.estimate import standard_error
@@ -21,6 +22,8 @@ from weightsharing.theory.law import OrderParameterLaw
 
 # Probability that one claim fails although program and theory are right.
 FALSE_ALARM = 1e-3
+# Points of a law between two of its own, for the edges of histograms.
+REFINEMENT = 20
 
 
 def z_limit(count: int = 1, freedom: float = np.inf) -> float:
@@ -127,21 +130,29 @@ class Histogram:
     def chi_square(self) -> tuple[float, int]:
         """sum_k (share - 1/K)^2 (1 - 1/K) / error^2, and its K - 1 degrees of freedom.
 
-        For independent draws it is Pearson's statistic, where error^2 = (1 - 1/K) / (K draws).
+        For independent draws it is Pearson's statistic, where error^2 = (1 - 1/K) / (K draws). It is
+        infinite if a bin has no draw, or all of them.
         """
         bins = len(self.share)
         expected = 1.0 / bins
-        square = ((self.share - expected) / self.error) ** 2
+        square = z_scores(self.share, expected, self.error) ** 2
         return float((1.0 - expected) * square.sum()), bins - 1
 
 
 def histogram(values: Array, law: OrderParameterLaw, bins: int) -> Histogram:
     """Draws of |m| (chain, draw) counted between quantiles of their law."""
-    edges = law.quantiles(np.linspace(0.0, 1.0, bins + 1))
+    edges = _refined(law).quantiles(np.linspace(0.0, 1.0, bins + 1))
     edges[-1] = np.inf
     inside = (values >= edges[:-1, None, None]) & (values < edges[1:, None, None])
     counted = np.moveaxis(inside, 0, -1).astype(float)
     return Histogram(edges, counted.mean(axis=(0, 1)), standard_error(counted))
+
+
+def _refined(law: OrderParameterLaw) -> OrderParameterLaw:
+    """The law on a finer grid: between two points of its own, its probability is not linear."""
+    m = law.order_parameter
+    fine = np.linspace(0.0, m[-1], REFINEMENT * (len(m) - 1) + 1)
+    return OrderParameterLaw(fine, np.maximum(CubicSpline(m, law.density)(fine), 0.0))
 
 
 def weighted_fit(columns: Array, heights: Array, errors: Array) -> tuple[Array, Array]:
@@ -159,17 +170,18 @@ def median(numbers: Array, errors: Array) -> tuple[float, float]:
     return float(numbers[middle].mean()), error
 
 
-def score_of_mean(values: Array) -> tuple[float, float, float]:
-    """Mean of values of independent sets, its standard error, and the t-score it needs to be positive.
+def score_of_mean(values: Array) -> tuple[float, float, float, float]:
+    """Mean of values of independent sets, its standard error, its t-score, and what that has to exceed.
 
-    The score is exceeded with probability ``FALSE_ALARM`` if the mean is 0. Raises NoDataError for less
+    The limit is exceeded with probability ``FALSE_ALARM`` if the mean is 0. Raises NoDataError for less
     than two values.
     """
     count = len(values)
     if count < 2:
         raise NoDataError("needs two sets or more")
     limit = float(stats.t(count - 1).isf(FALSE_ALARM))
-    return float(values.mean()), float(values.std(ddof=1)) / count**0.5, limit
+    mean, error = float(values.mean()), float(values.std(ddof=1)) / count**0.5
+    return mean, error, float(z_scores(mean, 0.0, error)), limit
 
 
 def within_two_errors(runs: Sequence[Result]) -> NDArray[np.bool_]:

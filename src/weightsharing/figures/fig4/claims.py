@@ -226,7 +226,7 @@ def runs_of_panel_b(scan: Scan | None, runs: Runs) -> list[Result]:
     if scan is None or "landau" not in scan.data.sizes:
         return []
     signals = scan.data["landau"].to_numpy() * scan.critical_signal
-    return [run for run in runs if np.isclose(run.signal, signals).any()]
+    return [run for run in runs if np.isclose(run.signal, signals, rtol=1e-9).any()]
 
 
 def _law(scan: Scan, runs: Runs) -> tuple[Array, Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -92,7 +93,8 @@ def runs(section: Section, build: RunBuilder) -> list[Run | Transition]:
     ]
     critical = critical_signal(depth, section.prior, section.kappa)
     of_panel_b = [ratio * critical for ratio in section.landau_ratios]
-    for name, signal in {f"{one:g}": one for one in (*of_panel_b, *section.lambdas)}.items():
+    # Of two that have one name, that of panel b, where the law of m is known.
+    for name, signal in {f"{one:g}": one for one in (*section.lambdas, *of_panel_b)}.items():
         name, task = f"depth{depth}-lambda{name}", EndpointTask(labels=(signal**0.5,))
         runs += [
             build("sampler", name, network, section.kappa, task, section.sampler),
@@ -102,9 +104,10 @@ def runs(section: Section, build: RunBuilder) -> list[Run | Transition]:
 
 
 def _scan(section: Section, depth: int, identity: str) -> Transition:
-    """The scan of one depth; that of the trained networks has the Landau curve and their width."""
+    """The scan of one depth; that of the trained networks has Landau curves and laws of m."""
     is_sampled = depth == section.sampled_depth
     width = section.sampler.width
+    widths = sorted({width, section.exact.width})
     return Transition(
         id=identity,
         architecture=Architecture(kind="rnn", steps=depth, prior=section.prior),
@@ -113,5 +116,5 @@ def _scan(section: Section, depth: int, identity: str) -> Transition:
         points=section.curve_points,
         landau_ratios=section.landau_ratios if is_sampled else (),
         width=width if is_sampled else None,
-        laws=tuple((width, ratio) for ratio in section.landau_ratios) if is_sampled else (),
+        laws=tuple(product(widths, section.landau_ratios)) if is_sampled else (),
     )

@@ -238,7 +238,7 @@ def _landau(axes: Axes, scan: Scan, runs: Runs) -> None:
             label=rf"$\lambda = {ratio:g}\,\lambda_c$",
         )  # fmt: skip
         for run in runs:
-            if np.isclose(run.signal, ratio * scan.critical_signal):
+            if np.isclose(run.signal, ratio * scan.critical_signal, rtol=1e-9):
                 _histogram(axes, scan, run, colour)
     axes.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)
     axes.set_ylim(1.6 * lowest, -2.2 * lowest) if lowest < 0 else None
@@ -261,11 +261,11 @@ def _histogram(axes: Axes, scan: Scan, run: Result, colour: str) -> None:
     axes.plot(np.concatenate([-m[::-1], m]), np.concatenate([exponent[::-1], exponent]),
               color=colour, linewidth=0.8, linestyle=(0, (1, 1)))  # fmt: skip
     counted = histogram(np.abs(run.array("order_parameter_draws")), law, BINS)
-    # The last bin has no end.
-    edges = counted.edges[:-1]
-    density = counted.share[:-1] / np.diff(edges)
-    bars = counted.error[:-1] / counted.share[:-1] / run.width
-    at, heights = 0.5 * (edges[1:] + edges[:-1]), -np.log(density / reference) / run.width
+    # The last bin has no end, and a bin without draws no logarithm.
+    edges, filled = counted.edges[:-1], counted.share[:-1] > 0
+    shares, errors = counted.share[:-1][filled], counted.error[:-1][filled]
+    at, sizes = 0.5 * (edges[1:] + edges[:-1])[filled], np.diff(edges)[filled]
+    heights, bars = -np.log(shares / sizes / reference) / run.width, errors / shares / run.width
     style = _symbol(run.method, colour) | {"markersize": 2.6, "markeredgewidth": 0.4}
     for side in (-1.0, 1.0):
         axes.errorbar(side * at, heights, yerr=bars, elinewidth=0.8, **style)

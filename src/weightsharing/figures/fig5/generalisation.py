@@ -43,15 +43,15 @@ def rnn_is_ahead(dnn: Runs, rnn: Runs) -> Finding:
         np.array([one.value(name) / other.value(name) for other, one in pairs])
         for name in ("generalisation_error", "generalisation_error_finite_width")
     )
-    gain, error, limit = score_of_mean(1.0 - ratios)
+    gain, error, score, limit = score_of_mean(1.0 - ratios)
     return Finding(
         quantity=f"RNN's error relative to DNN's on the same set, mean over {len(pairs)} sets; error "
         "bar: between sets",
         theory=float(theories.mean()),
         measured=1.0 - gain,
         standard_error=error,
-        criterion=f"below 1, paired by sets: t-score above {limit:.2f}: {gain / error:.1f}",
-        holds=gain > limit * error,
+        criterion=f"below 1, paired by sets: t-score above {limit:.2f}: {score:.1f}",
+        holds=score > limit,
         explanation="With all steps supervised nothing is left to generalise to.",
     )
 
@@ -75,15 +75,15 @@ def rnn_is_aligned(dnn: Runs, rnn: Runs) -> Finding:
         np.array([one.value(name) - other.value(name) for other, one in pairs])
         for name in ("target_alignment", "target_alignment_theory")
     )
-    gain, error, limit = score_of_mean(gains)
+    gain, error, score, limit = score_of_mean(gains)
     return Finding(
         quantity=f"alignment of H with Y, RNN's less DNN's, mean over {len(pairs)} sets; error bar: "
         "between sets",
         theory=float(theories.mean()),
         measured=gain,
         standard_error=error,
-        criterion=f"positive, paired by sets: t-score above {limit:.2f}: {gain / error:.1f}",
-        holds=gain > limit * error,
+        criterion=f"positive, paired by sets: t-score above {limit:.2f}: {score:.1f}",
+        holds=score > limit,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from weightsharing.figures.sections import ByMethod, RunBuilder
 from weightsharing.model.architecture import Architecture, Prior
-from weightsharing.model.record import MOST_ITEMS, Count, Number, Positive, Record
+from weightsharing.model.record import MOST_ITEMS, Count, Finite, Number, Positive, Record
 from weightsharing.model.tasks import SignalsTask
 from weightsharing.sampling import SamplerSettings
 from weightsharing.sampling.exact import ExactSettings
@@ -18,6 +19,8 @@ from weightsharing.theory.transition import critical_signal
 
 # Of T = 5 and longer the transition is of first order (THEORY 5).
 SecondOrder = Annotated[int, Field(ge=3, le=4), Number]
+# The largest lambda of a run (``model.record.Positive``).
+LARGEST = 1e9
 
 
 class Section(Record):
@@ -31,7 +34,7 @@ class Section(Record):
     kappa: Positive
     prior: Prior
     depths: Annotated[tuple[SecondOrder, ...], Field(min_length=1, max_length=2)]
-    offsets: Annotated[tuple[float, ...], Field(min_length=2, max_length=MOST_ITEMS)]
+    offsets: Annotated[tuple[Finite, ...], Field(min_length=2, max_length=MOST_ITEMS)]
     around: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MOST_ITEMS)]
     trained: Annotated[tuple[ByMethod, ...], Field(max_length=MOST_ITEMS)]
     exact: Annotated[tuple[ExactSettings, ...], Field(min_length=1, max_length=MOST_ITEMS)]
@@ -62,6 +65,34 @@ class Section(Record):
             )
         return self
 
+    @model_validator(mode="after")
+    def _signals_are_in_range_and_differ(self) -> Self:
+        try:
+            critical = [critical_signal(depth, self.prior, self.kappa) for depth in self.depths]
+        except ArithmeticError as error:
+            raise ValueError(
+                f"prior: got {self.prior.model_dump()}, too extreme for the depths {list(self.depths)}"
+            ) from error
+        for width in self.around:
+            signals = [ratio * critical[0] for ratio in _ratios(self.offsets, width)]
+            largest = max(*signals, *(2.0 * one for one in critical))
+            if min(*signals, *critical) <= 0 or largest > LARGEST:
+                raise ValueError(
+                    f"prior: got {self.prior.model_dump()}, with these offsets lambda would be up to "
+                    f"{largest:.4g}, want 0 to {LARGEST:g}"
+                )
+            # Ids of runs have lambda in this format.
+            if len({f"{signal:g}" for signal in signals}) < len(signals):
+                raise ValueError(
+                    f"offsets: got {list(self.offsets)}, lambda must differ in six digits at N = {width}"
+                )
+        return self
+
+
+def _ratios(offsets: Sequence[float], width: int) -> list[float]:
+    """lambda / lambda_c at these offsets and at lambda_c."""
+    return sorted({1.0 + offset * width**-0.5 for offset in (0.0, *offsets)})
+
 
 def runs(section: Section, build: RunBuilder) -> list[Run | Transition]:
     """For each depth a theory scan and a family of runs for each width and sampler."""
@@ -78,10 +109,8 @@ def runs(section: Section, build: RunBuilder) -> list[Run | Transition]:
             ]
         laws = set()
         for key, name, sampler in samplers:
-            offsets = [0.0]
-            if key == "exact" and depth == section.depths[0] and sampler.width in section.around:
-                offsets += section.offsets
-            ratios = sorted({1.0 + offset * sampler.width**-0.5 for offset in offsets})
+            is_around = depth == section.depths[0] and sampler.width in section.around
+            ratios = _ratios(section.offsets if key == "exact" and is_around else (), sampler.width)
             laws |= {(sampler.width, ratio) for ratio in ratios}
             task = SignalsTask(signals=tuple(ratio * critical for ratio in ratios))
             runs.append(build(key, name, network, section.kappa, task, sampler))
