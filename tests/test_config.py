@@ -337,13 +337,16 @@ def test_runs_that_differ_in_their_sampler_only_share_a_theory() -> None:
     # Figure 4: twelve lambdas and those of panel b. Figure S1: lambda_c of two T, and the lambdas
     # around it of four widths.
     assert shared["figS1/depth4-width64-exact"] == shared["figS1/depth4-width128"]
-    assert len(set(shared.values())) == 1 + 4 + (12 + 3) + 2 + (2 + 4)
+    assert len(set(shared.values())) == 1 + 4 + (12 + 3) + 3 + (2 + 4)
 
 
 def test_random_and_even_sets_are_the_same_for_both_networks() -> None:
     sets = DEFAULT["fig5"]["sets"]
     for selection, number in (("random", 9 * sets + 1), ("even", 10)):
         families = trained(validate(changed("fig5.selection", selection)), "fig5")
+        (apart,) = (run for run in families if run.id == "fig5/rnn-untrained")
+        families.remove(apart)
+        assert set(apart.member_names) < set(families[0].member_names)
         assert {run.architecture.kind for run in families} == {"rnn", "dnn"}
         assert len({run.member_names for run in families}) == 1
         assert len(families[0].members) == number
@@ -367,7 +370,7 @@ def test_changing_one_lambda_changes_one_run() -> None:
 SIZES = re.compile(
     r"preset|fig2\.(trained|exact|shown)|fig4\.(curve_points|landau_ratios|lambdas)"
     r"|fig5\.(steps|period|sets|shown)|figS1\.(depths|offsets|around|trained|exact)"
-    r"|(fig3\.samplers\.\w+|fig4\.sampler|fig5\.trained\.\w+|fig[345]\.exact)"
+    r"|(fig3\.samplers\.\w+|fig4\.sampler|fig5\.(trained\.\w+|untrained)|fig[345]\.exact)"
     r"\.(width|method|step_size|friction|refresh|burn_in|ramp|duration|draws|chains|spectra"
     r"|warm_up|thinning|leapfrog_steps)"
 )
