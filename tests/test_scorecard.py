@@ -308,6 +308,8 @@ def test_histograms_are_held_against_their_law(generator: np.random.Generator) -
     assert set(freedom) == {9}
     # Errors from the draws themselves, of 2000: they add a few per cent at most.
     assert_z(np.array(values.mean()), 9.0, np.array(np.hypot((18.0 / count) ** 0.5, 0.1)))
+    pearson = [10.0 * 2000.0 * float(((one.share - 0.1) ** 2).sum()) for one in found]
+    assert values.mean() == pytest.approx(np.mean(pearson), rel=0.04)
     wrong = histogram(1.05 * drawn(law, (4, 5000), generator), law, 10)
     assert not ChiSquare(*wrong.chi_square).holds
     # A bin without any draw has no error: no law explains it.
@@ -818,6 +820,19 @@ def test_networks_of_another_scaling_fail_figure_s1(
     assert verdicts(rows, "fail") == failing
     (row,) = (row for row in rows if row.id == "S1b-crossing")
     assert row.measured == pytest.approx(change.get("crossing", 1.0), abs=0.005)
+
+
+def test_a_theory_of_another_exponent_fails_with_its_networks() -> None:
+    """m of laws and networks falls as N^(-0.3)."""
+    results = around_lambda_c(power=-0.05)
+    (scan,) = results.scans
+    factor = (scan.data["law_width"] / 1024) ** -0.05
+    other = scan.data.assign(
+        law_order_parameter=scan.data["law_order_parameter"] * factor,
+        law_density=scan.data["law_density"] / factor,
+    )
+    rows = figureS1.claims(Results(results.runs, (Scan(scan.transition, other),)))
+    assert verdicts(rows, "fail") == {"S1a-slope-4"}
 
 
 def test_figure_s1_names_what_is_missing() -> None:
