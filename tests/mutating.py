@@ -134,16 +134,19 @@ MUTATIONS = {
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of a configuration, or of some figures, and the right program's draws."""
+    """The runs of a configuration, or of some figures, and the right program's draws.
+
+    Figure S1 is left out if figures are not named: its claims need many widths and draws.
+    """
 
     paths: tuple[Path, ...]
-    figures: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ("fig2", "fig3", "fig4", "fig5")
 
     @cached_property
     def runs(self) -> list[Run | Transition]:
         """All runs and theory scans."""
         every = runs(load(list(self.paths))).values()
-        return [run for run in every if not self.figures or run.id.split("/")[0] in self.figures]
+        return [run for run in every if run.id.split("/")[0] in self.figures]
 
     @cached_property
     def scans(self) -> list[Scan]:

@@ -42,11 +42,18 @@ class Estimate:
 
 
 def estimate(draws: NDArray[np.floating]) -> Estimate:
-    """Mean, error bars and diagnostics of draws with the axes (chain, draw, ...), by ArviZ."""
+    """Mean, error bars and diagnostics of draws with the axes (chain, draw, ...); diagnostics by ArviZ.
+
+    What has one value in all draws, such as an output whose targets are all 0, has R-hat 1.
+    """
     values = np.asarray(draws, dtype=np.float64)
     axes = {"chain_axis": 0, "draw_axis": 1}
     mean, deviation = values.mean(axis=(0, 1)), values.std(axis=(0, 1), ddof=1)
     spread = standard_error((values - mean) ** 2)
+    with np.errstate(invalid="ignore"):
+        size = np.asarray(array_stats.ess(values, method="bulk", **axes))
+        rhat = np.asarray(array_stats.rhat(values, method="rank", **axes))
+    constant = (values == values[:1, :1]).all(axis=(0, 1))
     return Estimate(
         mean=mean,
         standard_error=standard_error(values),
@@ -54,8 +61,8 @@ def estimate(draws: NDArray[np.floating]) -> Estimate:
         deviation_error=np.divide(
             spread, 2.0 * deviation, out=np.zeros_like(spread), where=deviation > 0
         ),
-        effective_size=np.asarray(array_stats.ess(values, method="bulk", **axes)),
-        rhat=np.asarray(array_stats.rhat(values, method="rank", **axes)),
+        effective_size=np.where(constant, float(values.shape[0] * values.shape[1]), size),
+        rhat=np.where(constant, 1.0, rhat),
     )
 
 
