@@ -3,6 +3,7 @@
 #   make test                the test suite, in two processes
 #   make test-faults         kills the workflow and its chains again and again (5 to 20 minutes on two cores)
 #   make test-fuzz           damages configurations and files, and kills commands, in thousands of ways
+#   make test-mutations      runs deliberately wrong programs: which rows of the scorecard turn red
 #   make test-slurm          starts a Slurm of one node and submits to it (about 15 minutes on two quiet cores)
 #   make check               formatters, linters and types
 #   make review              all results for a reader: review/laptop.html and .zip
@@ -14,7 +15,7 @@ INSTALLED := .venv/.installed
 PRESET ?= laptop
 PRESET_FILE = $(if $(filter-out laptop,$(PRESET)),--configfile workflow/presets/$(PRESET).yaml)
 
-.PHONY: all review test test-faults test-fuzz test-slurm check bench format lock clean FORCE
+.PHONY: all review test test-faults test-fuzz test-mutations test-slurm check bench format lock clean FORCE
 
 all: $(INSTALLED)
 	$(BIN)/snakemake $(PRESET_FILE)
@@ -35,6 +36,9 @@ test-faults: $(INSTALLED)
 
 test-fuzz: $(INSTALLED)
 	$(BIN)/pytest --numprocesses=0 --tb=short tests/fuzz
+
+test-mutations: $(INSTALLED)
+	$(BIN)/pytest --numprocesses=0 --tb=short tests/mutations
 
 test-slurm: $(INSTALLED)
 	@tests/slurm/cluster.sh check

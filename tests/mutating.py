@@ -134,9 +134,9 @@ MUTATIONS = {
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of a configuration, or of some figures, and the right program's draws.
+    """Runs of a configuration and the right program's draws.
 
-    Figure S1 is left out if figures are not named: its claims need many widths and draws.
+    figures: how the ids of the runs begin. Figure S1 is left out: its claims need many widths and draws.
     """
 
     paths: tuple[Path, ...]
@@ -146,7 +146,7 @@ class Study:
     def runs(self) -> list[Run | Transition]:
         """All runs and theory scans."""
         every = runs(load(list(self.paths))).values()
-        return [run for run in every if run.id.split("/")[0] in self.figures]
+        return [run for run in every if run.id.startswith(self.figures)]
 
     @cached_property
     def scans(self) -> list[Scan]:

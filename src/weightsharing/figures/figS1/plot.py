@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from weightsharing.figures import conditions
 from weightsharing.figures.figS1.scaling import (
     OF_M,
-    OF_SIGNAL,
     UNIVERSAL_BINDER,
     around_transition,
     at_transition,
@@ -108,7 +107,7 @@ def _order_parameter(axes: Axes, scans: Sequence[Scan], results: Results) -> Non
     axes.set_ylabel(r"$\langle |m| \rangle$ at $\lambda_c$")
     axes.set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
     axes.minorticks_off()
-    axes.legend(loc="lower left", fontsize=6.5, labelspacing=0.3)
+    axes.legend(loc="upper right", fontsize=6.5, labelspacing=0.3)
     panel_letter(axes, "a")
 
 
@@ -146,8 +145,8 @@ def _collapse(
         axes.plot(x, laws, color=palette[width], linewidth=1.0)
         _points(axes, runs, x, scale * values, scale * errors, palette[width])
     axes.axvline(0.0, color="0.5", linewidth=0.6, linestyle="--")
-    axes.set_xlabel(rf"$(\lambda / \lambda_c - 1)\, N^{{{OF_SIGNAL:g}}}$")
-    axes.set_ylabel(rf"$\langle |m| \rangle\, N^{{{OF_M:g}}}$")
+    axes.set_xlabel(r"$(\lambda / \lambda_c - 1)\, N^{1/2}$")
+    axes.set_ylabel(r"$\langle |m| \rangle\, N^{1/4}$")
     panel_letter(axes, "c")
 
 
@@ -169,6 +168,6 @@ def _law(axes: Axes, scan: Scan, groups: dict[int, list[Result]], palette: dict[
     last = max(float(run.width**OF_M * run.value("order_parameter")) for run in critical)
     axes.set_xlim(0.0, 3.0 * last)
     axes.set_ylim(bottom=0.0)
-    axes.set_xlabel(rf"$|m|\, N^{{{OF_M:g}}}$ at $\lambda_c$")
+    axes.set_xlabel(r"$|m|\, N^{1/4}$ at $\lambda_c$")
     axes.set_ylabel("density")
     panel_letter(axes, "d")
