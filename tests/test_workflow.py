@@ -349,7 +349,8 @@ def test_scorecard_passes_nothing_that_did_not_converge(built: Path) -> None:
         measured = any(
             word in row["id"] for word in ("trained", "exact", "samplers", "5c-", "5d-", "S1")
         )
-        if measured:
+        # These rows ask whether chains reach the right law, however short they are.
+        if measured and "equilibrium" not in row["id"] and row["id"] != "5d-start":
             assert row["verdict"] in ("not converged", "no data"), row["id"]
         assert row["verdict"] == "pass" or row["explanation"], row["id"]
         # Captions repeat these sentences, in which reStructuredText is to find no markup.
@@ -361,10 +362,10 @@ def test_scorecard_passes_nothing_that_did_not_converge(built: Path) -> None:
 
 def test_table_of_runs_has_every_run_with_its_origin(built: Path) -> None:
     rows = table(built / "results/smoke/runs.tsv")
-    # Figure 5 has seven sets for each network and sampler. Figure S1 has three lambdas at each of two
+    # Figure 5 has seven sets for each network and sampler, and three that start untrained. Figure S1 has three lambdas at each of two
     # widths, and one more network at lambda_c.
     assert Counter(row["id"].split("/")[0] for row in rows) == Counter(
-        fig2=4, fig3=8, fig4=8, fig5=4 * 7, figS1=2 * 3 + 1
+        fig2=4, fig3=8, fig4=8, fig5=4 * 7 + 3, figS1=2 * 3 + 1
     )
     row = next(row for row in rows if row["id"] == "fig4/depth4-lambda5")
     assert (row["width"], row["sampler"], row["chains"]) == ("24", "kinetic", "2")
@@ -383,7 +384,7 @@ def test_costs_are_those_of_all_jobs_but_the_shortest(
     }
     # Two jobs for each run, its theory or that of the runs like it, the scans, and the drawing.
     theories = Counter(path.parts[-3] for path in (built / "results").rglob("theory.nc"))
-    runs = {"2": 4, "3": 8, "4": 8, "5": 4, "S1": 3}
+    runs = {"2": 4, "3": 8, "4": 8, "5": 5, "S1": 3}
     jobs = {figure: 2 * count + theories[f"fig{figure}"] + 1 for figure, count in runs.items()}
     jobs["4"] += 3
     jobs["S1"] += 1
@@ -430,7 +431,7 @@ def test_archive_holds_figures_tables_and_measures(built: Path) -> None:
         names
     )
     counts = Counter(Path(name).name for name in names)
-    assert counts["measures.nc"] == 4 + 8 + 8 + 4 + 3
+    assert counts["measures.nc"] == 4 + 8 + 8 + 5 + 3
     assert counts["transition.nc"] == 3 + 1
     assert counts["scorecard.tsv"] == counts["runs.html"] == 1
 
