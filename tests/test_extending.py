@@ -91,7 +91,7 @@ def with_figure_6(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_figure_of_ones_own_is_made_judged_and_packed(with_figure_6: Path) -> None:
     figures = with_figure_6 / "figures"
     assert (figures / "fig6.pdf").read_bytes().startswith(b"%PDF")
-    row, *equilibrium = table(with_figure_6 / "results/smoke/scorecard.tsv")
+    *equilibrium, row = table(with_figure_6 / "results/smoke/scorecard.tsv")
     assert [one["id"] for one in equilibrium] == ["6-equilibrium-trained", "6-equilibrium-exact"]
     assert (row["id"], row["figure"], row["panel"]) == ("6a-order", "6", "a")
     caption = (figures / "fig6.rst").read_text()

@@ -362,8 +362,8 @@ def test_scorecard_passes_nothing_that_did_not_converge(built: Path) -> None:
 
 def test_table_of_runs_has_every_run_with_its_origin(built: Path) -> None:
     rows = table(built / "results/smoke/runs.tsv")
-    # Figure 5 has seven sets for each network and sampler, and three that start untrained. Figure S1 has three lambdas at each of two
-    # widths, and one more network at lambda_c.
+    # Figure 5 has seven sets for each network and sampler, and three that start untrained. Figure S1 has
+    # three lambdas at each of two widths, and one more network at lambda_c.
     assert Counter(row["id"].split("/")[0] for row in rows) == Counter(
         fig2=4, fig3=8, fig4=8, fig5=4 * 7 + 3, figS1=2 * 3 + 1
     )

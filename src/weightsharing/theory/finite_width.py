@@ -14,6 +14,7 @@ transition as finite networks do.
 from __future__ import annotations
 
 import numpy as np
+from scipy.integrate import simpson
 
 from weightsharing.model.axes import Array
 from weightsharing.theory.action import carry, carry_back, expand, hessian, prior_kernel
@@ -117,24 +118,27 @@ def order_parameter_law(problem: LinearProblem, width: int, points: int = 121) -
 
     p(m) is proportional to exp(-N F(m) - S_1(H_m) - 1/2 ln det S''_perp(H_m)). All entries of H but
     m are integrated to Gaussian order, and m by quadrature. The mean is thus right to order 1/N
-    below, at and above the transition. The range of m grows until the density has fallen by e^-20.
+    below, at and above the transition. The range of m ends where the density has fallen by e^-20.
     Raises SolverError if the curve does not converge.
     """
-    largest = 0.25 * float(prior_kernel(problem)[-1, -1])
-    # Wide networks at small m: the range may have to shrink first.
-    while _ends(problem, width, 0.5 * largest) < LOG_END:
-        largest *= 0.5
-    while _ends(problem, width, largest) > LOG_END:
-        largest *= 1.4
+    largest = _end(problem, width)
     curve = landau_curve(problem, np.linspace(0.0, largest, points))
     density, m = np.exp(_log_density(problem, width, curve)), curve.order_parameter
-    return OrderParameterLaw(m, density / np.trapezoid(density, m))
+    return OrderParameterLaw(m, density / simpson(density, m))
 
 
-def _ends(problem: LinearProblem, width: int, largest: float) -> float:
-    """Ln of the density at |m| = ``largest``, relative to its maximum below."""
-    curve = landau_curve(problem, np.linspace(0.0, largest, 16))
-    return float(_log_density(problem, width, curve)[-1])
+def _end(problem: LinearProblem, width: int) -> float:
+    """The |m| from which on ln of the density stays below ``LOG_END``, to a few percent."""
+    largest = float(prior_kernel(problem)[-1, -1])
+    while True:
+        curve = landau_curve(problem, np.linspace(0.0, largest, 16))
+        likely = np.flatnonzero(_log_density(problem, width, curve) >= LOG_END)[-1]
+        if likely == 15:
+            largest *= 2.0
+        elif likely < 7:  # the range is much too wide
+            largest = float(curve.order_parameter[likely + 1])
+        else:
+            return float(curve.order_parameter[likely + 1])
 
 
 def _log_density(problem: LinearProblem, width: int, curve: LandauCurve) -> Array:

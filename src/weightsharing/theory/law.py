@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.integrate import cumulative_trapezoid
+from scipy.integrate import cumulative_trapezoid, simpson
 
 from weightsharing.model.axes import Array
 
@@ -23,7 +23,7 @@ class OrderParameterLaw:
     def moment(self, power: float) -> float:
         """<|m|^power>."""
         m = self.order_parameter
-        return float(np.trapezoid(m**power * self.density, m))
+        return float(simpson(m**power * self.density, m))
 
     @property
     def mean(self) -> float:
