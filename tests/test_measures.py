@@ -56,6 +56,34 @@ def test_standard_error_counts_autocorrelation(generator: np.random.Generator) -
     assert estimated.converged
 
 
+def test_standard_error_of_oscillating_chains(generator: np.random.Generator) -> None:
+    """Damped oscillations, of which effective sample sizes see the positive half only."""
+    noise = generator.normal(size=(4, 900, 300))
+    damped = [1.0, -2.0 * 0.95 * np.cos(0.3), 0.95**2]
+    draws = np.asarray(signal.lfilter([1.0], damped, noise, axis=1))[:, 500:]
+    estimated = estimate(draws)
+    assert stats.kstest(estimated.mean / estimated.standard_error, "norm").pvalue > 1e-4
+    naive = estimated.deviation / np.sqrt(estimated.effective_size)
+    assert np.median(naive / estimated.standard_error) > 1.5
+
+
+def test_error_of_a_deviation(generator: np.random.Generator) -> None:
+    """Of correlated Gaussian draws, whose squares have the squared autocorrelation: z-scores."""
+    memory = 0.8
+    estimated = estimate(ar1((4, 2000, 300), memory, generator))
+    z = (estimated.deviation - 1.0) / estimated.deviation_error
+    assert stats.kstest(z, "norm").pvalue > 1e-4
+    size = 4 * 2000 * (1.0 - memory**2) / (1.0 + memory**2)
+    assert np.median(estimated.deviation_error) == pytest.approx(1.0 / np.sqrt(2.0 * size), rel=0.1)
+
+
+def test_constant_draws_have_converged() -> None:
+    estimated = estimate(np.zeros((4, 100, 2)))
+    assert estimated.converged
+    assert (estimated.effective_size == 400).all()
+    assert (estimated.standard_error == 0.0).all()
+
+
 def test_stuck_chains_have_not_converged(generator: np.random.Generator) -> None:
     draws = ar1((4, 500), 0.5, generator) + np.array([0.0, 0.0, 0.0, 2.0])[:, None]
     estimated = estimate(draws)

@@ -72,8 +72,8 @@ def standard_error(draws: Array) -> Array:
     The square is S(0) / (number of draws), with S(0) the spectral density at frequency 0 of an
     autoregressive process of the same autocovariances, whose order minimises Akaike's criterion (as in
     coda: Plummer et al. 2006). Means of chains that differ count as autocorrelation. Estimates from
-    effective sample sizes sum autocorrelations up to the first negative ones. They are too large, by a
-    factor of two in figure 4, for underdamped dynamics, whose autocorrelations oscillate.
+    effective sample sizes sum autocorrelations up to the first negative ones. Where autocorrelations
+    oscillate, as those of underdamped dynamics can, they are too large by a factor of two or more.
     """
     values = np.asarray(draws, dtype=np.float64)
     chains, count = values.shape[:2]
