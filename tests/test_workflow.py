@@ -152,8 +152,8 @@ def test_erf_networks_are_measured_without_a_theory(built: Path) -> None:
 def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Path) -> None:
     with configured(built, "fig4.sampler.step_size", 0.01):
         jobs = planned(built)
-    # Those of two lambdas, which panel b has as well.
-    assert jobs["sample"] == 2
+    # Those of two lambdas and of two curves of panel b.
+    assert jobs["sample"] == 4
     assert jobs["transition"] == 0
 
 
@@ -210,8 +210,7 @@ def copy(built: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-# Jobs if kappa of figure 4 changes: two samplers at two lambdas and at those of two curves of panel b, as
-# lambda_c changes.
+# Jobs if kappa of figure 4 changes: two samplers at two lambdas and at those of two curves of panel b.
 OTHER_KAPPA = Counter(
     resolve=8, resolve_scan=3, theory=4, transition=3, sample=8, measure=8, fig4=1, scorecard=1,
     caption=1, runs=1,
@@ -366,7 +365,7 @@ def test_table_of_runs_has_every_run_with_its_origin(built: Path) -> None:
     # Figure 5 has seven sets for each network and sampler, and three that start untrained. Figure S1 has
     # three lambdas at each of two widths, and one more network at lambda_c.
     assert Counter(row["id"].split("/")[0] for row in rows) == Counter(
-        fig2=4, fig3=8, fig4=4, fig5=4 * 7 + 3, figS1=2 * 3 + 1
+        fig2=4, fig3=8, fig4=8, fig5=4 * 7 + 3, figS1=2 * 3 + 1
     )
     row = next(row for row in rows if row["id"] == "fig4/depth4-lambda5")
     assert (row["width"], row["sampler"], row["chains"]) == ("24", "kinetic", "2")
@@ -385,7 +384,7 @@ def test_costs_are_those_of_all_jobs_but_the_shortest(
     }
     # Two jobs for each run, its theory or that of the runs like it, the scans, and the drawing.
     theories = Counter(path.parts[-3] for path in (built / "results").rglob("theory.nc"))
-    runs = {"2": 4, "3": 8, "4": 4, "5": 5, "S1": 3}
+    runs = {"2": 4, "3": 8, "4": 8, "5": 5, "S1": 3}
     jobs = {figure: 2 * count + theories[f"fig{figure}"] + 1 for figure, count in runs.items()}
     jobs["4"] += 3
     jobs["S1"] += 1
@@ -432,7 +431,7 @@ def test_archive_holds_figures_tables_and_measures(built: Path) -> None:
         names
     )
     counts = Counter(Path(name).name for name in names)
-    assert counts["measures.nc"] == 4 + 8 + 4 + 5 + 3
+    assert counts["measures.nc"] == 4 + 8 + 8 + 5 + 3
     assert counts["transition.nc"] == 3 + 1
     assert counts["scorecard.tsv"] == counts["runs.html"] == 1
 
