@@ -794,7 +794,13 @@ def commands(study: Study, depth: int = 4, strength: str = "1.5") -> dict[str, C
         "config": study.folder / "config.yaml", "measures": study.file(trained, "measures.nc"),
         "exact": study.file(exact, "measures.nc"), "scan": study.file(scan, "transition.nc"),
     }  # fmt: skip
-    given = "--config {config} --results {measures} {exact} {scan}"
+    # Of the lambdas of panel b.
+    others = [
+        str(study.file(name, "measures.nc"))
+        for name in study.runs
+        if name.startswith(f"fig4/depth{depth}-") and name not in (trained, exact)
+    ]
+    given = f"--config {{config}} --results {{measures}} {{exact}} {{scan}} {' '.join(others)}"
     return {
         "theory": Command("theory {run} {task} {output}", _some(run, "run", "task")),
         "transition": Command("transition {run} {output}", {"run": study.file(scan, "run.yaml")}),

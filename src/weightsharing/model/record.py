@@ -103,7 +103,13 @@ def _key(location: Sequence[str | int]) -> str:
     parts = zip(before, location, strict=False)
     # "exact" is a key as well as the name of a sampler.
     named = [part for pair in parts if pair != ("sampler", "exact") for part in pair[1:]]
-    return ".".join(str(part) for part in named if part not in UNION_TAGS)
+    return ".".join(_shown(part) for part in named if part not in UNION_TAGS)
+
+
+def _shown(part: str | int) -> str:
+    """A key in a message; in quotes if its end would not be seen."""
+    text = str(part)
+    return text if text == text.strip() and text else repr(text)
 
 
 def _line(fault: Any, key: str) -> str:  # noqa: ANN401 - Pydantic's ErrorDetails
