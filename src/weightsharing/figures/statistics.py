@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,12 +120,14 @@ class ChiSquare:
 class Histogram:
     """Shares of draws in bins of equal probability, with errors that count autocorrelation.
 
-    edges: (bin + 1,). share, error: (bin,).
+    edges: (bin + 1,). share, error: (bin,). place: where the law has the mean density of the bin, (bin,).
+    A symbol belongs there, however wide the bin is (Lafferty & Wyatt 1995).
     """
 
     edges: Array
     share: Array
     error: Array
+    place: Array
 
     @property
     def chi_square(self) -> tuple[float, int]:
@@ -141,11 +144,20 @@ class Histogram:
 
 def histogram(values: Array, law: OrderParameterLaw, bins: int) -> Histogram:
     """Draws of |m| (chain, draw) counted between quantiles of their law."""
-    edges = _refined(law).quantiles(np.linspace(0.0, 1.0, bins + 1))
+    fine = _refined(law)
+    edges = fine.quantiles(np.linspace(0.0, 1.0, bins + 1))
+    place = [_place(fine, *pair) for pair in pairwise(edges)]
     edges[-1] = np.inf
     inside = (values >= edges[:-1, None, None]) & (values < edges[1:, None, None])
     counted = np.moveaxis(inside, 0, -1).astype(float)
-    return Histogram(edges, counted.mean(axis=(0, 1)), standard_error(counted))
+    return Histogram(edges, counted.mean(axis=(0, 1)), standard_error(counted), np.array(place))
+
+
+def _place(law: OrderParameterLaw, low: float, high: float) -> float:
+    """Where the law has its mean density between two values."""
+    inside = (law.order_parameter >= low) & (law.order_parameter <= high)
+    m, density = law.order_parameter[inside], law.density[inside]
+    return float(m[np.abs(density - density.mean()).argmin()])
 
 
 def _refined(law: OrderParameterLaw) -> OrderParameterLaw:

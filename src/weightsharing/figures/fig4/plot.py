@@ -264,7 +264,7 @@ def _histogram(axes: Axes, scan: Scan, run: Result, colour: str) -> None:
     # The last bin has no end, and a bin without draws no logarithm.
     edges, filled = counted.edges[:-1], counted.share[:-1] > 0
     shares, errors = counted.share[:-1][filled], counted.error[:-1][filled]
-    at, sizes = 0.5 * (edges[1:] + edges[:-1])[filled], np.diff(edges)[filled]
+    at, sizes = counted.place[:-1][filled], np.diff(edges)[filled]
     heights, bars = -np.log(shares / sizes / reference) / run.width, errors / shares / run.width
     style = _symbol(run.method, colour) | {"markersize": 2.6, "markeredgewidth": 0.4}
     for side in (-1.0, 1.0):

@@ -105,6 +105,7 @@ def _order_parameter(axes: Axes, scans: Sequence[Scan], results: Results) -> Non
     axes.set_yscale("log")
     axes.set_xlabel("width $N$")
     axes.set_ylabel(r"$\langle |m| \rangle$ at $\lambda_c$")
+    axes.set_ylim(top=5.0 * max(law))
     axes.set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
     axes.minorticks_off()
     axes.legend(loc="upper right", fontsize=6.5, labelspacing=0.3)
@@ -159,10 +160,10 @@ def _law(axes: Axes, scan: Scan, groups: dict[int, list[Result]], palette: dict[
         counted = histogram(np.abs(run.array("order_parameter_draws")), law, BINS)
         # The last bin has no end: it is not drawn.
         edges = counted.edges[:-1]
-        centres, sizes = 0.5 * (edges[1:] + edges[:-1]), np.diff(edges)
+        sizes = np.diff(edges)
         shares, errors = counted.share[:-1] / sizes, counted.error[:-1] / sizes
         axes.errorbar(
-            scale * centres, shares / scale, yerr=errors / scale, fmt="o", color=colour,
+            scale * counted.place[:-1], shares / scale, yerr=errors / scale, fmt="o", color=colour,
             markersize=2.6, markeredgecolor="black", markeredgewidth=0.4, elinewidth=0.8,
         )  # fmt: skip
     last = max(float(run.width**OF_M * run.value("order_parameter")) for run in critical)
