@@ -699,7 +699,7 @@ def small_study() -> Tree:
         "spectra": 2,
     }
     exact = {"width": 16, "warm_up": 10, "draws": 10, "start": "lowest"}
-    figure = {"depths": [4], "lambdas": [1.5], "largest_signal": 9.0, "landau_ratios": [0.6, 2.0]}
+    figure = {"depths": [4], "lambdas": [1.5], "largest_signal": 9.0, "landau_ratios": [0.6, 0.9]}
     return laid_over(tree, {"fig4": figure | {"sampler": sampler, "exact": exact}})
 
 
