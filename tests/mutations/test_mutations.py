@@ -31,7 +31,6 @@ def test_the_right_program_has_no_red_row(study: Study, table: list[str]) -> Non
     rows = study.rows(Mutation(""))
     table.append(mutating.line("none", rows))
     assert not mutating.red(rows)
-    assert len(mutating.doubted(rows)) <= len(rows) // 10
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
