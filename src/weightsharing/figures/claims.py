@@ -16,8 +16,15 @@ from typing import Any, Generic, Literal, ParamSpec
 
 import numpy as np
 
-from weightsharing.figures.results import NoDataError, Result, Role, values_and_errors
-from weightsharing.figures.statistics import ChiSquare, Comparison, compare, z_scores
+from weightsharing.figures.results import NoDataError, Result, Role, Scan, values_and_errors
+from weightsharing.figures.statistics import (
+    BINS,
+    ChiSquare,
+    Comparison,
+    compare,
+    histogram,
+    z_scores,
+)
 from weightsharing.measures.equilibrium import IDENTITIES
 from weightsharing.measures.phases import LARGEST_EXCESS_ACTION
 from weightsharing.model.axes import Array
@@ -221,6 +228,28 @@ def readout_residual(runs: Sequence[Result]) -> Finding:
         f"mean of f - E[f | Phi] where it deviates most, in {run.name}, N = {run.width}",
         explanation="Means over the readout given the kernel are exact at any N.",
     )
+
+
+def law_is_followed(scan: Scan, runs: Sequence[Result], where: str) -> Finding:
+    """Chi-square of histograms of |m| against the law of m at lambda and N of each run.
+
+    where: what differs between the runs, in the plural.
+    """
+    tests = [
+        histogram(np.abs(run.array("order_parameter_draws")), scan.law(run.width, run.signal))
+        for run in runs
+    ]
+    values, freedom = zip(*(test.chi_square for test in tests), strict=True)
+    return Finding.of_chi_square(
+        ChiSquare(sum(values), sum(freedom)),
+        f"chi-square of {BINS} bins of |m| at each of {len(runs)} {where}, N = {span(runs)}",
+    )
+
+
+def span(runs: Sequence[Result]) -> str:
+    """N of the runs in words: the one there is, or the smallest and the largest."""
+    widths = sorted({run.width for run in runs})
+    return f"{widths[0]}" + (f" to {widths[-1]}" if len(widths) > 1 else "")
 
 
 def kernel_scale(runs: Sequence[Result]) -> Finding:

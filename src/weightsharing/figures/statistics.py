@@ -23,6 +23,8 @@ from weightsharing.theory.law import OrderParameterLaw
 
 # Probability that one claim fails although program and theory are right.
 FALSE_ALARM = 1e-3
+# Of histograms, of equal probability.
+BINS = 10
 # Points of a law between two of its own, for the edges of histograms.
 REFINEMENT = 20
 
@@ -142,7 +144,7 @@ class Histogram:
         return float((1.0 - expected) * square.sum()), bins - 1
 
 
-def histogram(values: Array, law: OrderParameterLaw, bins: int) -> Histogram:
+def histogram(values: Array, law: OrderParameterLaw, bins: int = BINS) -> Histogram:
     """Draws of |m| (chain, draw) counted between quantiles of their law."""
     fine = _refined(law)
     edges = fine.quantiles(np.linspace(0.0, 1.0, bins + 1))

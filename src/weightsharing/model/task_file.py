@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import resource
 import signal
 import subprocess
 import sys
@@ -20,7 +19,9 @@ from weightsharing.model.task import Task
 # What a process of its own does with a file, and how many seconds of a processor it may take. A variable
 # with units of time must stay a number.
 _OPEN = """
-import io, sys, xarray
+import io, resource, sys, xarray
+resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[1]), int(sys.argv[1])))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 try:
     xarray.open_dataset(io.BytesIO(sys.stdin.buffer.read()), decode_times=False).load()
 except Exception as error:
@@ -83,19 +84,14 @@ def _opening_fault(content: bytes) -> str:
     file first. A file with a seal needs no such test.
     """
     done = subprocess.run(
-        [sys.executable, "-c", _OPEN], input=content, capture_output=True, check=False,
-        preexec_fn=_limit,
+        [sys.executable, "-c", _OPEN, str(OPENING_SECONDS)], input=content, capture_output=True,
+        check=False,
     )  # fmt: skip
     if done.returncode == -signal.SIGXCPU:
         return f"reading it takes more than {OPENING_SECONDS} s"
     if done.returncode != 0:
-        return f"reading it ends with signal {-done.returncode}"
+        return f"reading it ends with status {done.returncode}"
     return done.stdout.decode(errors="replace").strip()
-
-
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (OPENING_SECONDS, OPENING_SECONDS))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _refuse_extreme(name: str, values: Array, smallest: float) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from weightsharing.figures.claims import SAMPLERS, Claim, Finding, claim
+from weightsharing.figures.claims import SAMPLERS, Claim, Finding, claim, law_is_followed
 from weightsharing.figures.results import (
     ROLES,
     NoDataError,
@@ -18,7 +18,7 @@ from weightsharing.figures.results import (
     values,
     values_and_errors,
 )
-from weightsharing.figures.statistics import ChiSquare, compare, histogram, z_scores
+from weightsharing.figures.statistics import ChiSquare, compare, z_scores
 from weightsharing.model.axes import Array
 
 Runs = Sequence[Result]
@@ -35,8 +35,6 @@ RESOLUTION = 1e-6
 EXPONENT_TOLERANCE = 0.02**2
 # Points from which the curvature of the Landau curve at m = 0 is extrapolated, polynomials in m^2.
 LANDAU_POINTS = 4
-# Of the histograms of m, of equal probability.
-BINS = 10
 NO_SCAN = "the theory was not scanned at this T"
 NO_LAW = "no theory scan at this T, or no run of this sampler"
 
@@ -266,15 +264,7 @@ def _infinite(scan: Scan, signal: float) -> float:
 )
 def histograms_agree(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of the draws of m at all lambdas of panel b against the law of m at their N."""
-    tests = [
-        histogram(np.abs(run.array("order_parameter_draws")), scan.law(run.width, run.signal), BINS)
-        for run in runs
-    ]
-    values, freedom = zip(*(test.chi_square for test in tests), strict=True)
-    return Finding.of_chi_square(
-        ChiSquare(sum(values), sum(freedom)),
-        f"chi-square of {BINS} bins of m at each of {len(runs)} lambdas, N = {runs[0].width}",
-    )
+    return law_is_followed(scan, runs, "lambdas")
 
 
 @claim("4b-below", "Below lambda_c: one minimum, at m = 0", kind="theory", missing=NO_SCAN)

@@ -25,8 +25,6 @@ from weightsharing.figures.style import (
 Runs = Sequence[Result]
 # Symbols of the two samplers at one lambda are drawn this many points to its left and right.
 BESIDE = 1.6
-# Of the histograms of m in panel b, of equal probability.
-BINS = 12
 
 
 def draw(results: Results, section: object) -> Figure:
@@ -260,7 +258,7 @@ def _histogram(axes: Axes, scan: Scan, run: Result, colour: str) -> None:
     exponent = -np.log(law.density / reference) / run.width
     axes.plot(np.concatenate([-m[::-1], m]), np.concatenate([exponent[::-1], exponent]),
               color=colour, linewidth=0.8, linestyle=(0, (1, 1)))  # fmt: skip
-    counted = histogram(np.abs(run.array("order_parameter_draws")), law, BINS)
+    counted = histogram(np.abs(run.array("order_parameter_draws")), law)
     # The last bin has no end, and a bin without draws no logarithm.
     edges, filled = counted.edges[:-1], counted.share[:-1] > 0
     shares, errors = counted.share[:-1][filled], counted.error[:-1][filled]

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from weightsharing.figures.claims import SAMPLERS, Claim, Finding, claim
+from weightsharing.figures.claims import SAMPLERS, Claim, Finding, claim, law_is_followed, span
 from weightsharing.figures.figS1.scaling import (
     OF_M,
     OF_SIGNAL,
@@ -27,12 +27,12 @@ from weightsharing.figures.results import (
 from weightsharing.figures.statistics import (
     ChiSquare,
     compare,
-    histogram,
     weighted_fit,
     z_limit,
     z_scores,
 )
 from weightsharing.model.axes import Array
+from weightsharing.theory.law import OrderParameterLaw
 
 Runs = Sequence[Result]
 # The largest distance of a measured exponent from -1/4, and of a measured lambda_c relative to it.
@@ -40,8 +40,6 @@ EXPONENT_TOLERANCE, SIGNAL_TOLERANCE = 0.01, 0.01
 FEWEST_WIDTHS = 4
 # From this N on corrections to the cumulant are those of leading order.
 WIDE = 1024
-# Of the histograms of m, of equal probability.
-BINS = 10
 NO_WIDTHS = "no networks at this T by this sampler"
 
 
@@ -89,7 +87,7 @@ def exponent_agrees(scan: Scan, runs: Runs) -> Finding:
     relative = error / measured
     columns = np.stack([np.log(widths(runs)), np.ones(len(runs))], axis=1)
     fitted, errors = weighted_fit(columns, np.log(measured), relative)
-    law = np.log([scan.law(run.width, run.signal).mean for run in runs])
+    law = np.log([_law(scan, run).mean for run in runs])
     expected, _ = weighted_fit(columns, law, relative)
     test = compare(fitted[0], expected[0], errors[0])
     distance = abs(fitted[0] + OF_M)
@@ -110,12 +108,7 @@ def exponent_agrees(scan: Scan, runs: Runs) -> Finding:
 )
 def means_agree(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of <|m|> against the law of m at each width."""
-    measured, error = values_and_errors(runs, "order_parameter")
-    expected = np.array([scan.law(run.width, run.signal).mean for run in runs])
-    return Finding.of_chi_square(
-        ChiSquare.of(z_scores(measured, expected, error)),
-        f"chi-square of <|m|> over {len(runs)} widths, N = {runs[0].width} to {runs[-1].width}",
-    )
+    return _against_laws(runs, "order_parameter", [_law(scan, run).mean for run in runs], "<|m|>")
 
 
 @claim(
@@ -125,15 +118,7 @@ def means_agree(scan: Scan, runs: Runs) -> Finding:
 )
 def histograms_agree(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of histograms of |m| against the law at each width."""
-    tests = [
-        histogram(np.abs(run.array("order_parameter_draws")), scan.law(run.width, run.signal), BINS)
-        for run in runs
-    ]
-    values, freedom = zip(*(test.chi_square for test in tests), strict=True)
-    return Finding.of_chi_square(
-        ChiSquare(sum(values), sum(freedom)),
-        f"chi-square of {BINS} bins of |m| at each of {len(runs)} widths",
-    )
+    return law_is_followed(scan, runs, "widths")
 
 
 @claim("S1b-crossing", "Binder cumulants of all widths cross at lambda_c; exact sampler")
@@ -205,7 +190,7 @@ def cumulant_is_universal(scan: Scan, runs: Runs) -> Finding:
     values, errors = values_and_errors(wide, "binder_cumulant")
     columns = np.stack([np.ones(len(wide)), widths(wide) ** -OF_SIGNAL], axis=1)
     fitted, error = weighted_fit(columns, values, errors)
-    laws = np.array([scan.law(run.width, run.signal).binder_cumulant for run in wide])
+    laws = np.array([_law(scan, run).binder_cumulant for run in wide])
     test = compare(fitted[0], UNIVERSAL_BINDER, error[0])
     return Finding.of(
         test,
@@ -221,12 +206,8 @@ def cumulant_is_universal(scan: Scan, runs: Runs) -> Finding:
 )
 def cumulants_agree(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of all cumulants around the transition."""
-    values, errors = values_and_errors(runs, "binder_cumulant")
-    laws = np.array([scan.law(run.width, run.signal).binder_cumulant for run in runs])
-    return Finding.of_chi_square(
-        ChiSquare.of(z_scores(values, laws, errors)),
-        f"chi-square of the Binder cumulant over {len(runs)} pairs of lambda and N",
-    )
+    laws = [_law(scan, run).binder_cumulant for run in runs]
+    return _against_laws(runs, "binder_cumulant", laws, "the Binder cumulant")
 
 
 @claim(
@@ -235,11 +216,19 @@ def cumulants_agree(scan: Scan, runs: Runs) -> Finding:
 )
 def order_parameters_collapse(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of <|m|> at all lambdas and widths against the law of m."""
-    values, errors = values_and_errors(runs, "order_parameter")
-    laws = np.array([scan.law(run.width, run.signal).mean for run in runs])
+    return _against_laws(runs, "order_parameter", [_law(scan, run).mean for run in runs], "<|m|>")
+
+
+def _law(scan: Scan, run: Result) -> OrderParameterLaw:
+    return scan.law(run.width, run.signal)
+
+
+def _against_laws(runs: Runs, name: str, laws: Sequence[float], words: str) -> Finding:
+    """Chi-square of a measure of each run against that of its law of m."""
+    values, errors = values_and_errors(runs, name)
     return Finding.of_chi_square(
-        ChiSquare.of(z_scores(values, laws, errors)),
-        f"chi-square of <|m|> over {len(runs)} pairs of lambda and N",
+        ChiSquare.of(z_scores(values, np.array(laws), errors)),
+        f"chi-square of {words} over {len(runs)} pairs of lambda and N, N = {span(runs)}",
     )
 
 

@@ -29,8 +29,6 @@ from weightsharing.figures.style import (
 )
 
 Runs = Sequence[Result]
-# Bins of panel d, of equal probability.
-BINS = 12
 
 
 def draw(results: Results, section: object) -> Figure:
@@ -157,7 +155,7 @@ def _law(axes: Axes, scan: Scan, groups: dict[int, list[Result]], palette: dict[
     for run in critical:
         law, scale, colour = scan.law(run.width, run.signal), run.width**OF_M, palette[run.width]
         axes.plot(scale * law.order_parameter, law.density / scale, color=colour, linewidth=1.0)
-        counted = histogram(np.abs(run.array("order_parameter_draws")), law, BINS)
+        counted = histogram(np.abs(run.array("order_parameter_draws")), law)
         # The last bin has no end: it is not drawn.
         edges = counted.edges[:-1]
         sizes = np.diff(edges)
