@@ -78,11 +78,14 @@ def forbid_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("kind", "activation", "patterns", "width", "steps", "dtype"), CASES, ids=str
 )
-@pytest.mark.parametrize("method", DYNAMICS)
+@pytest.mark.parametrize(
+    ("method", "integrated"), [("sgld", False), ("kinetic", False), ("kinetic", True)]
+)
 @pytest.mark.parametrize("name", EACH)
 def test_steps_are_those_of_pytorch(
-    name: str, method: str, kind: Kind, activation: ActivationName, patterns: int, width: int,
-    steps: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    name: str, method: str, integrated: bool, kind: Kind, activation: ActivationName, patterns: int,
+    width: int, steps: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     """Gradient, decay, drift, friction and noise, through a ramp and between two refreshments.
 
@@ -90,7 +93,7 @@ def test_steps_are_those_of_pytorch(
     PyTorch's with a warning of each.
     """
     device = CPU if name in ON_CPU else DEVICE
-    target = problem(kind, activation, patterns, steps, dtype, device)
+    target = problem(kind, activation, patterns, steps, dtype, device, integrated)
     dynamics = DYNAMICS[method]
     if name == "compiled" and method == "sgld":
         with pytest.raises(ValueError, match=f"no compiled step .* activation {activation}"):

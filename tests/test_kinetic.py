@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from conftest import KAPPA, PRIOR, assert_z, draw, endpoint_run, exact_run, kine
 from scipy import linalg
 from test_exact import drawn_kernel
 from test_langevin import PRIOR as OTHER_PRIOR
-from test_langevin import WIDTH, posterior, weights_of, zeros_like
+from test_langevin import WIDTH, both_energies, posterior, weights_of, zeros_like
 from torch import Tensor
 
 from weightsharing.errors import StepSizeError
@@ -36,11 +37,14 @@ def add(first: Weights, second: Weights, factor: float) -> Weights:
     return Weights(*(a + factor * b for a, b in zip(first, second, strict=True)))
 
 
+@both_energies
 @pytest.mark.parametrize("activation", ["linear", "erf", "tanh", "relu"])
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_step_is_the_splitting_written_out(kind: Kind, activation: ActivationName) -> None:
+def test_step_is_the_splitting_written_out(
+    kind: Kind, activation: ActivationName, integrated: bool
+) -> None:
     """B, A, O, A, one after the other, with the gradient by automatic differentiation."""
-    target = posterior(kind, activation)
+    target = posterior(kind, activation, integrated=integrated)
     weights, h, friction = weights_of(target.architecture), 0.03, 0.7
     velocities, noise = (weights_of(target.architecture, seed=seed) for seed in (2, 3))
     leaves = Weights(*(block.clone().requires_grad_() for block in weights))
@@ -122,14 +126,26 @@ def exact_kernels(signal: float, kind: Kind) -> Estimate:
     return drawn_kernel(exact_run(signal, kind=kind, width=64, draws=1000))
 
 
-@pytest.mark.parametrize(("kind", "refresh"), [("rnn", 1), ("rnn", 8), ("dnn", 8)])
-def test_kinetic_agrees_with_the_exact_sampler(kind: Kind, refresh: int) -> None:
+# The step and friction of each energy: the loss of a sampled readout is stiff.
+SAMPLED = {"readout": "sampled", "step_size": 0.05, "friction": 1.0, "duration": 400.0}
+INTEGRATED = {"step_size": 0.2, "friction": 0.25, "duration": 800.0, "ramp": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("rnn", SAMPLED), ("rnn", SAMPLED | {"refresh": 8}), ("dnn", SAMPLED | {"refresh": 8}),
+        ("rnn", INTEGRATED), ("rnn", INTEGRATED | {"refresh": 4}),
+        ("dnn", INTEGRATED | {"refresh": 4}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_kinetic_agrees_with_the_exact_sampler(kind: Kind, settings: dict[str, Any]) -> None:
     """Above the transition at N = 64: kernels within errors, without an allowance for the step size."""
     signal = 2.0 * critical_signal(4, PRIOR, KAPPA)
     run = kinetic_run(
-        signal, kind=kind, width=64, burn_in=20.0, duration=400.0, draws=400, chains=4,
-        refresh=refresh,
-    )  # fmt: skip
+        signal, kind=kind, width=64, **{"burn_in": 20.0, "draws": 400, "chains": 4} | settings
+    )
     found = drawn_kernel(run)
     exact = exact_kernels(signal, kind)
     assert (np.diag(found.rhat) < 1.05).all()
@@ -139,7 +155,7 @@ def test_kinetic_agrees_with_the_exact_sampler(kind: Kind, refresh: int) -> None
 
 
 def test_step_beyond_half_the_stability_limit_is_refused_with_advice() -> None:
-    run = kinetic_run(40.0, step_size=0.1, burn_in=20.0)
+    run = kinetic_run(40.0, step_size=0.1, burn_in=20.0, readout="sampled")
     with pytest.raises(StepSizeError, match=r"step_size: 0\.1 .* use at most 0\.0"):
         draw(run)
 

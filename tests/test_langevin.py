@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import assert_z
+from scipy import stats
 from torch import Tensor
 
 from weightsharing.model import network as networks
@@ -23,14 +26,21 @@ WIDTH, STEPS, FEATURES, CHAINS = 7, 4, 2, 3
 PRIOR = Prior(w=0.8, u=1.2, v=0.6)
 
 
-def posterior(kind: Kind, activation: ActivationName = "linear", seed: int = 0) -> Posterior:
+# Whether the readout is sampled or integrated out.
+both_energies = pytest.mark.parametrize("integrated", [False, True])
+
+
+def posterior(
+    kind: Kind, activation: ActivationName = "linear", seed: int = 0, integrated: bool = False
+) -> Posterior:
     generator = np.random.default_rng(seed)
     supervised = np.array([[False, True, False, True], [True, False, False, True]])
     task = Task(
         generator.normal(size=(2, STEPS, FEATURES)), generator.normal(size=(2, STEPS)), supervised
     )
     architecture = Architecture(kind=kind, steps=STEPS, activation=activation, prior=PRIOR)
-    return posteriors.build([task], architecture, 0.3, torch.device("cpu"), torch.float64)
+    target = posteriors.build([task], architecture, 0.3, torch.device("cpu"), torch.float64)
+    return replace(target, integrated=integrated)
 
 
 def weights_of(
@@ -55,13 +65,14 @@ def scale(weights: Weights, factors: tuple[float, float, float]) -> list[Tensor]
     return [factor * block for factor, block in zip(factors, weights, strict=True)]
 
 
+@both_energies
 @pytest.mark.parametrize("activation", ["linear", "erf", "tanh", "relu"])
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
 def test_step_without_noise_is_a_step_down_the_energy(
-    kind: Kind, activation: ActivationName
+    kind: Kind, activation: ActivationName, integrated: bool
 ) -> None:
     """The hand-written gradient against automatic differentiation of the energy."""
-    target = posterior(kind, activation)
+    target = posterior(kind, activation, integrated=integrated)
     weights = weights_of(target.architecture)
     leaves = Weights(*(block.clone().requires_grad_() for block in weights))
     gradients = torch.autograd.grad(langevin.energy(leaves, target).sum(), list(leaves))
@@ -76,10 +87,34 @@ def test_step_without_noise_is_a_step_down_the_energy(
         torch.testing.assert_close(block, wanted, rtol=1e-11, atol=1e-12)
 
 
+def test_readout_is_integrated_out_of_the_energy() -> None:
+    """exp(-E) integrated over v, written out: y is normal with covariance (kappa + v Phi) / N."""
+    energies = {}
+    for integrated in (False, True):
+        target = posterior("rnn", "erf", integrated=integrated)
+        weights = weights_of(target.architecture)
+        energies[integrated] = langevin.energy(weights, target)
+    activities = networks.forward(weights, target.inputs, target.architecture)
+    chosen = target.supervised[0].bool()
+    labels = target.targets[0][chosen].numpy()
+    for chain in range(CHAINS):
+        phi = activities.post[chain][chosen].numpy()
+        readout = weights.readout[chain].numpy()
+        error = labels - phi @ readout / WIDTH
+        of_readout = WIDTH / (2.0 * target.kappa) * (error**2).sum()
+        covariance = (target.kappa * np.eye(len(phi)) + PRIOR.v * phi @ phi.T / WIDTH) / WIDTH
+        law = stats.multivariate_normal(cov=covariance)
+        # The normalisation of the covariance at Phi = 0, which E leaves out with kappa^(1/2).
+        marginal = -law.logpdf(labels) - 0.5 * len(labels) * np.log(2.0 * np.pi / WIDTH)
+        difference = (energies[True] - energies[False])[chain].item()
+        assert difference == pytest.approx(marginal - of_readout, rel=1e-10)
+
+
+@both_energies
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_energy_gradient_matches_finite_differences(kind: Kind) -> None:
+def test_energy_gradient_matches_finite_differences(kind: Kind, integrated: bool) -> None:
     """Independent of automatic differentiation: the error of central differences is of second order."""
-    target = posterior(kind, "erf")
+    target = posterior(kind, "erf", integrated=integrated)
     weights = weights_of(target.architecture)
     direction = weights_of(target.architecture, seed=2)
     start = Weights(*(block.clone() for block in weights))
@@ -149,33 +184,47 @@ def test_without_data_sgld_is_an_ornstein_uhlenbeck_chain(kind: Kind) -> None:
             assert_z(products.mean(), expected * (1 - eta) ** lag, error, products.size - 1)
 
 
+@both_energies
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_curvature_is_that_of_the_gauss_newton_matrix(kind: Kind) -> None:
-    target = posterior(kind, "erf")
+def test_curvature_is_that_of_the_gauss_newton_matrix(kind: Kind, integrated: bool) -> None:
+    target = posterior(kind, "erf", integrated=integrated)
     weights = weights_of(target.architecture)
+    chosen, labels = target.supervised[0].bool(), target.targets[0][target.supervised[0].bool()]
+    identity = torch.eye(len(labels), dtype=torch.float64)
     factors = ((PRIOR.w / WIDTH) ** 0.5, PRIOR.u**0.5, PRIOR.v**0.5)
     found = langevin.curvature(weights, target)
     for chain in range(CHAINS):
         blocks = [block[chain : chain + 1] for block in weights]
 
+        def gram(*own: Tensor) -> Tensor:
+            activities = networks.forward(Weights(*own), target.inputs, target.architecture)
+            phi = activities.post[0][chosen]
+            return PRIOR.v * phi @ phi.T / WIDTH
+
         def output(*own: Tensor) -> Tensor:
             own_weights = Weights(*own)
             activities = networks.forward(own_weights, target.inputs, target.architecture)
-            chosen = target.supervised[0].bool()
             return networks.outputs(own_weights, activities)[0][chosen]
 
+        metric = target.kappa * identity
         jacobian = torch.autograd.functional.jacobian(output, tuple(blocks))
+        if integrated:
+            metric = metric + gram(*blocks)
+            answer = torch.linalg.solve(metric, labels)
+            jacobian = torch.autograd.functional.jacobian(gram, tuple(blocks))
+            jacobian = tuple(torch.einsum("ab...,b->a...", part, answer) for part in jacobian)
         rows = torch.cat(
             [factor * part.flatten(1) for factor, part in zip(factors, jacobian, strict=True)],
             dim=1,
         )
-        largest = torch.linalg.eigvalsh(WIDTH / target.kappa * rows @ rows.T)[-1]
-        assert found[chain].item() == pytest.approx(1.0 + largest.item(), rel=1e-9)
+        largest = np.linalg.eigvals(WIDTH * torch.linalg.solve(metric, rows @ rows.T).numpy())
+        assert found[chain].item() == pytest.approx(1.0 + largest.real.max(), rel=1e-9)
 
 
+@both_energies
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_weights_and_curvatures_of_chains_of_different_sets(kind: Kind) -> None:
-    """Curvature, energy, and weights given activities and labels: together as each set alone."""
+def test_weights_and_curvatures_of_chains_of_different_sets(kind: Kind, integrated: bool) -> None:
+    """Curvature, energy, gradient, weights given activities and labels: together as each set alone."""
     generator = np.random.default_rng(0)
     inputs, targets = generator.normal(size=(2, STEPS, FEATURES)), generator.normal(size=(2, STEPS))
     sets = [[(0, 1), (1, 0), (1, 3)], [(0, 1)], [(0, 3), (1, 2)]]
@@ -186,7 +235,7 @@ def test_weights_and_curvatures_of_chains_of_different_sets(kind: Kind) -> None:
         tasks.append(Task(inputs, targets, supervised))
     architecture = Architecture(kind=kind, steps=STEPS, activation="erf", prior=PRIOR)
     rest = (architecture, 0.3, torch.device("cpu"), torch.float64)
-    together = posteriors.build(tasks, *rest)
+    together = replace(posteriors.build(tasks, *rest), integrated=integrated)
     weights = weights_of(architecture)
     pre = networks.forward(weights_of(architecture, seed=3), together.inputs, architecture).pre
     streams = [torch.Generator().manual_seed(seed) for seed in range(3)]
@@ -195,7 +244,10 @@ def test_weights_and_curvatures_of_chains_of_different_sets(kind: Kind) -> None:
     curvature, energy = langevin.curvature(weights, together), langevin.energy(weights, together)
     for index, task in enumerate(tasks):
         own = slice(index, index + 1)
-        alone, mine = posteriors.build([task], *rest), Weights(*(block[own] for block in weights))
+        alone = replace(posteriors.build([task], *rest), integrated=integrated)
+        mine = Weights(*(block[own] for block in weights))
+        delta = langevin.loss_gradient(mine, alone).delta
+        torch.testing.assert_close(langevin.loss_gradient(weights, together).delta[own], delta)
         torch.testing.assert_close(curvature[own], langevin.curvature(mine, alone))
         torch.testing.assert_close(energy[own], langevin.energy(mine, alone))
         own_noise = initial.noise_of_labels(alone, [torch.Generator().manual_seed(index)])

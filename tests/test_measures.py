@@ -331,7 +331,7 @@ def test_spectra_are_compared_with_the_edge_of_noise(kind: Kind) -> None:
 def test_eigenvalues_follow_their_kernel_to_the_positive_branch() -> None:
     """W -> -W turns the spectrum by pi: with the kernel mapped, its outlier is positive."""
     run = kinetic_run(
-        30.0, burn_in=12.0, ramp=8.0, duration=8.0, draws=40, spectra=4, chains=4, step_size=0.01
+        30.0, burn_in=28.0, ramp=8.0, duration=8.0, draws=40, spectra=4, chains=6, step_size=0.05
     )
     task = run.tasks[0]
     dataset = sample(run, [task])[0]

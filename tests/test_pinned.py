@@ -37,7 +37,8 @@ SGLD = DYNAMICS | {
     "duration": 0.032,
 }
 KINETIC = DYNAMICS | {"method": "kinetic", "step_size": 0.02, "burn_in": 0.2, "ramp": 0.12,
-           "duration": 0.32, "friction": 0.5, "refresh": 2}  # fmt: skip
+           "duration": 0.32, "friction": 0.5, "refresh": 2, "readout": "sampled"}  # fmt: skip
+INTEGRATED = KINETIC | {"readout": "integrated"}
 EXACT = {"method": "exact", "width": 16, "warm_up": 12, "thinning": 1, "leapfrog_steps": 4, "draws": 4,
          "chains": 2, "spectra": 2}  # fmt: skip
 
@@ -68,6 +69,9 @@ CASES = [
     case(KINETIC, ENDPOINT, "rnn", start="disordered"),
     case(KINETIC, SINUSOID, "rnn", "erf", start="lowest"),
     case(KINETIC, SEQUENCE, "dnn"),
+    case(INTEGRATED, ENDPOINT, "dnn", start="lowest"),
+    case(INTEGRATED, SINUSOID, "dnn", "erf"),
+    case(INTEGRATED, SEQUENCE, "rnn"),
     case(EXACT, ENDPOINT, "dnn"),
     case(EXACT, SINUSOID, "rnn", "erf"),
     case(EXACT, SEQUENCE, "rnn", start="lowest"),

@@ -5,6 +5,7 @@ Without a GPU, Triton's interpreter runs the fused steps in NumPy; with one, the
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -37,7 +38,7 @@ Words = NDArray[np.uint32]
 
 def problem(
     kind: Kind, activation: ActivationName = "linear", patterns: int = 2, steps: int = 4,
-    dtype: torch.dtype = torch.float32, device: torch.device = DEVICE,
+    dtype: torch.dtype = torch.float32, device: torch.device = DEVICE, integrated: bool = False,
 ) -> Posterior:  # fmt: skip
     """Inputs and targets at all times, some of them supervised, and unequal prior variances.
 
@@ -52,7 +53,8 @@ def problem(
     )
     prior = Prior(w=0.7, u=1.3, v=0.8)
     architecture = Architecture(kind=kind, activation=activation, steps=steps, prior=prior)
-    return posteriors.build([task], architecture, KAPPA, device, dtype)
+    target = posteriors.build([task], architecture, KAPPA, device, dtype)
+    return dataclasses.replace(target, integrated=integrated)
 
 
 def states(

@@ -3,7 +3,7 @@
 For any vector field F, <F . grad E> = <div F>. Chains that share a conserved energy, as underdamped
 dynamics without friction do, agree with each other and break these identities. So does wrong noise.
 
-- virial, F = Theta: <Theta . grad E> is the number of weights.
+- virial, F = Theta: <Theta . grad E> is the number of weights. input virial, F = U: that of U alone.
 - kinetic temperature, of the velocities: <V^2 / s^2> = 1 for each weight.
 - loss temperature, F = e_a df_a/dv summed over the supervised outputs: with e = y - f and Phi on them,
   N <e . (Phi e / kappa - f / v)> = <tr Phi>. It sees the few directions that learn, of the N^2.
@@ -19,13 +19,13 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from weightsharing.measures.estimate import Estimate, estimate
+from weightsharing.measures.estimate import LARGEST_RHAT, Estimate, estimate
 from weightsharing.model.axes import Array
 from weightsharing.model.task import Task
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.sgld import LangevinSettings
 
-IDENTITIES = ("virial", "kinetic_temperature", "loss_temperature")
+IDENTITIES = ("virial", "input_virial", "kinetic_temperature", "loss_temperature")
 # Probability that one identity fails for a right sampler in equilibrium.
 FALSE_ALARM = 1e-5
 Z_LIMIT = float(stats.norm.isf(FALSE_ALARM / 2.0))
@@ -34,7 +34,7 @@ Z_LIMIT = float(stats.norm.isf(FALSE_ALARM / 2.0))
 def identities(run: Run, task: Task, samples: xr.Dataset) -> dict[str, Estimate]:
     """Each identity of a run in units of its expected value, by the names of measures.
 
-    virial and kinetic_temperature are those that the sampler has recorded. The loss temperature needs
+    The sampler has recorded the virials and the kinetic temperature. The loss temperature needs
     supervised outputs.
     """
     found = {name: estimate(samples[name].to_numpy()) for name in IDENTITIES if name in samples}
@@ -65,6 +65,8 @@ def loss_temperature(run: Run, task: Task, samples: xr.Dataset) -> Array:
 def broken(run: Run, task: Task, samples: xr.Dataset, found: Mapping[str, Estimate]) -> list[str]:
     """Names of the identities that do not hold, within errors and the known bias of the step.
 
+    One whose chains disagree (R-hat) does not hold: each may have kept an energy of its own.
+
     With q the step relative to its limit of stability in the stiffest direction, SGLD widens a
     direction of curvature k by 1 / (1 - eta k / 2): weight decay by 1 / (1 - eta / 2), the directions of
     the loss by at most 1 / (1 - q). Underdamped dynamics are exact for quadratic energies; terms beyond
@@ -73,17 +75,23 @@ def broken(run: Run, task: Task, samples: xr.Dataset, found: Mapping[str, Estima
     settings, q = run.sampler, float(samples.attrs["stiffness"])
     weights = run.architecture.weight_matrices * settings.width**2
     # The loss has as many stiff directions as supervised outputs.
-    stiff = task.supervised.sum() / weights * q / (1.0 - q)
-    widest = {"virial": stiff, "kinetic_temperature": stiff, "loss_temperature": q / (1.0 - q)}
+    stiff = task.supervised.sum() * q / (1.0 - q)
+    widest = {
+        "virial": stiff / weights,
+        "input_virial": stiff / (settings.width * task.inputs.shape[2]),
+        "kinetic_temperature": stiff / weights,
+        "loss_temperature": q / (1.0 - q),
+    }
     lowest = {name: -width for name, width in widest.items()}
     if isinstance(settings, LangevinSettings):
         decay = settings.step_size / (2.0 - settings.step_size)
-        widest["virial"] += decay
-        lowest = {"virial": 0.0, "loss_temperature": 0.0}
+        widest |= {name: widest[name] + decay for name in ("virial", "input_virial")}
+        lowest = dict.fromkeys(widest, 0.0)
     names = []
     for name, value in found.items():
         noise = Z_LIMIT * float(value.standard_error)
         excess = float(value.mean) - 1.0
-        if not lowest.get(name, 0.0) - noise <= excess <= widest[name] + noise:
+        holds = lowest[name] - noise <= excess <= widest[name] + noise
+        if not holds or value.rhat > LARGEST_RHAT:
             names.append(name)
     return names

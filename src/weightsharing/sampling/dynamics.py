@@ -25,8 +25,8 @@ from weightsharing.sampling.settings import DynamicsSettings
 LARGEST_STIFFNESS = 0.5
 # Step that the advice names, in the same units.
 ADVISED_STIFFNESS = 0.25
-# Time between two checks of finiteness and curvature.
-CHECK_EVERY = 1.0
+# Time between two checks of finiteness and curvature, and the least number of steps.
+CHECK_EVERY, LEAST_STEPS = 1.0, 20
 
 
 class State(NamedTuple):
@@ -54,15 +54,17 @@ class DynamicsSampler:
         dynamics: Dynamics,
         starts: Array | None,
     ) -> None:
+        posterior = replace(posterior, integrated=settings.readout == "integrated")
         self.posterior, self.settings, self.starts = posterior, settings, starts
         self.dynamics = dynamics
         self.count = initial.weight_count(
             posterior.architecture, settings.width, posterior.inputs.shape[2]
         )
-        self.identities = ("virial", *["kinetic_temperature"] * dynamics.has_velocities)
-        self.check_every = max(1, round(CHECK_EVERY / settings.step_size))
-        target_at = partial(ramped, posterior, settings=settings)
-        self.advance = backends.advance(posterior, dynamics, self.blocks, target_at)
+        temperature = ["kinetic_temperature"] * dynamics.has_velocities
+        self.identities = ("virial", "input_virial", *temperature)
+        self.check_every = max(LEAST_STEPS, round(CHECK_EVERY / settings.step_size))
+        self.target_at = partial(ramped, posterior, settings=settings)
+        self.advance = backends.advance(posterior, dynamics, self.blocks, self.target_at)
 
     def blocks(self, memory: Tensor) -> tuple[Weights, Weights | None]:
         """Weights and any velocities as views of ``memory``, (chain, size)."""
@@ -91,7 +93,9 @@ class DynamicsSampler:
             deviates = normal(memory, (self.settings.width, steps * patterns), streams)
             pre = initial.activities_from_kernel(self.starts, deviates, self.posterior)
             noise = initial.noise_of_labels(self.posterior, streams)
-            first = initial.given_activities(pre, self.posterior, first, noise)
+            given = initial.given_activities(pre, self.posterior, first, noise)
+            # The readout of the state is that of the prior where it is integrated out.
+            first = given._replace(readout=first.readout) if self.posterior.integrated else given
         for block, value in zip(weights, first, strict=True):
             block.copy_(value)
         if velocities is not None:
@@ -106,13 +110,14 @@ class DynamicsSampler:
         return state
 
     def observe(self, state: State, streams: Streams) -> Observation:
-        """Kernels, outputs and loss of the present weights; draws no random numbers."""
+        """Kernels, outputs and loss of the present weights, with the readout drawn if integrated out."""
         weights = self.weights(state, streams)
         activities = networks.forward(weights, self.posterior.inputs, self.posterior.architecture)
         output = networks.outputs(weights, activities)
         error = self.posterior.supervised * (self.posterior.targets - output)
-        identities = [langevin.virial(weights, self.posterior)]
-        velocities = self.blocks(state.memory)[1]
+        moved, velocities = self.blocks(state.memory)
+        virials = langevin.virials(moved, self.posterior)
+        identities = [virials.all, virials.input]
         if velocities is not None:
             identities.append(langevin.kinetic_temperature(velocities, self.posterior))
         return Observation(
@@ -124,8 +129,14 @@ class DynamicsSampler:
         )
 
     def weights(self, state: State, streams: Streams) -> Weights:
-        """The present weights, as views of the state."""
-        return self.blocks(state.memory)[0]
+        """The present weights: views of the state, but for a readout that is drawn given the others."""
+        weights = self.blocks(state.memory)[0]
+        if not self.posterior.integrated:
+            return weights
+        noise = initial.noise_of_labels(self.posterior, streams)
+        activities = networks.forward(weights, self.posterior.inputs, self.posterior.architecture)
+        readout = initial.given_labels(activities.post, self.posterior, weights.readout, noise)
+        return weights._replace(readout=readout)
 
     def check(self, state: State, number: int) -> Tensor:
         """The step relative to its limit of stability, (chain,).
@@ -143,7 +154,7 @@ class DynamicsSampler:
                 f"finite; lower step_size, now {settings.step_size:g}",
                 chain,
             )
-        curvature = langevin.curvature(self.weights(state, []), self.posterior)
+        curvature = langevin.curvature(self.blocks(state.memory)[0], self.target_at(number))
         stiffness = settings.stiffness_per_curvature * curvature.double()
         stiffest = int(stiffness.argmax())
         largest = float(stiffness[stiffest])

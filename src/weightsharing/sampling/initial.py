@@ -15,7 +15,13 @@ from torch import Tensor
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.axes import Array, kernel_matrix
 from weightsharing.model.network import Weights, by_time, matrix_index
-from weightsharing.sampling.posterior import Posterior, masked, shift, supervised_outputs
+from weightsharing.sampling.posterior import (
+    Posterior,
+    labels,
+    masked,
+    shift,
+    supervised_outputs,
+)
 from weightsharing.sampling.random import Streams
 
 
@@ -100,7 +106,9 @@ def given_activities(
     """
     post = posterior.architecture.phi(pre).double()
     recurrent, input_ = _given_transitions(pre.double(), post, posterior, prior_weights)
-    readout = _given_labels(post, posterior, prior_weights.readout.double(), label_noise.double())
+    readout = given_labels(
+        post, posterior.double(), prior_weights.readout.double(), label_noise.double()
+    )
     dtype = prior_weights.readout.dtype
     return Weights(recurrent.to(dtype), input_.to(dtype), readout.to(dtype))
 
@@ -135,20 +143,21 @@ def _given_transitions(
     return recurrent, input_
 
 
-def _given_labels(post: Tensor, posterior: Posterior, readout: Tensor, noise: Tensor) -> Tensor:
-    """v given phi(h), (chain, time, pattern, unit), and y with its noise; ``readout`` is of the prior."""
+def given_labels(
+    post: Tensor, posterior: Posterior, prior_readout: Tensor, label_noise: Tensor
+) -> Tensor:
+    """A draw of v given phi(h), (chain, time, pattern, unit), and y, by Matheron's rule: (chain, unit).
+
+    v = v_0 + v phi^T M^-1 (y - phi v_0 / N - (kappa/N)^(1/2) xi). prior_readout: v_0, a draw of the
+    prior. label_noise: xi, that of ``noise_of_labels``, (chain, chosen).
+    """
     prior, width = posterior.architecture.prior, post.shape[-1]
-    chosen, mask = supervised_outputs(posterior)
-    mask = mask.double()
-    phi = post.flatten(1, 2)[:, chosen]  # (c, s, i)
-    targets = posterior.targets.flatten(1)[:, chosen].double()
-    output = torch.einsum("csi,ci->cs", phi, readout) / width
-    output = output + math.sqrt(posterior.kappa / width) * noise
-    # The answer of a chain is 0 at outputs that it is not supervised at.
-    gram = mask[:, :, None] * mask[:, None, :] * (prior.v * phi @ phi.mT / width)
-    gram = gram + posterior.kappa * torch.eye(len(chosen), dtype=gram.dtype, device=gram.device)
-    answer = torch.linalg.solve(gram, (mask * (targets - output))[..., None])[..., 0]
-    return readout + prior.v * torch.einsum("cs,csi->ci", answer, phi)
+    known = labels(post, posterior)
+    output = (known.post @ prior_readout[..., None])[..., 0] / width
+    output = output + math.sqrt(posterior.kappa / width) * label_noise
+    residual = known.mask * (known.targets - output)
+    answer = torch.cholesky_solve(residual[..., None], known.factor)
+    return prior_readout + prior.v * (known.post.mT @ answer.to(known.post))[..., 0]
 
 
 def activities_from_prior(posterior: Posterior, width: int, deviates: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +21,8 @@ class Posterior:
 
     inputs: (time, pattern, feature). targets: (1 or chain, time, pattern), 0 where not supervised.
     supervised: (1 or chain, time, pattern), 0 or 1. Chains may learn different targets of the same
-    inputs.
+    inputs. integrated: whether the energy of Langevin dynamics is that of W and U, with the readout
+    integrated out.
     """
 
     architecture: Architecture
@@ -27,6 +30,24 @@ class Posterior:
     inputs: Tensor
     targets: Tensor
     supervised: Tensor
+    integrated: bool = False
+
+    @cached_property
+    def chosen(self) -> Tensor:
+        """Indices t P + p of the outputs that any chain is supervised at.
+
+        The first call waits for the device.
+        """
+        return torch.nonzero(self.supervised.flatten(1).any(0))[:, 0]
+
+    def double(self) -> Posterior:
+        """The same in float64."""
+        return replace(
+            self,
+            inputs=self.inputs.double(),
+            targets=self.targets.double(),
+            supervised=self.supervised.double(),
+        )
 
 
 def build(
@@ -68,9 +89,43 @@ def supervised_outputs(posterior: Posterior) -> tuple[Tensor, Tensor]:
 
     Shapes (chosen,) and (1 or chain, chosen); the mask is 1 where the chain is supervised and else 0.
     """
-    supervised = posterior.supervised.flatten(1)
-    chosen = torch.nonzero(supervised.any(0))[:, 0]
-    return chosen, supervised[:, chosen]
+    return posterior.chosen, posterior.supervised.flatten(1)[:, posterior.chosen]
+
+
+class Labels(NamedTuple):
+    """What the labels y depend on given the activities, on the outputs S that any chain learns.
+
+    mask: 1 where a chain learns the output, else 0, (1 or chain, chosen). post: phi(h) there,
+    (chain, chosen, unit). targets: y, of the mask's shape. factor: L of M = L L^T = kappa + v Phi_SS,
+    (chain, chosen, chosen). answer: a = M^-1 y, (chain, chosen). Where a chain does not learn, M has a
+    row of kappa on the diagonal and 0 elsewhere, and the answer is 0. All but ``post`` are float64.
+    """
+
+    mask: Tensor
+    post: Tensor
+    targets: Tensor
+    factor: Tensor
+    answer: Tensor
+
+    @property
+    def pairs(self) -> Tensor:
+        """The mask of pairs of outputs, (1 or chain, chosen, chosen)."""
+        return self.mask[:, :, None] * self.mask[:, None, :]
+
+
+def labels(post: Tensor, posterior: Posterior) -> Labels:
+    """``Labels`` at the activities phi(h), (chain, time, pattern, unit)."""
+    chosen, mask = supervised_outputs(posterior)
+    phi = post.flatten(1, 2)[:, chosen]
+    targets = posterior.targets.flatten(1)[:, chosen]
+    gram = posterior.architecture.prior.v / post.shape[-1] * (phi @ phi.mT).double()
+    identity = torch.eye(len(chosen), dtype=gram.dtype, device=phi.device)
+    mask, targets = mask.double(), targets.double()
+    noisy = mask[:, :, None] * mask[:, None, :] * gram + posterior.kappa * identity
+    # Without an error for numbers that are not finite: the check of the chain finds them.
+    factor = torch.linalg.cholesky_ex(noisy).L
+    answer = torch.cholesky_solve(targets.expand(len(phi), -1)[..., None], factor)[..., 0]
+    return Labels(mask, phi, targets, factor, answer)
 
 
 def shift(matrix: Tensor, patterns: int) -> Tensor:

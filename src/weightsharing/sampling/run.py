@@ -54,13 +54,14 @@ class Run(Condition):
 
     @model_validator(mode="after")
     def _step_size_is_stable(self) -> Self:
-        # For other tasks and activations only the running chain knows the curvature.
-        endpoint = isinstance(self.task, EndpointTask | SignalsTask)
-        known = endpoint and self.architecture.activation == "linear"
-        if isinstance(self.sampler, ExactSettings) or not known:
+        if isinstance(self.sampler, ExactSettings):
             return self
         stiffness = self.sampler.stiffness_per_curvature
-        stiffness *= prior_curvature(self.architecture, self.kappa)
+        # That of weight decay is 1. Otherwise, only the running chain knows the curvature of the loss.
+        endpoint = isinstance(self.task, EndpointTask | SignalsTask)
+        known = endpoint and self.architecture.activation == "linear"
+        if known and self.sampler.readout == "sampled":
+            stiffness *= prior_curvature(self.architecture, self.kappa)
         if stiffness >= 1.0:
             limit = self.sampler.step_size * stiffness ** (-1.0 / self.sampler.stiffness_order)
             raise ValueError(

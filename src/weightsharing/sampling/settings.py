@@ -100,7 +100,9 @@ class DynamicsSettings(ChainSettings):
     """Langevin dynamics of the weights. Times are step_size x steps and do not depend on N.
 
     burn_in: time discarded. ramp: first part of it, over which the labels grow linearly from 0 to
-    their size. duration: time sampled, with evenly spaced draws.
+    their size. duration: time sampled, with evenly spaced draws. readout: "sampled" moves v like all
+    weights; "integrated" moves W and U with v integrated out, and draws v given W, U and y at each draw.
+    The law is the same.
 
     A direction of curvature k is stable for ``stiffness_per_curvature`` x k < 1. That share grows with
     the power ``stiffness_order`` of the step size.
@@ -113,6 +115,7 @@ class DynamicsSettings(ChainSettings):
     ramp: NonNegative = 0.0
     duration: Positive
     precision: Literal["float32", "float64"]
+    readout: Literal["integrated", "sampled"] = "sampled"
 
     @property
     @abstractmethod

@@ -3,15 +3,6 @@
 Chain by chain, with few passes over the weights: one does kick, drift, friction and noise. A network of
 figure 5 stays in a core's cache for the whole step. One of N = 2048 is read from memory less often.
 
-In a linear RNN, backpropagation is one sequence of vectors. With e = y - f on S, y_k = (W^T)^k v and
-delta_p^t = dE/dh_p^t,
-
-    delta_p^t = -(1/kappa) sum_(t' >= t) e_p^(t'+1) y_(t'-t)
-    dE/dW = sum_k y_k z_k^T,    z_k = -(1/kappa) sum_(p, t >= 1) e_p^(t+k+1) h_p^(t-1)
-    dE/dU = sum_k y_k c_k^T,    c_k = -(1/kappa) sum_(p, t) e_p^(t+k+1) x_p^t
-
-Hence the passes that compute h^k compute y_k as well, and the gradient has rank T - 1, not (T - 1) P.
-
 Numba compiles at the first call, which takes seconds, and caches the result on disk. Arrays:
 W (matrix, unit, unit), U (unit, feature), v (unit,), inputs (time, pattern, feature), h and phi(h)
 (time, pattern, unit).
@@ -63,6 +54,7 @@ def advance(
     h, kept = dynamics.step_size, math.exp(-dynamics.damping)
     inputs = posterior.inputs.contiguous().numpy()
     shared, code = architecture.weight_matrices == 1, CODES[architecture.activation]
+    integrated = posterior.integrated
     times = np.array([-h, h, 0.5 * h, kept], real)
 
     def step_of(memory: Tensor, streams: Streams, number: int) -> None:
@@ -82,7 +74,7 @@ def advance(
 
         def move_chains(chains: slice) -> None:
             step(
-                states[chains], deviates[chains], has_noise, width, shared, code,
+                states[chains], deviates[chains], has_noise, width, shared, code, integrated,
                 real(posterior.kappa), inputs, targets[chains], supervised[chains], *scales,
             )  # fmt: skip
 
@@ -143,16 +135,59 @@ def add_transposed_products(matrix: Reals, vectors: Reals, sums: Reals) -> None:
 
 
 @_compiled
-def errors(post: Reals, readout: Reals, targets: Reals, supervised: Reals, error: Reals) -> None:
-    """error <- y - f on S, 0 elsewhere, (time, pattern)."""
-    error[:] = 0.0
+def given_readout(
+    post: Reals, readout: Reals, targets: Reals, supervised: Reals, kappa: float, error: Reals,
+    direct: Reals,
+) -> None:  # fmt: skip
+    """error <- y - f on S, 0 elsewhere, (time, pattern); direct <- dL/dphi(h) = -error v / kappa."""
     for time in range(len(post)):
         for pattern in range(post.shape[1]):
+            error[time, pattern] = 0.0
             if supervised[time, pattern] != 0.0:
                 total = readout[0] * post[time, pattern, 0]
                 for unit in range(1, readout.size):
                     total += readout[unit] * post[time, pattern, unit]
                 error[time, pattern] = targets[time, pattern] - total / readout.size
+            factor = -error[time, pattern] / kappa
+            for unit in range(readout.size):
+                direct[time, pattern, unit] = factor * readout[unit]
+
+
+@_compiled
+def given_kernel(
+    post: Reals, targets: Reals, supervised: Reals, kappa: float, v: float, direct: Reals
+) -> None:
+    """direct <- dL/dphi(h) with the readout integrated out: (v/N) (M^-1 - N a a^T) phi on S, else 0.
+
+    M = kappa + v Phi_SS in float64; direct is NaN if M is not finite.
+    """
+    width = post.shape[2]
+    rows, labels = post.reshape(-1, width), targets.reshape(-1)
+    chosen = np.flatnonzero(supervised.reshape(-1))
+    noisy = np.empty((chosen.size, chosen.size))
+    largest = 0.0
+    for a in range(chosen.size):
+        for b in range(a + 1):
+            total = rows[chosen[a], 0] * rows[chosen[b], 0]
+            for unit in range(1, width):
+                total += rows[chosen[a], unit] * rows[chosen[b], unit]
+            noisy[a, b] = noisy[b, a] = v * total / width
+        noisy[a, a] += kappa
+        largest = max(largest, noisy[a, a])
+    answers, into = np.zeros(chosen.size), direct.reshape(-1, width)
+    into[:] = 0.0
+    if not largest < np.inf:
+        into[:] = np.nan
+        return
+    inverse = np.linalg.inv(noisy)
+    for a in range(chosen.size):
+        for b in range(chosen.size):
+            answers[a] += inverse[a, b] * labels[chosen[b]]
+    for a in range(chosen.size):
+        for b in range(chosen.size):
+            pull = direct.dtype.type(v / width * (inverse[a, b] - width * answers[a] * answers[b]))
+            for unit in range(width):
+                into[chosen[a], unit] += pull * rows[chosen[b], unit]
 
 
 @_compiled
@@ -168,16 +203,9 @@ def forward(code: int, matrices: Reals, pre: Reals, post: Reals) -> None:
 
 
 @_compiled
-def backward(
-    code: int, matrices: Reals, readout: Reals, pre: Reals, post: Reals, error: Reals,
-    kappa: float, delta: Reals,
-) -> None:  # fmt: skip
-    """delta <- dE/dh, (time, pattern, unit)."""
+def backward(code: int, matrices: Reals, pre: Reals, post: Reals, delta: Reals) -> None:
+    """delta holds dL/dphi(h) at fixed later h before, and dL/dh after, (time, pattern, unit)."""
     for time in range(len(pre) - 1, -1, -1):
-        for pattern in range(pre.shape[1]):
-            factor = -error[time, pattern] / kappa
-            for unit in range(readout.size):
-                delta[time, pattern, unit] = factor * readout[unit]
         if time + 1 < len(pre):
             matrix = matrices[min(time + 1, len(matrices)) - 1]
             add_transposed_products(matrix, delta[time + 1], delta[time])
@@ -186,42 +214,6 @@ def backward(
                 for unit in range(pre.shape[2]):
                     h, phi_h = pre[time, pattern, unit], post[time, pattern, unit]
                     delta[time, pattern, unit] *= slope(code, h, phi_h)
-
-
-@_compiled
-def both_ways(matrix: Reals, pre: Reals, sequence: Reals) -> None:
-    """h^t = W h^(t-1) + U x^t, and y_t = W^T y_(t-1) in the same passes over W.
-
-    pre: holds U x before and h after. sequence: (time, unit), y_0 = v before and all y_t after.
-    """
-    sequence[1:] = 0.0
-    units = len(matrix)
-    for time in range(1, len(pre)):
-        for row in range(units):
-            for p in range(pre.shape[1]):
-                total = matrix[row, 0] * pre[time - 1, p, 0]
-                for column in range(1, units):
-                    total += matrix[row, column] * pre[time - 1, p, column]
-                pre[time, p, row] += total
-            factor = sequence[time - 1, row]
-            for column in range(units):
-                sequence[time, column] += factor * matrix[row, column]
-
-
-@_compiled
-def correlate(error: Reals, values: Reals, kappa: float, sums: Reals) -> None:
-    """sums_k <- -(1/kappa) sum_(p, t) e_p^(t+k) values_p^t, (time k, component).
-
-    error: (time, pattern). values: (time, pattern, component).
-    """
-    sums[:] = 0.0
-    for lag in range(len(sums)):
-        for time in range(len(sums) - lag):
-            for pattern in range(values.shape[1]):
-                factor = -error[time + lag, pattern] / kappa
-                if factor != 0.0:
-                    for component in range(values.shape[2]):
-                        sums[lag, component] += factor * values[time, pattern, component]
 
 
 @_compiled
@@ -277,16 +269,16 @@ def move(
 @_compiled
 def step(
     memory: Reals, noise: Reals, has_noise: bool, width: int, shared: bool, code: int,
-    kappa: float, inputs: Reals, targets: Reals, supervised: Reals, variances: Reals,
-    spreads: Reals, times: Reals,
+    integrated: bool, kappa: float, inputs: Reals, targets: Reals, supervised: Reals,
+    variances: Reals, spreads: Reals, times: Reals,
 ) -> None:  # fmt: skip
     """One step of a batch of chains, in place.
 
     memory: (chain, 2 x weights), weights W, U, v and velocities. noise: standard normal deviates
     (chain, weights), read only if ``has_noise``. shared: whether all times have one matrix. code: of
-    ``CODES``. targets and supervised: (chain, time, pattern). variances: of the prior, w/N, u and v.
-    spreads: standard deviations of the noise of each block. times: -h, h, h / 2 and exp(-damping).
-    All reals have the precision of ``memory``.
+    ``CODES``. integrated: whether the readout is integrated out. targets and supervised: (chain, time,
+    pattern). variances: of the prior, w/N, u and v. spreads: standard deviations of the noise of each
+    block. times: -h, h, h / 2 and exp(-damping). All reals have the precision of ``memory``.
     """
     steps, patterns, features = inputs.shape
     numbers = memory.shape[1] // 2
@@ -295,10 +287,7 @@ def step(
     pre = np.empty((steps, patterns, width), memory.dtype)
     post = pre if code == LINEAR else np.empty_like(pre)
     delta = np.empty_like(pre)
-    error = np.empty((steps, patterns), memory.dtype)
-    sequence = np.empty((steps, width), memory.dtype)
-    through = np.empty_like(sequence)
-    into = np.empty((steps, features), memory.dtype)
+    error = np.zeros((steps, patterns), memory.dtype)
     for chain in range(memory.shape[0]):
         weights, velocities = memory[chain, :numbers], memory[chain, numbers:]
         deviates = noise[chain, :numbers]
@@ -308,28 +297,22 @@ def step(
             weights[first:second].reshape(width, features), inputs.reshape(-1, features),
             pre.reshape(-1, width),
         )  # fmt: skip
-        if shared and code == LINEAR:
-            sequence[0] = readout
-            both_ways(matrices[0], pre, sequence)
-            errors(pre, readout, targets[chain], supervised[chain], error)
-            correlate(error[1:], pre[:-1], kappa, through[:-1])
-            correlate(error, inputs, kappa, into)
-            move(weights[:first], velocities[:first], deviates[:first],
-                 sequence[:-1], through[:-1], has_noise, variances[0], spreads[0], times)  # fmt: skip
-            by_input, to_input = sequence, into
+        forward(code, matrices, pre, post)
+        if integrated:
+            given_kernel(post, targets[chain], supervised[chain], kappa, variances[2], delta)
         else:
-            forward(code, matrices, pre, post)
-            errors(post, readout, targets[chain], supervised[chain], error)
-            backward(code, matrices, readout, pre, post, error, kappa, delta)
-            for index in range(count):
-                start, end = index * size, (index + 1) * size
-                until = steps if shared else index + 2
-                move(weights[start:end], velocities[start:end], deviates[start:end],
-                     delta[index + 1 : until].reshape(-1, width),
-                     post[index : until - 1].reshape(-1, width),
-                     has_noise, variances[0], spreads[0], times)  # fmt: skip
-            by_input, to_input = delta.reshape(-1, width), inputs.reshape(-1, features)
+            given_readout(post, readout, targets[chain], supervised[chain], kappa, error, delta)
+        backward(code, matrices, pre, post, delta)
+        for index in range(count):
+            start, end = index * size, (index + 1) * size
+            until = steps if shared else index + 2
+            move(weights[start:end], velocities[start:end], deviates[start:end],
+                 delta[index + 1 : until].reshape(-1, width),
+                 post[index : until - 1].reshape(-1, width),
+                 has_noise, variances[0], spreads[0], times)  # fmt: skip
         move(weights[first:second], velocities[first:second], deviates[first:second],
-             by_input, to_input, has_noise, variances[1], spreads[1], times)  # fmt: skip
+             delta.reshape(-1, width), inputs.reshape(-1, features),
+             has_noise, variances[1], spreads[1], times)  # fmt: skip
+        # With the readout integrated out, the error is 0 and v moves by the prior alone.
         move(readout, velocities[second:], deviates[second:], (-error / kappa).reshape(-1, 1),
              post.reshape(-1, width), has_noise, variances[2], spreads[2], times)  # fmt: skip

@@ -13,7 +13,7 @@ The gradient costs O(N (T P)^2):
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -84,12 +84,7 @@ def build(posterior: Posterior, width: int) -> Marginal:
 
     The reachable directions are the range of C of untrained networks; training does not change it.
     """
-    posterior = replace(
-        posterior,
-        inputs=posterior.inputs.double(),
-        targets=posterior.targets.double(),
-        supervised=posterior.supervised.double(),
-    )
+    posterior = posterior.double()
     steps, patterns, features = posterior.inputs.shape
     driven = posterior.inputs.reshape(-1, features)
     input_kernel = posterior.architecture.prior.u * driven @ driven.T

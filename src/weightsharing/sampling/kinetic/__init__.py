@@ -29,6 +29,7 @@ class KineticSettings(DynamicsSettings):
     method: Literal["kinetic"]
     friction: Positive = 1.0
     refresh: Count = 1
+    readout: Literal["integrated", "sampled"] = "integrated"
 
     @model_validator(mode="after")
     def _energy_is_forgotten(self) -> Self:
