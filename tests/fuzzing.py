@@ -283,7 +283,7 @@ PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))
 # The only numbers that may be negative.
 SIGNED = (("fig3", "signs"), ("figS1", "offsets"))
 # Settings that presets take back by null, as another sampler has none of them.
-OPTIONAL = ("friction", "refresh")
+OPTIONAL = ("friction", "refresh", "readout")
 
 
 def with_numbers(value: Tree, like: Tree) -> Tree:
@@ -343,11 +343,11 @@ def wanted(tree: Tree) -> Iterator[tuple[str, dict[str, Tree]]]:
         yield rf"fig3/{cell.replace('_', '-')}(-exact)?", {"labels": labels}
     yield "fig3/.*", {"steps": tree["fig3"]["steps"]}
     depth = tree["fig4"]["sampled_depth"]
-    for signal_strength in tree["fig4"]["lambdas"]:
-        name = f"fig4/depth{depth}-lambda{signal_strength:g}"
-        same = {"steps": depth, "labels": [signal_strength**0.5]}
-        yield name, tree["fig4"]["sampler"] | same
-        yield f"{name}-exact", tree["fig4"]["exact"] | same
+    same = {"steps": depth, "signals": tree["fig4"]["lambdas"]}
+    yield f"fig4/rnn-depth{depth}", tree["fig4"]["sampler"] | same
+    yield f"fig4/rnn-depth{depth}-exact", tree["fig4"]["exact"] | same
+    if tree["fig4"]["other_ratios"]:
+        yield f"fig4/dnn-depth{depth}-exact", tree["fig4"]["exact"] | {"steps": depth}
     for depth in tree["fig4"]["depths"]:
         scan = {"steps": depth, "largest_signal": tree["fig4"]["largest_signal"]}
         yield rf"fig4/depth{depth}", scan | {"points": tree["fig4"]["curve_points"]}
@@ -403,6 +403,12 @@ def configuration_fault(documents: Documents, said: Said) -> str:
                     continue
                 if value is None:
                     continue
+                if key == "signals":  # those of panel b are there as well
+                    held_signals = run.get(key, ())
+                    if all(
+                        any(math.isclose(a, b, rel_tol=1e-5) for a in held_signals) for b in value
+                    ):
+                        continue
                 if key not in run or not _same(run[key], value):
                     return f"{run['id']}: {key} is {run.get(key)!r}, written is {value!r}"
     return ""
@@ -694,12 +700,15 @@ def small_study() -> Tree:
         "width": 16,
         "friction": 5.0,
         "burn_in": 1.0,
+        "ramp": 0.5,
+        "step_size": 0.02,
         "duration": 2.0,
         "draws": 10,
         "spectra": 2,
     }
     exact = {"width": 16, "warm_up": 10, "draws": 10, "start": "lowest"}
-    figure = {"depths": [4], "lambdas": [1.5], "largest_signal": 9.0, "landau_ratios": [0.6, 0.9]}
+    figure = {"depths": [4], "lambdas": [1.5], "largest_signal": 9.0, "landau_ratios": [0.6, 0.9],
+              "other_ratios": []}  # fmt: skip
     return laid_over(tree, {"fig4": figure | {"sampler": sampler, "exact": exact}})
 
 
@@ -715,7 +724,13 @@ OTHERS: dict[str, Tree] = {
     "step": {"fig4": {"sampler": {"step_size": 0.01}, "exact": {"leapfrog_steps": 5}}},
     "sampler": {
         "fig4": {
-            "sampler": {"method": "sgld", "friction": None, "refresh": None, "step_size": 0.002}
+            "sampler": {
+                "method": "sgld",
+                "friction": None,
+                "refresh": None,
+                "readout": "sampled",
+                "step_size": 0.002,
+            }
         }
     },
     "curves": {"fig4": {"largest_signal": 8.0}},
@@ -781,9 +796,9 @@ class Command:
     ending: str = ".nc"
 
 
-def commands(study: Study, depth: int = 4, strength: str = "1.5") -> dict[str, Command]:
+def commands(study: Study, depth: int = 4) -> dict[str, Command]:
     """Every command that reads a file of results. Options of commands stand here and nowhere else."""
-    trained, scan = f"fig4/depth{depth}-lambda{strength}", f"fig4/depth{depth}"
+    trained, scan = f"fig4/rnn-depth{depth}", f"fig4/depth{depth}"
     exact = f"{trained}-exact"
     run = {
         "run": study.file(exact, "run.yaml"), "task": study.file(exact, "task.nc"),
@@ -794,13 +809,7 @@ def commands(study: Study, depth: int = 4, strength: str = "1.5") -> dict[str, C
         "config": study.folder / "config.yaml", "measures": study.file(trained, "measures.nc"),
         "exact": study.file(exact, "measures.nc"), "scan": study.file(scan, "transition.nc"),
     }  # fmt: skip
-    # Of the lambdas of panel b.
-    others = [
-        str(study.file(name, "measures.nc"))
-        for name in study.runs
-        if name.startswith(f"fig4/depth{depth}-") and name not in (trained, exact)
-    ]
-    given = f"--config {{config}} --results {{measures}} {{exact}} {{scan}} {' '.join(others)}"
+    given = "--config {config} --results {measures} {exact} {scan}"
     return {
         "theory": Command("theory {run} {task} {output}", _some(run, "run", "task")),
         "transition": Command("transition {run} {output}", {"run": study.file(scan, "run.yaml")}),
@@ -977,7 +986,7 @@ def damage_user_file(kind: str, seed: int, workshop: Workshop, tally: Tally) -> 
     content = DAMAGES[kind](generator, bytes(xr.Dataset(data).to_netcdf(engine="h5netcdf")))
     given.write_bytes(content)
     output.unlink(missing_ok=True)
-    exact = workshop.study.runs["fig4/depth4-lambda1.5-exact"]
+    exact = workshop.study.runs["fig4/rnn-depth4-exact"]
     parameters = exact | {"task": {"kind": "file", "path": str(given), "patterns": 2}}
     said = attempt(["resolve", json.dumps(parameters), run, "--task", output], scratch)
 
@@ -1095,9 +1104,9 @@ def swaps(workshop: Workshop, others: dict[str, Study], foreign: Study | None) -
         if place != "config"
     }
     for kind, study in others.items():
-        depth, strength = (5 if kind == "T" else 4), ("1.6" if kind == "lambda" else "1.5")
+        depth = 5 if kind == "T" else 4
         for name in workshop.commands:
-            command = commands(study, depth, strength)[name]
+            command = commands(study, depth)[name]
             found += [
                 (name, place, path, f"other {kind}")
                 for place, path in command.places.items()

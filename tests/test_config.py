@@ -34,7 +34,7 @@ from weightsharing.figures.captions import caption
 from weightsharing.figures.claims import Claim
 from weightsharing.figures.registry import FIGURES, in_order
 from weightsharing.model.architecture import Prior
-from weightsharing.model.tasks import EndpointTask, SignalsTask
+from weightsharing.model.tasks import SignalsTask
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.settings import DynamicsSettings
 from weightsharing.theory.scan import Transition
@@ -44,7 +44,7 @@ DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))
 DELETED = object()
 # Each trained network of these figures has its like by the exact sampler.
-BOTH_SAMPLERS = ("fig3", "fig4", "fig5")
+BOTH_SAMPLERS = ("fig3", "fig5")
 
 
 def laid_over(*presets: str) -> Config:
@@ -277,12 +277,12 @@ def test_default_runs_and_ids() -> None:
     ]  # fmt: skip
     trained = [run for run in by_id.values() if isinstance(run, Run)]
     assert len(trained) >= 12
-    assert "fig4/depth4-lambda2.4" in by_id
+    assert {"fig4/rnn-depth4", "fig4/rnn-depth5-exact", "fig4/dnn-depth4-exact"} <= set(by_id)
     assert {"fig3/dnn-weak", "fig3/dnn-strong", "fig3/rnn-weak", "fig3/rnn-strong"} <= set(by_id)
     assert len({run.seed for run in trained}) == len(trained)
     by_weights = [run for run in trained if isinstance(run.sampler, DynamicsSettings)]
     assert all(run.sampler.width <= 512 for run in by_weights)
-    # Figures 2 and S1 have widths that one of the samplers alone has.
+    # Figures 2 and S1 have widths, figure 4 has networks, that one of the samplers alone has.
     assert {run.id.removesuffix("-exact") for run in trained if run.id[:4] in BOTH_SAMPLERS} == {
         run.id for run in by_weights if run.id[:4] in BOTH_SAMPLERS
     }
@@ -327,10 +327,11 @@ def test_networks_of_panel_b_have_a_law_at_their_width() -> None:
     ratios = settings["fig4"]["landau_ratios"]
     assert set(scan.laws) == {(n, ratio) for n in (width, 300) for ratio in ratios}
     for name in ("", "-exact"):
-        run = found[f"fig4/depth4-lambda{critical:g}{name}"]
+        run = found[f"fig4/rnn-depth4{name}"]
         assert isinstance(run, Run)
-        assert isinstance(run.task, EndpointTask)
-        assert run.task.labels[0] ** 2 == pytest.approx(critical, rel=1e-12)
+        assert isinstance(run.task, SignalsTask)
+        (at,) = (signal for signal in run.task.signals if f"{signal:g}" == f"{critical:g}")
+        assert at == pytest.approx(critical, rel=1e-12)
 
 
 def test_runs_that_differ_in_their_sampler_only_share_a_theory() -> None:
@@ -338,10 +339,10 @@ def test_runs_that_differ_in_their_sampler_only_share_a_theory() -> None:
     assert {shared[name] for name in shared if "fig2" in name} == {"fig2/sgld-width16"}
     assert shared["fig3/rnn-strong-exact"] == "fig3/rnn-strong"
     assert shared["fig5/rnn-exact"] == shared["fig5/rnn"] == "fig5/rnn"
-    # Figure 4: twelve lambdas and those of panel b. Figure S1: lambda_c of two T, and the lambdas
-    # around it of four widths.
+    # Figure 4: all lambdas of four networks. Figure S1: lambda_c of two T, and the lambdas around it of
+    # four widths.
     assert shared["figS1/depth4-width64-exact"] == shared["figS1/depth4-width128"]
-    assert len(set(shared.values())) == 1 + 4 + (12 + 3) + 3 + (2 + 4)
+    assert len(set(shared.values())) == 1 + 4 + 4 + 3 + (2 + 4)
 
 
 def test_random_and_even_sets_are_the_same_for_both_networks() -> None:
@@ -358,24 +359,21 @@ def test_random_and_even_sets_are_the_same_for_both_networks() -> None:
         assert len(seeds) == len(families) * number
 
 
-def test_changing_one_lambda_changes_one_run() -> None:
+def test_changing_one_lambda_changes_the_runs_of_one_network() -> None:
     before = runs(laid_over())
     settings = changed("fig4.lambdas", [0.6, *DEFAULT["fig4"]["lambdas"][1:]])
     after = runs(validate(settings))
-    assert set(after) ^ set(before) == {
-        f"fig4/depth4-lambda{value}{sampler}"
-        for value in ("0.5", "0.6")
-        for sampler in ("", "-exact")
-    }
-    assert all(after[name] == before[name] for name in set(after) & set(before))
+    assert set(after) == set(before)
+    changed_runs = {name for name in after if after[name] != before[name]}
+    assert changed_runs == {"fig4/rnn-depth4", "fig4/rnn-depth4-exact"}
 
 
 # Keys of presets: sizes, lengths and dynamics of samplers, but not the sampled law.
 SIZES = re.compile(
-    r"preset|fig2\.(trained|exact|shown)|fig4\.(curve_points|landau_ratios|lambdas)"
+    r"preset|fig2\.(trained|exact|shown)|fig4\.(curve_points|landau_ratios|lambdas|other_ratios)"
     r"|fig5\.(steps|period|sets|shown)|figS1\.(depths|offsets|around|trained|exact)"
     r"|(fig3\.samplers\.\w+|fig4\.sampler|fig5\.(trained\.\w+|untrained)|fig[345]\.exact)"
-    r"\.(width|method|step_size|friction|refresh|burn_in|ramp|duration|draws|chains|spectra"
+    r"\.(width|method|readout|step_size|friction|refresh|burn_in|ramp|duration|draws|chains|spectra"
     r"|warm_up|thinning|leapfrog_steps)"
 )
 
@@ -484,7 +482,7 @@ def test_supervised_times_are_output_times() -> None:
 
 def test_curvature_is_bounded_beforehand_where_it_is_known() -> None:
     """For a linear network on the endpoint task; other networks fail when they run."""
-    settings = changed("fig3.samplers.dnn_strong.step_size", 0.4)
+    settings = changed("fig3.samplers.dnn_strong.step_size", 0.25)
     validate(settings)
     settings["fig3"]["samplers"]["dnn_strong"]["readout"] = "sampled"
     settings["fig3"]["activation"] = "erf"

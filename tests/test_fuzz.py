@@ -11,7 +11,7 @@ from conftest import ROOT
 from fuzzing import Tally, Workshop
 
 CONFIGURATIONS, DAMAGES, FORGERIES = 2, 3, 1
-EXACT = "fig4/depth4-lambda1.5-exact"
+EXACT = "fig4/rnn-depth4-exact"
 
 
 @pytest.fixture(scope="module")

@@ -118,13 +118,13 @@ def test_bare_snakemake_makes_the_figures_and_then_has_nothing_to_do(built: Path
 
 
 def test_results_name_their_run_and_verdict(built: Path) -> None:
-    with xr.open_dataset(built / "results/smoke/fig4/depth4-lambda5/measures.nc") as measures:
+    with xr.open_dataset(built / "results/smoke/fig3/rnn-weak/measures.nc") as measures:
         assert measures.attrs["converged"] == 0
-        assert '"id":"fig4/depth4-lambda5"' in measures.attrs["run"]
+        assert '"id":"fig3/rnn-weak"' in measures.attrs["run"]
     assert not list((built / "results").rglob("*.safetensors"))
     assert not list((built / "results").rglob("*.part*"))
-    log = (built / "logs/smoke/fig4/depth4-lambda5/sample.log").read_text()
-    assert "step 2500 of 2500" in log
+    log = (built / "logs/smoke/fig3/rnn-weak/sample.log").read_text()
+    assert "step 60 of 60" in log
 
 
 def test_a_family_is_one_file_with_an_axis_for_its_sets(built: Path) -> None:
@@ -152,8 +152,8 @@ def test_erf_networks_are_measured_without_a_theory(built: Path) -> None:
 def test_changing_a_sampler_setting_reruns_sampling_but_not_the_scans(built: Path) -> None:
     with configured(built, "fig4.sampler.step_size", 0.01):
         jobs = planned(built)
-    # Those of two lambdas and of two curves of panel b.
-    assert jobs["sample"] == 4
+    # All lambdas are one run.
+    assert jobs["sample"] == 1
     assert jobs["transition"] == 0
 
 
@@ -212,7 +212,7 @@ def copy(built: Path, tmp_path: Path) -> Path:
 
 # Jobs if kappa of figure 4 changes: two samplers at two lambdas and at those of two curves of panel b.
 OTHER_KAPPA = Counter(
-    resolve=8, resolve_scan=3, theory=4, transition=3, sample=8, measure=8, fig4=1, scorecard=1,
+    resolve=5, resolve_scan=3, theory=4, transition=3, sample=5, measure=5, fig4=1, scorecard=1,
     caption=1, runs=1,
 )  # fmt: skip
 
@@ -243,24 +243,26 @@ def test_results_of_other_parameters_are_never_up_to_date(copy: Path, mixture: s
 
 
 def test_tables_of_other_runs_are_never_up_to_date(copy: Path) -> None:
-    """One lambda less needs no new run, but the tables list the old ones."""
+    """One width less needs no new run, but the tables list the old ones."""
     shutil.rmtree(copy / ".snakemake")
-    configure(copy, "fig4.lambdas", [5.0])
-    assert planned(copy) == Counter(fig4=1, caption=1, scorecard=1, runs=1)
+    exact = yaml.safe_load((copy / "config.yaml").read_text())["fig2"]["exact"]
+    configure(copy, "fig2.exact", exact[:1])
+    configure(copy, "fig2.shown", [16, 32])
+    assert planned(copy) == Counter(fig2=1, caption=1, scorecard=1, runs=1)
 
 
 def test_samples_of_another_run_are_refused_and_drawn_anew(copy: Path) -> None:
     """As if networks had been trained: the samples of the exact sampler in place of theirs."""
     folder = copy / "results/smoke/fig4"
-    target = folder / "depth4-lambda5"
-    shutil.copy(folder / "depth4-lambda5-exact/samples.nc", target / "samples.nc")
+    target = folder / "rnn-depth4"
+    shutil.copy(folder / "rnn-depth4-exact/samples.nc", target / "samples.nc")
     words = [
         "run.yaml",
         "task.nc",
         "samples.nc",
         "other.nc",
         "--theory",
-        "../depth4-lambda5/theory.nc",
+        "../rnn-depth4/theory.nc",
     ]
     done = subprocess.run(
         [sys.executable, "-m", "weightsharing", "measure", *words], cwd=target, check=False,
@@ -268,7 +270,7 @@ def test_samples_of_another_run_are_refused_and_drawn_anew(copy: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("samples.nc: samples of another run, with id = ")
-    assert planned(copy, "results/smoke/fig4/depth4-lambda5/measures.nc") == Counter(
+    assert planned(copy, "results/smoke/fig4/rnn-depth4/measures.nc") == Counter(
         sample=1, measure=1
     )
 
@@ -287,9 +289,9 @@ def test_a_change_of_the_theory_reruns_chains_that_start_from_it_only(built: Pat
 
 def test_a_failing_command_fails_its_job(built: Path) -> None:
     """It fails by its own error, not by a missing output, although `sample` writes into a pipe."""
-    preset = {"preset": "other", "fig4": {"sampler": {"step_size": 0.1}}}
+    preset = {"preset": "other", "fig4": {"sampler": {"readout": "sampled"}}}
     (built / "other.yaml").write_text(yaml.safe_dump(preset))
-    target = "results/other/fig4/depth4-lambda5/samples.nc"
+    target = "results/other/fig4/rnn-depth4/samples.nc"
     code, output = run_snakemake(built, "--cores", "1", target, "--configfile", "other.yaml")
     assert code != 0
     assert "step_size: 0.1 is too large" in output
@@ -299,7 +301,7 @@ def test_a_failing_command_fails_its_job(built: Path) -> None:
 
 def test_changed_plotting_code_redraws_without_sampling(built: Path) -> None:
     path = built / "src" / "weightsharing" / "figures" / "style.py"
-    samples = built / "results/smoke/fig4/depth4-lambda5/samples.nc"
+    samples = built / "results/smoke/fig4/rnn-depth4/samples.nc"
     drawn, sampled = (built / "figures/fig4.pdf").stat(), samples.stat()
     before = path.read_text()
     path.write_text(before.replace("PAGE_WIDTH = 6.75", "PAGE_WIDTH = 7.0"))
@@ -314,7 +316,7 @@ def test_changed_plotting_code_redraws_without_sampling(built: Path) -> None:
 
 def test_every_command_works_pasted_into_a_terminal(built: Path, tmp_path: Path) -> None:
     """The verbs one after the other, without Snakemake, give the same samples."""
-    run = built / "results/smoke/fig4/depth4-lambda5"
+    run = built / "results/smoke/fig3/rnn-weak"
     parameters = json.dumps(yaml.safe_load((run / "run.yaml").read_text()))
     steps = [
         ["resolve", parameters, "run.yaml", "--task", "task.nc"],
@@ -365,9 +367,9 @@ def test_table_of_runs_has_every_run_with_its_origin(built: Path) -> None:
     # Figure 5 has seven sets for each network and sampler, and three that start untrained. Figure S1 has
     # three lambdas at each of two widths, and one more network at lambda_c.
     assert Counter(row["id"].split("/")[0] for row in rows) == Counter(
-        fig2=4, fig3=8, fig4=8, fig5=4 * 7 + 3, figS1=2 * 3 + 1
+        fig2=4, fig3=8, fig4=2 * 4 + 3, fig5=4 * 7 + 3, figS1=2 * 3 + 1
     )
-    row = next(row for row in rows if row["id"] == "fig4/depth4-lambda5")
+    row = next(row for row in rows if row["id"] == "fig4/rnn-depth4 5")
     assert (row["width"], row["sampler"], row["chains"]) == ("24", "kinetic", "2")
     assert row["converged"].startswith("no: ")
     assert 0 < float(row["wall_seconds"]) < 600

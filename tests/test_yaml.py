@@ -24,6 +24,7 @@ from weightsharing.model.architecture import Architecture
 from weightsharing.model.record import LONGEST_LINE, MOST_LINES
 from weightsharing.model.task_file import file_task
 from weightsharing.model.tasks import EndpointTask
+from weightsharing.sampling.run import Run
 from weightsharing.strict_yaml import StrictError, parse
 from weightsharing.theory.solve import solve
 from weightsharing.theory.transition import critical_signal
@@ -156,12 +157,12 @@ def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_snakemake_takes_nested_keys_from_its_command_line(tmp_path: Path) -> None:
     """As documented in docs/extending.md."""
-    words = ("fig4={lambdas: [1.5, 2.5], kappa: 0.2}", "device=cpu")
+    words = ("fig4={lambdas: [1.5, 2.5], depths: [3, 4], kappa: 0.2}", "device=cpu")
     configuration = ("--configfile", str(CONFIG), "--config", *words)
     done = snakemake(tmp_path, "figures/fig4.pdf", *configuration)
     assert done.returncode == 0, done.stderr
-    assert "depth4-lambda2.5-exact" in done.stdout + done.stderr
-    assert "depth4-lambda3.2" not in done.stdout + done.stderr
+    assert "rnn-depth3-exact" in done.stdout + done.stderr
+    assert "rnn-depth5-exact" not in done.stdout + done.stderr
 
 
 def test_snakemake_refuses_a_repeated_key(tmp_path: Path) -> None:
@@ -175,8 +176,9 @@ def test_snakemake_refuses_a_repeated_key(tmp_path: Path) -> None:
 
 
 def one_run(**changes: Any) -> dict[str, Any]:
-    run = runs(load([CONFIG]))["fig4/depth4-lambda5-exact"].model_dump(mode="json")
-    return run | changes
+    family = runs(load([CONFIG]))["fig4/rnn-depth4-exact"]
+    assert isinstance(family, Run)
+    return family.members[0].model_dump(mode="json") | {"id": "mine/run"} | changes
 
 
 @pytest.mark.parametrize(("text", "says"), [

@@ -72,10 +72,10 @@ def test_workflow_asked_to_stop_resumes_without_unlocking(tmp_path: Path, number
     as if nothing had been is seen in ``test_chain_killed_at_ten_moments``.
     """
     folder = smoke_repository(tmp_path)
-    configure(folder, "fig4.sampler.duration", 4e6)
-    target = "results/smoke/fig4/depth4-lambda5/samples.nc"
-    checkpoint = folder / "results/smoke/checkpoints/fig4/depth4-lambda5.npz"
-    log = folder / "logs/smoke/fig4/depth4-lambda5/sample.log"
+    configure(folder, "fig3.samplers.rnn_weak.duration", 4e6)
+    target = "results/smoke/fig3/rnn-weak/samples.nc"
+    checkpoint = folder / "results/smoke/checkpoints/fig3/rnn-weak.npz"
+    log = folder / "logs/smoke/fig3/rnn-weak/sample.log"
     for words in ("/s, ", "resuming at step"):  # the first line of progress, then that of the rerun
         process = start([sys.executable, "-m", "snakemake", target], folder)
         deadline = time.monotonic() + 300

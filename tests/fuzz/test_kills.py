@@ -99,13 +99,13 @@ def test_snakemake(
     tmp_path: Path, who: str, send: Callable[[int, int], None], kills: Counter[str]
 ) -> None:
     """SIGKILL; a surviving job does no harm to the rerun."""
-    target = Path("results/smoke/fig4/depth4-lambda5/samples.nc")
-    checkpoint = Path("results/smoke/checkpoints/fig4/depth4-lambda5.npz")
+    target = Path("results/smoke/fig3/rnn-weak/samples.nc")
+    checkpoint = Path("results/smoke/checkpoints/fig3/rnn-weak.npz")
     folders = {}
     for name in ("undisturbed", "killed"):
         (tmp_path / name).mkdir()
         folders[name] = smoke_repository(tmp_path / name)
-        configure(folders[name], "fig4.sampler.duration", 200.0)
+        configure(folders[name], "fig3.samplers.rnn_weak.duration", 2000.0)
     snakemake(folders["undisturbed"], str(target))
     killed = folders["killed"]
     words = [sys.executable, "-m", "snakemake", str(target)]

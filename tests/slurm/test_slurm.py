@@ -38,10 +38,10 @@ PROFILE = ["--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-
 # The family of figure 5's RNNs: a chain of seven members, each with its own checkpoint.
 FAMILY = "fig5/rnn"
 LONG = f"results/smoke/{FAMILY}/samples.nc"
-# Three chains that take seconds and need no theory.
+# Three runs that take seconds and need no theory.
 SHORT = [
-    f"results/smoke/fig4/depth4-{run}/samples.nc"
-    for run in ("lambda5", "lambda5-exact", "lambda1.5-exact")
+    f"results/smoke/{run}/samples.nc"
+    for run in ("fig3/rnn-weak", "fig3/dnn-weak", "fig2/exact-width16")
 ]
 # Seconds after which a test counts as hanging. Nothing else here depends on the clock.
 PATIENCE = 1800.0

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, ParamSpec
 
 import numpy as np
+from scipy import stats
 
 from weightsharing.figures.results import NoDataError, Result, Role, Scan, values_and_errors
 from weightsharing.figures.statistics import (
     BINS,
+    FALSE_ALARM,
     ChiSquare,
     Comparison,
     compare,
@@ -27,6 +29,7 @@ from weightsharing.figures.statistics import (
 )
 from weightsharing.measures.equilibrium import IDENTITIES
 from weightsharing.measures.phases import LARGEST_EXCESS_ACTION
+from weightsharing.measures.spectra import EDGE_FALSE_ALARM
 from weightsharing.model.axes import Array
 
 # What a claim compares: arrays of the task with the caption, theory with theory, networks with theory or
@@ -194,7 +197,7 @@ def _coexistence(run: Result) -> str:
 
 @claim(
     "{figure}-equilibrium-{role}",
-    "The law that is sampled is the posterior: virial, kinetic and loss temperature are 1; {sampler}",
+    "The law that is sampled is the posterior: virials, kinetic and loss temperature are 1; {sampler}",
     despite_faults=True,
 )
 def in_equilibrium(runs: Sequence[Result]) -> Finding:
@@ -205,7 +208,7 @@ def in_equilibrium(runs: Sequence[Result]) -> Finding:
     )
     count = sum(map(bool, broken.values()))
     return Finding(
-        quantity=f"runs, of {len(runs)}, whose virial, kinetic or loss temperature is off",
+        quantity=f"runs, of {len(runs)}, whose virials, kinetic or loss temperature are off",
         theory=0.0,
         measured=count,
         criterion="none, within errors and the known bias of the step",
@@ -244,6 +247,14 @@ def law_is_followed(scan: Scan, runs: Sequence[Result], where: str) -> Finding:
         ChiSquare(sum(values), sum(freedom)),
         f"chi-square of {BINS} bins of |m| at each of {len(runs)} {where}, N = {span(runs)}",
     )
+
+
+def most_of_noise(runs: int = 1) -> int:
+    """Eigenvalues beyond the edge that noise exceeds in all spectra of the runs with ``FALSE_ALARM``.
+
+    The edge of a run is where EDGE_FALSE_ALARM of them are expected in all its spectra.
+    """
+    return int(stats.poisson(runs * EDGE_FALSE_ALARM).isf(FALSE_ALARM))
 
 
 def span(runs: Sequence[Result]) -> str:

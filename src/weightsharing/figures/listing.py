@@ -20,6 +20,7 @@ COLUMNS = {
     "rhat": ("R-hat", "{:.3f}", "number"),
     "effective_size": ("effective sample size", "{:.0f}", "number"),
     "virial": ("virial", "{:.3f}", "number"),
+    "input_virial": ("input virial", "{:.3f}", "number"),
     "kinetic_temperature": ("kinetic temperature", "{:.3f}", "number"),
     "loss_temperature": ("loss temperature", "{:.2f}", "number"),
     "converged": ("converged", "{}", "verdict"),
@@ -31,7 +32,7 @@ COLUMNS = {
 def table(results: Results) -> pd.DataFrame:
     """One row for each run, or for each set of a family.
 
-    rhat, effective_size: the worst of its scalar observables. virial, kinetic_temperature,
+    rhat, effective_size: the worst of its scalar observables. virial, input_virial, kinetic_temperature,
     loss_temperature: 1 in equilibrium, NaN where the sampler has none. wall_seconds: of sampling, since
     the last resumption; sets that moved together have equal shares of it. git_commit: of the code that
     sampled.

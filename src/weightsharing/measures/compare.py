@@ -13,7 +13,7 @@ import xarray as xr
 
 from weightsharing.measures.branches import BranchDraws, estimate_binder, on_one_branch
 from weightsharing.measures.equilibrium import broken, identities
-from weightsharing.measures.estimate import Estimate, estimate, estimate_ratio
+from weightsharing.measures.estimate import Estimate, average, estimate, estimate_ratio
 from weightsharing.measures.generalisation import (
     estimate_generalisation_error,
     generalisation_error,
@@ -167,11 +167,11 @@ def _means(draws: BranchDraws, outputs: Array) -> Variables:
     outputs: given the kernels. ``readout_residual`` is the mean of what the readout adds to them, 0 but
     for noise.
     """
-    kernel, output = estimate(draws.kernel), estimate(outputs)
-    sampled, residual = estimate(draws.output), estimate(draws.output - outputs)
+    kernel, output = average(draws.kernel), average(outputs)
+    sampled, residual = average(draws.output), average(draws.output - outputs)
     activation_kernel = kernel
     if draws.activation_kernel is not draws.kernel:
-        activation_kernel = estimate(draws.activation_kernel)
+        activation_kernel = average(draws.activation_kernel)
     return {
         "kernel": (KERNEL_AXES, kernel.mean),
         "kernel_standard_error": (KERNEL_AXES, kernel.standard_error),

@@ -16,18 +16,26 @@ SMALLEST_EFFECTIVE_SIZE = 100.0
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Summary of draws; every field has the shape of one draw.
+class Average:
+    """Mean of draws; every field has the shape of one draw.
 
-    mean. standard_error: Monte Carlo error of the mean, which counts autocorrelation. deviation:
-    standard deviation of the draws, the fluctuation at equilibrium. deviation_error: Monte Carlo error of
-    that. effective_size: bulk effective sample size of all chains together. rhat: rank-normalised split
-    R-hat.
+    standard_error: Monte Carlo error of the mean, which counts autocorrelation. deviation: standard
+    deviation of the draws, the fluctuation at equilibrium.
     """
 
     mean: Array
     standard_error: Array
     deviation: Array
+
+
+@dataclass(frozen=True)
+class Estimate(Average):
+    """An average with diagnostics.
+
+    deviation_error: Monte Carlo error of the deviation. effective_size: bulk effective sample size of all
+    chains together. rhat: rank-normalised split R-hat.
+    """
+
     deviation_error: Array
     effective_size: Array
     rhat: Array
@@ -41,25 +49,31 @@ class Estimate:
         )
 
 
+def average(draws: NDArray[np.floating]) -> Average:
+    """Mean, error bar and fluctuation of draws with the axes (chain, draw, ...)."""
+    values = np.asarray(draws, dtype=np.float64)
+    return Average(
+        values.mean(axis=(0, 1)), standard_error(values), values.std(axis=(0, 1), ddof=1)
+    )
+
+
 def estimate(draws: NDArray[np.floating]) -> Estimate:
-    """Mean, error bars and diagnostics of draws with the axes (chain, draw, ...); diagnostics by ArviZ.
+    """``average`` with diagnostics by ArviZ, which take much longer.
 
     What has one value in all draws, such as an output whose targets are all 0, has R-hat 1.
     """
     values = np.asarray(draws, dtype=np.float64)
     axes = {"chain_axis": 0, "draw_axis": 1}
-    mean, deviation = values.mean(axis=(0, 1)), values.std(axis=(0, 1), ddof=1)
-    spread = standard_error((values - mean) ** 2)
+    mean = average(values)
+    spread = standard_error((values - mean.mean) ** 2)
     with np.errstate(invalid="ignore"):
         size = np.asarray(array_stats.ess(values, method="bulk", **axes))
         rhat = np.asarray(array_stats.rhat(values, method="rank", **axes))
     constant = (values == values[:1, :1]).all(axis=(0, 1))
     return Estimate(
-        mean=mean,
-        standard_error=standard_error(values),
-        deviation=deviation,
+        **vars(mean),
         deviation_error=np.divide(
-            spread, 2.0 * deviation, out=np.zeros_like(spread), where=deviation > 0
+            spread, 2.0 * mean.deviation, out=np.zeros_like(spread), where=mean.deviation > 0
         ),
         effective_size=np.where(constant, float(values.shape[0] * values.shape[1]), size),
         rhat=np.where(constant, 1.0, rhat),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from weightsharing.measures.estimate import Estimate, estimate
+from weightsharing.measures.estimate import Estimate, average, estimate
 from weightsharing.model.axes import Array, kernel_matrix, time_major
 from weightsharing.model.task import Task
 
@@ -105,6 +105,6 @@ def estimate_relative_error(
     along = values @ (difference / np.linalg.norm(difference))
     return RelativeError(
         value=float(np.linalg.norm(difference)) / size,
-        standard_error=float(estimate(along).standard_error) / size,
+        standard_error=float(average(along).standard_error) / size,
         noise=float(np.linalg.norm(standard_error)) / size,
     )

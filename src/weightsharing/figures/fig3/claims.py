@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import stats
 
 from weightsharing.figures.claims import (
     SAMPLERS,
@@ -14,6 +13,7 @@ from weightsharing.figures.claims import (
     claim,
     finite_width_kernel,
     kernel_scale,
+    most_of_noise,
     supervised_outputs,
 )
 from weightsharing.figures.fig3.cells import PANELS, STRENGTHS, cell
@@ -27,7 +27,6 @@ from weightsharing.figures.statistics import (
     z_scores,
 )
 from weightsharing.measures.kernels import alignment, relative_error
-from weightsharing.measures.spectra import EDGE_FALSE_ALARM
 from weightsharing.model.architecture import KINDS
 from weightsharing.model.axes import Array
 from weightsharing.model.task import Task, label_kernels
@@ -308,14 +307,6 @@ def has_no_outlier(run: Result) -> Finding:
         holds=counts.sum() <= most,
         explanation=f"The edge is at {run.value('noise_edge'):.3f} at this N.",
     )
-
-
-def most_of_noise() -> int:
-    """Eigenvalues beyond the edge that noise exceeds in a run with ``FALSE_ALARM``.
-
-    The edge is where EDGE_FALSE_ALARM of them are expected in all spectra of the run.
-    """
-    return int(stats.poisson(EDGE_FALSE_ALARM).isf(FALSE_ALARM))
 
 
 @claim("3{panel}-outlier-{role}", "{where}: an eigenvalue outside the disc; {sampler}")

@@ -8,7 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from weightsharing.figures.claims import SAMPLERS, Claim, Finding, claim, law_is_followed
+from weightsharing.figures.claims import (
+    SAMPLERS,
+    Claim,
+    Finding,
+    claim,
+    finite_width_kernel,
+    law_is_followed,
+    most_of_noise,
+    span,
+)
+from weightsharing.figures.fig4.networks import by_network
 from weightsharing.figures.results import (
     ROLES,
     NoDataError,
@@ -18,8 +28,9 @@ from weightsharing.figures.results import (
     values,
     values_and_errors,
 )
-from weightsharing.figures.statistics import ChiSquare, compare, z_scores
+from weightsharing.figures.statistics import FALSE_ALARM, ChiSquare, compare, z_scores
 from weightsharing.model.axes import Array
+from weightsharing.theory.outliers import weight_eigenvalues
 
 Runs = Sequence[Result]
 # A trained and an exact run of the same lambda and N.
@@ -33,6 +44,8 @@ RESOLUTION = 1e-6
 # The exponent is fitted to (lambda - lambda_c) / lambda_c < 0.02 with one correction; the next is of
 # the order of its square.
 EXPONENT_TOLERANCE = 0.02**2
+# Spectra are judged this far from lambda_c, where fluctuations of m do not make or hide an outlier.
+BELOW, ABOVE = 0.7, 1.5
 # Points from which the curvature of the Landau curve at m = 0 is extrapolated, polynomials in m^2.
 LANDAU_POINTS = 4
 NO_SCAN = "the theory was not scanned at this T"
@@ -53,8 +66,9 @@ def claims(results: Results) -> list[Claim]:
         if second:
             rows.append(exponent_is_half.judge(scan, depth=depth))
     sampled = scans.get(DEPTH)
+    networks = by_network(results.runs)
     trained, exact = (
-        sorted(results.select(role=role), key=lambda run: run.signal) for role in ROLES
+        [run for run in networks.get(("rnn", DEPTH), []) if run.role == role] for role in ROLES
     )
     for role, runs in zip(ROLES, (trained, exact), strict=True):
         rows += [
@@ -72,6 +86,15 @@ def claims(results: Results) -> list[Claim]:
         for b in exact
         if np.isclose(a.signal, b.signal) and a.width == b.width
     ]
+    for (kind, depth), runs in networks.items():
+        if kind == "dnn":
+            rows.append(dnn_has_no_order.judge(runs, depth=depth))
+        elif depth != DEPTH:
+            scan = scans.get(depth)
+            rows.append(other_depths_agree.judge(scan, runs, depth=depth))
+            rows.append(other_histograms_agree.judge(scan, runs, depth=depth))
+    rows.append(has_no_outlier_below.judge(sampled, exact))
+    rows.append(outlier_appears.judge(sampled, exact))
     landau = (one_minimum, flat_at_transition, double_well)
     return [*rows, samplers_agree.judge(pairs), *(statement.judge(sampled) for statement in landau)]
 
@@ -217,6 +240,104 @@ def samplers_agree(pairs: Sequence[Pair]) -> Finding:
         ChiSquare.of(z_scores(first, second, np.hypot(first_error, second_error))),
         f"chi-square between both samplers over {len(pairs)} lambdas",
     )
+
+
+@claim(
+    "4a-depth{depth}",
+    "T = {depth}: networks follow the theory at their N as well; exact sampler",
+    missing=NO_LAW,
+)
+def other_depths_agree(scan: Scan, runs: Runs) -> Finding:
+    """The mean order parameter below and above lambda_c against the law of m at this N."""
+    expected = np.array([scan.law(run.width, run.signal).mean for run in runs])
+    measured, error = values_and_errors(runs, "order_parameter")
+    test = compare(measured, expected, error)
+    run = runs[test.index]
+    return Finding.of(
+        test,
+        f"mean order parameter at lambda = {run.signal:.3g}, where it deviates most, N = {run.width}",
+        explanation=f"{_infinite(scan, run.signal):.3f} for N to infinity.",
+    )
+
+
+@claim(
+    "4a-histogram-depth{depth}",
+    "T = {depth}: the law of m is the theory's; exact sampler",
+    missing=NO_LAW,
+)
+def other_histograms_agree(scan: Scan, runs: Runs) -> Finding:
+    """Chi-square of histograms of |m| against the law of m."""
+    return law_is_followed(scan, runs, "lambdas")
+
+
+@claim("4a-dnn", "DNN, T = {depth}: no order at any signal; exact sampler", missing="no DNNs")
+def dnn_has_no_order(runs: Runs) -> Finding:
+    """<|m|> against two independent directions: (2 H^(T-1,T-1) H^(T-2,T-2) / (pi N))^(1/2)."""
+    _enough(len(runs))
+    sizes = [finite_width_kernel(run)[0, 0].diagonal()[-2:] for run in runs]
+    expected = np.array(
+        [np.sqrt(2.0 / np.pi * a * b / run.width) for (a, b), run in zip(sizes, runs, strict=True)]
+    )
+    measured, error = values_and_errors(runs, "order_parameter")
+    test = compare(measured, expected, error)
+    run = runs[test.index]
+    return Finding.of(
+        test,
+        f"mean |m| at lambda = {run.signal:.3g}, where it deviates most, N = {run.width}",
+        explanation="0 for N to infinity, as N^(-1/2).",
+    )
+
+
+@claim(
+    "4a-disc",
+    "Below lambda_c: no eigenvalue outside the disc; exact sampler",
+    missing=NO_SCAN,
+)
+def has_no_outlier_below(scan: Scan, runs: Runs) -> Finding:
+    """Eigenvalues beyond the edge of the noise in all spectra well below lambda_c."""
+    chosen = [run for run in runs if run.signal < BELOW * scan.critical_signal]
+    _enough(len(chosen))
+    total = sum(int(run.array("outliers").sum()) for run in chosen)
+    spectra = sum(run.array("outliers").size for run in chosen)
+    most = most_of_noise(len(chosen))
+    return Finding(
+        quantity=f"eigenvalues beyond the edge of the noise, lambda < {BELOW:g} lambda_c, "
+        f"{spectra} spectra, N = {span(chosen)}",
+        theory=0.0,
+        measured=total,
+        criterion=f"at most {most}, which noise exceeds with probability below {FALSE_ALARM:.1%}",
+        holds=total <= most,
+    )
+
+
+@claim(
+    "4a-outlier",
+    "Above lambda_c: the outlier grows with lambda as the theory says; exact sampler",
+    missing=NO_SCAN,
+)
+def outlier_appears(scan: Scan, runs: Runs) -> Finding:
+    """Mean modulus of the largest eigenvalue at each lambda well above lambda_c."""
+    chosen = [run for run in runs if run.signal > ABOVE * scan.critical_signal]
+    _enough(len(chosen))
+    expected = np.array(
+        [
+            float(np.abs(weight_eigenvalues(finite_width_kernel(run), run.kind)).max())
+            for run in chosen
+        ]
+    )
+    measured, error = values_and_errors(chosen, "largest_modulus")
+    test = compare(measured, expected, error)
+    run = chosen[test.index]
+    return Finding.of(
+        test,
+        f"modulus of the largest eigenvalue at lambda = {run.signal:.3g}, where it deviates most of "
+        f"{len(chosen)} lambdas above {ABOVE:g} lambda_c, N = {run.width}",
+    )
+
+
+def _enough(count: int) -> None:
+    if not count:
+        raise NoDataError("no networks at these lambdas")
 
 
 def runs_of_panel_b(scan: Scan | None, runs: Runs) -> list[Result]:

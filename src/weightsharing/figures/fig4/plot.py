@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from weightsharing.figures import conditions
+from weightsharing.figures.fig4.networks import by_network
 from weightsharing.figures.results import Result, Results, Scan
 from weightsharing.figures.statistics import histogram
 from weightsharing.figures.style import (
@@ -25,6 +26,7 @@ from weightsharing.figures.style import (
 Runs = Sequence[Result]
 # Symbols of the two samplers at one lambda are drawn this many points to its left and right.
 BESIDE = 1.6
+DNN_COLOUR = "0.8"
 
 
 def draw(results: Results, section: object) -> Figure:
@@ -47,6 +49,7 @@ def _conditions(results: Results) -> list[str]:
     """N, chains, samplers, and the runs that did not converge."""
     runs = results.runs
     first, exact = results.select(role="trained")[:1], results.select(role="exact")[:1]
+    others = len(by_network(runs)) > 1
     lines = [
         f"{conditions.names(first)}: {conditions.size(first)}{conditions.schedule(first)}; "
         rf"$\kappa = {first[0].run.kappa:g}$; branch $m > 0$; error bars: fluctuation at equilibrium"
@@ -55,13 +58,18 @@ def _conditions(results: Results) -> list[str]:
         lines.append(
             "circles, side by side with them about $\\lambda$: exact sampler of the activities, "
             f"weights integrated out, {conditions.size(exact)}"
+            + ("; so are the circles in colours of other $T$ and grey (DNN)" if others else "")
         )
     failed = [run for run in runs if not run.converged]
     if not failed:
         verdict = conditions.run_diagnostics(runs)
         return [*lines, f"all runs of both samplers converged: {verdict}"]
     for method, name in SAMPLER_NAMES.items():
-        signals = [f"{run.signal:.3g}" for run in failed if run.method == method]
+        signals = [
+            f"{run.signal:.3g} ({run.kind.upper()}, $T = {run.run.architecture.steps}$)"
+            for run in failed
+            if run.method == method
+        ]
         if signals:
             lines.append(f"NOT CONVERGED (hollow), {name}: $\\lambda$ = {', '.join(signals)}")
     return lines
@@ -70,12 +78,15 @@ def _conditions(results: Results) -> list[str]:
 def _order_parameter(axes: Axes, scans: Sequence[Scan], runs: Runs) -> None:
     depths = [scan.depth for scan in scans]
     palette = dict(zip(depths, colours(len(depths)), strict=True))
+    networks = by_network(runs)
     inset = axes.inset_axes((0.12, 0.62, 0.29, 0.28), zorder=5)
     # Curves start well below the transitions, and below every network.
     first = 0.25 * min(scan.critical_signal for scan in scans)
     first = min([first, *(0.9 * run.signal for run in runs)])
     last = max(float(scan.branch.signal.max()) for scan in scans)
-    axes.plot([first, last], [0, 0], color="0.8", linewidth=4, label="DNN, every $T$", zorder=0.5)
+    axes.plot(
+        [first, last], [0, 0], color=DNN_COLOUR, linewidth=4, label="DNN, every $T$", zorder=0.5
+    )
     for scan in reversed(scans):
         colour, critical = palette[scan.depth], scan.critical_signal
         m, signal, stable = scan.branch
@@ -96,8 +107,10 @@ def _order_parameter(axes: Axes, scans: Sequence[Scan], runs: Runs) -> None:
             inset.plot(signal / critical - 1.0, m, color=colour)
         if "finite_width_mean" in scan.data:
             _finite_width(axes, scan, colour)
-        if any(run.run.architecture.steps == scan.depth for run in runs):
-            _markers(axes, inset, runs, colour, critical)
+        _markers(axes, inset, networks.get(("rnn", scan.depth), []), colour, scan)
+    for (kind, _), dnns in networks.items():
+        if kind == "dnn":
+            _markers(axes, None, dnns, DNN_COLOUR, None)
 
     top = max(run.value("order_parameter") + run.value("order_parameter_deviation") for run in runs)
     axes.set_xscale("log")
@@ -161,36 +174,41 @@ def _finite_width(axes: Axes, scan: Scan, colour: str) -> None:
     )  # fmt: skip
 
 
-def _markers(axes: Axes, inset: Axes, runs: Runs, colour: str, critical: float) -> None:
+def _markers(axes: Axes, inset: Axes | None, runs: Runs, colour: str, scan: Scan | None) -> None:
+    """Symbols of one network; the exact sampler is black beside trained networks, else of their colour.
+
+    inset, scan: that of the approach to the transition, for transitions of second order.
+    """
+    both = len({run.role for run in runs}) == 2
     for run in runs:
-        style = _symbol(run.method, colour)
+        exact = run.role == "exact"
+        style = _symbol(run.method, "black" if exact and both else colour)
         if not run.converged:
             style["markerfacecolor"] = "white"
-        exact = run.role == "exact"
         # Side by side: on top of each other one would hide whether the other agrees.
-        points = BESIDE if exact else -BESIDE
+        points = (BESIDE if exact else -BESIDE) if both else 0.0
         aside = axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
         m, bar = run.value("order_parameter"), run.value("order_parameter_deviation")
         axes.errorbar(
             run.signal, m, yerr=bar, elinewidth=1.0, zorder=4 if exact else 3, transform=aside,
             **style | {"markeredgewidth": 0.6},
         )  # fmt: skip
-        if run.signal > critical:
+        if inset and scan and scan.is_second_order and run.signal > scan.critical_signal:
             inset.plot(
-                run.signal / critical - 1.0, m,
+                run.signal / scan.critical_signal - 1.0, m,
                 **style | {"markeredgewidth": 0.6, "markersize": 1.8 if exact else 2.6},
             )  # fmt: skip
     for method, name in SAMPLER_NAMES.items():
         steps = {run.run.architecture.steps for run in runs if run.method == method}
-        if steps:
-            axes.plot([], [], **_symbol(method, colour), label=f"{name}, $T = {max(steps)}$")
+        if steps and both:
+            face = "black" if method == "exact" else colour
+            axes.plot([], [], **_symbol(method, face), label=f"{name}, $T = {max(steps)}$")
 
 
 def _symbol(method: str, colour: str) -> dict[str, Any]:
-    face = "black" if method == "exact" else colour
     return {
         "marker": MARKERS[method], "markersize": 3.2 if method == "exact" else 4.5,
-        "color": face, "markerfacecolor": face, "markeredgecolor": "black", "linestyle": "none",
+        "color": colour, "markerfacecolor": colour, "markeredgecolor": "black", "linestyle": "none",
     }  # fmt: skip
 
 
