@@ -31,8 +31,9 @@ LAYERS: list[set[str]] = [
     {"files"},
     {"theory", "sampling"},
     {"measures"},
+    {"library"},
     {"figures"},
-    {"config"},
+    {"plot", "config"},
     {"cli"},
     {"__main__", "weightsharing"},
 ]

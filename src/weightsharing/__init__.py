@@ -7,9 +7,12 @@ These names are the library. A name loads its module at first use. The verbs of 
 same functions: ``python -m weightsharing --help``.
 
     import weightsharing as ws
-    task = ws.EndpointTask(labels=(2.0,)).make(steps=4)
-    network = ws.Architecture(kind="rnn", steps=4)
+    task = ws.sinusoid(steps=10, period=7.5, supervised=[1, 4, 9])
+    network = ws.rnn(steps=10, w=0.5)
     theory = ws.solve(task, network, kappa=0.1)      # xarray: stationary points, the lowest first
+    draws = ws.sample(task, network, kappa=0.1, width=256)
+    report = ws.compare(theory, draws)
+    ws.plot.outputs(theory, draws)
 """
 
 from __future__ import annotations
@@ -18,43 +21,35 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from weightsharing.measures.compare import compare as compare
-    from weightsharing.model.architecture import Architecture as Architecture
+    from weightsharing import plot as plot
+    from weightsharing.library import compare as compare
+    from weightsharing.library import dnn as dnn
+    from weightsharing.library import endpoint as endpoint
+    from weightsharing.library import landau_curve as landau_curve
+    from weightsharing.library import order_parameter_law as order_parameter_law
+    from weightsharing.library import rnn as rnn
+    from weightsharing.library import sample as sample
+    from weightsharing.library import sinusoid as sinusoid
+    from weightsharing.library import solve as solve
     from weightsharing.model.architecture import Prior as Prior
-    from weightsharing.model.condition import Condition as Condition
     from weightsharing.model.task import Task as Task
-    from weightsharing.model.tasks import EndpointTask as EndpointTask
-    from weightsharing.model.tasks import FileTask as FileTask
-    from weightsharing.model.tasks import SequenceTask as SequenceTask
-    from weightsharing.model.tasks import SinusoidTask as SinusoidTask
-    from weightsharing.sampling.chain import sample as sample
-    from weightsharing.sampling.exact import ExactSettings as ExactSettings
-    from weightsharing.sampling.kinetic import KineticSettings as KineticSettings
-    from weightsharing.sampling.run import Run as Run
-    from weightsharing.sampling.sgld import LangevinSettings as LangevinSettings
-    from weightsharing.theory.finite_width import order_parameter_law as order_parameter_law
-    from weightsharing.theory.solve import solve as solve
     from weightsharing.theory.transition import critical_signal as critical_signal
 
-# The module of each public name.
+# The module of each public name, "" of a module itself.
 _MODULES = {
-    "Architecture": "model.architecture",
-    "Condition": "model.condition",
-    "EndpointTask": "model.tasks",
-    "ExactSettings": "sampling.exact",
-    "FileTask": "model.tasks",
-    "KineticSettings": "sampling.kinetic",
-    "LangevinSettings": "sampling.sgld",
     "Prior": "model.architecture",
-    "Run": "sampling.run",
-    "SequenceTask": "model.tasks",
-    "SinusoidTask": "model.tasks",
     "Task": "model.task",
-    "compare": "measures.compare",
+    "compare": "library",
     "critical_signal": "theory.transition",
-    "order_parameter_law": "theory.finite_width",
-    "sample": "sampling.chain",
-    "solve": "theory.solve",
+    "dnn": "library",
+    "endpoint": "library",
+    "landau_curve": "library",
+    "order_parameter_law": "library",
+    "plot": "",
+    "rnn": "library",
+    "sample": "library",
+    "sinusoid": "library",
+    "solve": "library",
 }
 
 __all__ = list(_MODULES)
@@ -64,6 +59,8 @@ def __getattr__(name: str) -> object:
     """A public name, loaded at first use: importing the package loads neither PyTorch nor Matplotlib."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not _MODULES[name]:
+        return importlib.import_module(f"{__name__}.{name}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 

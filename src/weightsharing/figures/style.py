@@ -13,11 +13,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-matplotlib.use("Agg")
 # It warns of the dates in Matplotlib's own fonts.
 logging.getLogger("fontTools").setLevel(logging.ERROR)
 
-import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -70,8 +68,9 @@ _SETTINGS: Any = {
 
 def page_figure(height: float) -> Figure:
     """An empty figure over both columns, ``height`` inches high."""
-    plt.rcParams.update(_SETTINGS)
-    return plt.figure(figsize=(PAGE_WIDTH, height), layout="constrained")
+    matplotlib.rcParams.update(_SETTINGS)
+    # Not by pyplot, which would choose a backend by the user's settings.
+    return Figure(figsize=(PAGE_WIDTH, height), layout="constrained")
 
 
 def panel_letter(axes: Axes, letter: str) -> None:
@@ -104,4 +103,3 @@ def save(figure: Figure, *paths: Path, belongs: str = "") -> None:
         figure.savefig(drawn, format=path.suffix[1:], dpi=200, metadata=metadata.get(path.suffix))
         with replacing(path) as temporary:
             temporary.write_bytes(drawn.getvalue())
-    plt.close(figure)

@@ -17,14 +17,25 @@ class Task:
     inputs: x_p^t, shape (pattern, time, feature), hidden times 0..T-1.
     targets: y_p^t, shape (pattern, output_time), output times 1..T; NaN where there is none. Output
         time t reads hidden step t - 1, so column k of ``targets`` belongs to column k of ``inputs``.
-    supervised: which targets are trained on, same shape as ``targets``.
+    supervised: which targets are trained on, same shape as ``targets``; all that there are if not given.
+
+    Raises ValueError if shapes do not fit or a number that is needed is not finite.
     """
 
     inputs: Array
     targets: Array
-    supervised: NDArray[np.bool_]
+    supervised: NDArray[np.bool_] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        inputs, targets = np.asarray(self.inputs, float), np.asarray(self.targets, float)
+        chosen = np.isfinite(targets) if self.supervised is None else self.supervised
+        # Frozen: lists become arrays once, here.
+        for name, array in (
+            ("inputs", inputs),
+            ("targets", targets),
+            ("supervised", np.asarray(chosen, bool)),
+        ):
+            object.__setattr__(self, name, array)
         if self.inputs.ndim != 3:
             raise ValueError(
                 f"task inputs: shape {self.inputs.shape}, want (pattern, time, feature)"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from weightsharing.errors import FileError
+from weightsharing.errors import ConfigError, FileError
 from weightsharing.model.axes import Array
 from weightsharing.model.record import (
     MOST_ITEMS,
@@ -24,6 +25,9 @@ from weightsharing.model.record import (
 )
 from weightsharing.model.task import Task
 from weightsharing.model.task_file import file_task
+
+# The numbers of one pattern at one time.
+Numbers = Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MOST_ITEMS)]
 
 
 class EndpointTask(Record):
@@ -136,6 +140,53 @@ class SequenceTask(Record):
         return self
 
 
+class ArraysTask(Record):
+    """Inputs and targets written out, for tasks of a few numbers.
+
+    inputs: x_p^t, (pattern, time, feature). targets: y_p^t, (pattern, output_time), None where there is
+    none. supervised: which targets are trained on; all if None. Shapes as in ``Task``.
+    """
+
+    kind: Literal["arrays"] = "arrays"
+    inputs: Annotated[tuple[tuple[Numbers, ...], ...], Field(min_length=1, max_length=MOST_ITEMS)]
+    targets: tuple[tuple[Finite | None, ...], ...]
+    supervised: tuple[tuple[bool, ...], ...] | None = None
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """The record of a task's arrays."""
+        targets = task.targets.astype(object)
+        targets[~np.isfinite(task.targets)] = None
+        return cls(
+            inputs=_nested(task.inputs),
+            targets=_nested(targets),
+            supervised=_nested(task.supervised),
+        )
+
+    @property
+    def patterns(self) -> int:
+        """Number of patterns P."""
+        return len(self.inputs)
+
+    def make(self, steps: int) -> Task:
+        """The arrays. Raises ConfigError if they do not fit together or do not have ``steps`` times."""
+        try:
+            given = (np.array(each) for each in (self.inputs, self.targets))
+            chosen = None if self.supervised is None else np.array(self.supervised)
+            inputs, targets = (each.astype(float) for each in given)
+            task = Task(inputs, targets) if chosen is None else Task(inputs, targets, chosen)
+        except ValueError as error:
+            raise ConfigError(f"task: {error}") from error
+        if task.steps != steps:
+            raise ConfigError(f"task: {task.steps} times, but the network has T = {steps}")
+        return task
+
+
+def _nested(values: NDArray[Any]) -> Any:  # noqa: ANN401
+    """An array as nested tuples."""
+    return tuple(map(_nested, values)) if values.ndim > 1 else tuple(values.tolist())
+
+
 class FileTask(Record):
     """Inputs and targets of one's own, in a NetCDF file (``task_file.file_task``).
 
@@ -167,7 +218,7 @@ class FileTask(Record):
         return file_task(Path(self.path), self.patterns, steps)
 
 
-SingleTask = EndpointTask | SinusoidTask | FileTask
+SingleTask = EndpointTask | SinusoidTask | ArraysTask | FileTask
 FamilyTask = SequenceTask | SignalsTask
 AnyTask = SingleTask | FamilyTask
 

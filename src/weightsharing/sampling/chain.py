@@ -49,6 +49,11 @@ PROGRESS_SECONDS = 1.0
 Progress = Callable[[int, int], None]
 
 
+def silent(name: str) -> Progress:
+    """No report of progress."""
+    return lambda done, total: None
+
+
 @dataclass
 class Chains:
     """A batch of chains between two steps.
@@ -71,7 +76,7 @@ def sample(
     *,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 60.0,
-    progress: Callable[[str], Progress] = lambda name: lambda done, total: None,
+    progress: Callable[[str], Progress] = silent,
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[xr.Dataset]:
     """Draws of each member of a run by its sampler: kernels, outputs and loss, with named axes.

@@ -1,0 +1,241 @@
+"""The library for notebooks: tasks, networks, theory, samples and their comparison, without files.
+
+The verbs of the command line call the same functions. ``import weightsharing as ws`` has these names:
+
+    task = ws.sinusoid(steps=10, period=7.5, supervised=[1, 4, 9])
+    network = ws.rnn(steps=10, w=0.5)
+    theory = ws.solve(task, network, kappa=0.1)
+    draws = ws.sample(task, network, kappa=0.1, width=256)
+    report = ws.compare(theory, draws)
+
+All results are xarray datasets with named axes. ``draws`` has the axes chain and draw, which ArviZ knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from weightsharing.errors import ConfigError
+from weightsharing.model.architecture import Architecture
+from weightsharing.model.condition import Condition
+from weightsharing.model.task import Task
+from weightsharing.model.tasks import ArraysTask, EndpointTask, SinusoidTask
+
+if TYPE_CHECKING:
+    from weightsharing.model.activations import ActivationName
+    from weightsharing.model.architecture import Kind
+    from weightsharing.sampling.run import Device
+    from weightsharing.theory.law import OrderParameterLaw
+
+# Root seed of chains, and the id in messages.
+SEED, NAME = 20260216, "library"
+
+
+# --- tasks and networks -----------------------------------------------------------------------------
+
+
+def endpoint(
+    steps: int, *, signal: float | None = None, labels: Sequence[float] | None = None
+) -> Task:
+    """P orthonormal inputs at t = 0 and a label for each at output time T (THEORY 5, figures 3 and 4).
+
+    Give the labels y_p, or the signal strength lambda of one pattern, whose label is lambda^(1/2). Raises
+    ConfigError if both or neither are given.
+    """
+    if (signal is None) == (labels is None):
+        raise ConfigError("endpoint: give either signal or labels")
+    if signal is not None:
+        if signal <= 0:
+            raise ConfigError(f"signal: got {signal:g}, must be positive")
+        labels = (signal**0.5,)
+    assert labels is not None
+    return EndpointTask(labels=tuple(float(label) for label in labels)).make(steps)
+
+
+def sinusoid(
+    steps: int, *, period: float | None = None, supervised: Sequence[int] | None = None
+) -> Task:
+    """x^t = delta_(t,0) and targets cos(2 pi t / period), t = 1..T (figures 2 and 5).
+
+    period: T if None. supervised: output times trained on; all if None. The other targets measure
+    generalisation.
+    """
+    times = None if supervised is None else tuple(int(time) for time in supervised)
+    if times is not None and not all(1 <= time <= steps for time in times):
+        raise ConfigError(f"supervised: got {list(times)}, want output times from 1 to T = {steps}")
+    return SinusoidTask(period=None if period is None else float(period), supervised=times).make(
+        steps
+    )
+
+
+def rnn(
+    steps: int, *, activation: ActivationName = "linear", w: float = 1.0, u: float = 1.0,
+    v: float = 1.0,
+) -> Architecture:  # fmt: skip
+    """An RNN of T = ``steps``, one recurrent matrix for all. w, u, v: prior variances (THEORY 1)."""
+    return _network("rnn", steps, activation, {"w": w, "u": u, "v": v})
+
+
+def dnn(
+    steps: int, *, activation: ActivationName = "linear", w: float = 1.0, u: float = 1.0,
+    v: float = 1.0,
+) -> Architecture:  # fmt: skip
+    """A DNN of T = ``steps`` layers: a recurrent matrix of its own for each; arguments as of ``rnn``."""
+    return _network("dnn", steps, activation, {"w": w, "u": u, "v": v})
+
+
+def _network(
+    kind: Kind, steps: int, activation: ActivationName, prior: Mapping[str, float]
+) -> Architecture:
+    fields = {"kind": kind, "steps": steps, "activation": activation, "prior": dict(prior)}
+    network: Architecture = _checked(Architecture, fields)
+    return network
+
+
+# --- theory -----------------------------------------------------------------------------------------
+
+
+def solve(task: Task, network: Architecture, kappa: float) -> xr.Dataset:
+    """The kernel theory for N to infinity: all stationary points, that of lowest action first.
+
+    kappa: temperature; kappa / N is the variance of the noise of the labels. Variables and axes are those
+    of ``theory.solve.solve``; without supervised targets, the theory is that of untrained networks.
+    Raises ConfigError if task and network do not fit, or if there is no theory of this network.
+    """
+    from weightsharing.theory.solve import solve
+
+    known = condition(task, network, kappa)
+    return solve(task, network, kappa).assign_attrs(condition=known.theory_key)
+
+
+def order_parameter_law(
+    signal: float, network: Architecture, kappa: float, width: int
+) -> OrderParameterLaw:
+    """The law of |m| in linear RNNs of width N on ``endpoint`` (THEORY 6): p(m), mean and moments."""
+    from weightsharing.theory.finite_width import order_parameter_law
+    from weightsharing.theory.transition import endpoint_problem
+
+    return order_parameter_law(endpoint_problem(signal, network, kappa), width)
+
+
+def landau_curve(
+    signal: float, network: Architecture, kappa: float, order_parameters: Sequence[float]
+) -> xr.DataArray:
+    """F(m), the least action at order parameter m of a linear RNN on ``endpoint`` (THEORY 5, figure 4b).
+
+    order_parameters: m, from 0 on, increasing. F is even in m, and -ln p(m) / N for wide networks.
+    """
+    from weightsharing.theory.transition import endpoint_problem, landau_curve
+
+    curve = landau_curve(endpoint_problem(signal, network, kappa), order_parameters)
+    return xr.DataArray(
+        curve.action, {"order_parameter": np.asarray(order_parameters)}, name="action"
+    )
+
+
+# --- samples ----------------------------------------------------------------------------------------
+
+
+def sample(
+    task: Task,
+    network: Architecture,
+    kappa: float,
+    width: int,
+    method: str = "exact",
+    *,
+    theory: xr.Dataset | None = None,
+    seed: int = SEED,
+    device: Device = "auto",
+    threads: int = 1,
+    progress: bool = False,
+    **settings: Any,  # noqa: ANN401
+) -> xr.Dataset:
+    """Networks of width N drawn from the posterior: kernels, outputs and loss, (chain, draw, ...).
+
+    method: "exact" (activities, weights integrated out), "kinetic" (underdamped Langevin dynamics of the
+    weights) or "sgld". settings: of its record in ``sampling``; those that are not given have usual
+    lengths and a step from the curvature of the energy (``sampling.defaults``). theory: of ``solve``.
+    If it is given, chains start in its phase (``start="lowest"``), else untrained (``start="prior"``).
+    threads: of the CPU; more than one helps wide networks only. progress: whether a bar is shown.
+
+    Raises ConfigError naming a bad setting, StepSizeError or DivergenceError if the chains fail.
+    """
+    import torch
+
+    from weightsharing.sampling.chain import sample, silent
+    from weightsharing.sampling.defaults import default_settings
+    from weightsharing.sampling.initial import start_kernel
+    from weightsharing.sampling.run import Run
+    from weightsharing.terminal import progress as bar
+
+    known = condition(task, network, kappa)
+    given = {"width": width, "start": "prior" if theory is None else "lowest", **settings}
+    sampler = default_settings(method, task, network, known.kappa, given)
+    run = _checked(
+        Run, known.model_dump() | {"seed": seed, "device": device, "sampler": sampler.model_dump()}
+    )
+    start = None
+    if sampler.start != "prior":
+        if theory is None:
+            raise ConfigError(f"theory: missing; start is {sampler.start!r}, which is read from it")
+        _same_condition(theory, known)
+        start = start_kernel(sampler.start, theory)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        (draws,) = sample(run, [task], [start], progress=bar if progress else silent)
+    finally:
+        torch.set_num_threads(before)
+    return draws.assign_attrs(run=run.model_dump_json())
+
+
+def compare(theory: xr.Dataset | None, draws: xr.Dataset) -> xr.Dataset:
+    """Theory beside samples: kernels, outputs, order parameter, spectra, each with its error bar.
+
+    theory: of ``solve``; None for networks that have none. draws: of ``sample``. The variables are those
+    of ``measures.compare.compare``, its attributes converged and faults the verdict. ``zscores`` has the
+    distance of each kernel entry from the theory with its 1/N term, in standard errors. Raises
+    ConfigError if both are of different conditions.
+    """
+    from weightsharing.measures.compare import compare
+    from weightsharing.sampling.run import Run
+
+    run = Run.model_validate_json(draws.attrs["run"])
+    if theory is not None:
+        _same_condition(theory, run)
+    measures = compare(run, run.tasks[0], theory, draws)
+    expected = measures.get("kernel_finite_width", measures.get("kernel_theory"))
+    if expected is not None:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            measures["zscores"] = (measures["kernel"] - expected) / measures[
+                "kernel_standard_error"
+            ]
+    return measures.assign_attrs(run=draws.attrs["run"])
+
+
+def condition(task: Task, network: Architecture, kappa: float) -> Condition:
+    """Task, network and temperature as one record. Raises ConfigError if they do not fit together."""
+    if task.steps != network.steps:
+        raise ConfigError(f"task: {task.steps} times, but the network has T = {network.steps}")
+    fields = {"id": NAME, "architecture": network.model_dump(), "kappa": float(kappa)}
+    fields["task"] = ArraysTask.of(task).model_dump()
+    known: Condition = _checked(Condition, fields)
+    return known
+
+
+def _checked(kind: Any, fields: dict[str, Any]) -> Any:  # noqa: ANN401
+    """A record; faults are ConfigErrors that name the key."""
+    import json
+
+    from weightsharing.files import parse_record
+
+    return parse_record(json.dumps(fields), kind)
+
+
+def _same_condition(theory: xr.Dataset, known: Condition) -> None:
+    if theory.attrs.get("condition") != known.theory_key:
+        raise ConfigError("theory: of another task, network or kappa")
