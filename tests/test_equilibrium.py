@@ -109,7 +109,7 @@ def test_chains_of_one_conserved_energy_do_not_pass(settings: dict[str, Any]) ->
     measured = measures(run)
     assert measured.attrs["largest_rhat"] < 2.0 * LARGEST_RHAT - 1.0
     assert measured.attrs["smallest_effective_size"] > SMALLEST_EFFECTIVE_SIZE
-    assert measured.attrs["faults"] == ", ".join(NAMES)
+    assert set(NAMES) <= set(str(measured.attrs["faults"]).split(", "))
     assert measured.attrs["converged"] == 0
     # m is a fourth of its value.
     assert measured["order_parameter"] < 0.4 * 3.8

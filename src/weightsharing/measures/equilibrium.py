@@ -28,8 +28,8 @@ from weightsharing.sampling.sgld import LangevinSettings
 IDENTITIES = ("virial", "input_virial", "kinetic_temperature", "loss_temperature")
 # Probability that one identity fails for a right sampler in equilibrium.
 FALSE_ALARM = 1e-5
-# R-hat of an identity beyond which chains keep energies of their own. Chains that keep all have 1.4; those
-# of few effective draws reach 1.1 by chance.
+# R-hat of an identity beyond which chains keep energies of their own. Chains that keep all have 1.4;
+# those of few effective draws reach 1.1 by chance.
 KEPT_ENERGIES = 1.2
 Z_LIMIT = float(stats.norm.isf(FALSE_ALARM / 2.0))
 

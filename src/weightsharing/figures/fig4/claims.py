@@ -30,7 +30,6 @@ from weightsharing.figures.results import (
 )
 from weightsharing.figures.statistics import FALSE_ALARM, ChiSquare, compare, z_scores
 from weightsharing.model.axes import Array
-from weightsharing.theory.outliers import weight_eigenvalues
 
 Runs = Sequence[Result]
 # A trained and an exact run of the same lambda and N.
@@ -44,8 +43,8 @@ RESOLUTION = 1e-6
 # The exponent is fitted to (lambda - lambda_c) / lambda_c < 0.02 with one correction; the next is of
 # the order of its square.
 EXPONENT_TOLERANCE = 0.02**2
-# Spectra are judged this far from lambda_c, where fluctuations of m do not make or hide an outlier.
-BELOW, ABOVE = 0.7, 1.5
+# Spectra are judged this far below lambda_c, where fluctuations of m make no outlier.
+BELOW = 0.7
 # Points from which the curvature of the Landau curve at m = 0 is extrapolated, polynomials in m^2.
 LANDAU_POINTS = 4
 NO_SCAN = "the theory was not scanned at this T"
@@ -94,7 +93,6 @@ def claims(results: Results) -> list[Claim]:
             rows.append(other_depths_agree.judge(scan, runs, depth=depth))
             rows.append(other_histograms_agree.judge(scan, runs, depth=depth))
     rows.append(has_no_outlier_below.judge(sampled, exact))
-    rows.append(outlier_appears.judge(sampled, exact))
     landau = (one_minimum, flat_at_transition, double_well)
     return [*rows, samplers_agree.judge(pairs), *(statement.judge(sampled) for statement in landau)]
 
@@ -272,19 +270,25 @@ def other_histograms_agree(scan: Scan, runs: Runs) -> Finding:
 
 @claim("4a-dnn", "DNN, T = {depth}: no order at any signal; exact sampler", missing="no DNNs")
 def dnn_has_no_order(runs: Runs) -> Finding:
-    """<|m|> against two independent directions: (2 H^(T-1,T-1) H^(T-2,T-2) / (pi N))^(1/2)."""
+    """Mean of m against 0, and its fluctuation against that of two independent directions.
+
+    The latter is (H^(T-1,T-1) H^(T-2,T-2) / N)^(1/2).
+    """
     _enough(len(runs))
     sizes = [finite_width_kernel(run)[0, 0].diagonal()[-2:] for run in runs]
-    expected = np.array(
-        [np.sqrt(2.0 / np.pi * a * b / run.width) for (a, b), run in zip(sizes, runs, strict=True)]
-    )
+    spread = np.sqrt([a * b / run.width for (a, b), run in zip(sizes, runs, strict=True)])
     measured, error = values_and_errors(runs, "order_parameter")
-    test = compare(measured, expected, error)
-    run = runs[test.index]
+    test = compare(
+        np.concatenate([measured, values(runs, "order_parameter_deviation")]),
+        np.concatenate([np.zeros(len(runs)), spread]),
+        np.concatenate([error, values(runs, "order_parameter_deviation_error")]),
+    )
+    which, index = divmod(test.index, len(runs))
+    name = ("mean of m", "fluctuation of m")[which]
     return Finding.of(
         test,
-        f"mean |m| at lambda = {run.signal:.3g}, where it deviates most, N = {run.width}",
-        explanation="0 for N to infinity, as N^(-1/2).",
+        f"{name} at lambda = {runs[index].signal:.3g}, where it deviates most, N = {span(runs)}",
+        explanation="Both are 0 for N to infinity.",
     )
 
 
@@ -307,31 +311,6 @@ def has_no_outlier_below(scan: Scan, runs: Runs) -> Finding:
         measured=total,
         criterion=f"at most {most}, which noise exceeds with probability below {FALSE_ALARM:.1%}",
         holds=total <= most,
-    )
-
-
-@claim(
-    "4a-outlier",
-    "Above lambda_c: the outlier grows with lambda as the theory says; exact sampler",
-    missing=NO_SCAN,
-)
-def outlier_appears(scan: Scan, runs: Runs) -> Finding:
-    """Mean modulus of the largest eigenvalue at each lambda well above lambda_c."""
-    chosen = [run for run in runs if run.signal > ABOVE * scan.critical_signal]
-    _enough(len(chosen))
-    expected = np.array(
-        [
-            float(np.abs(weight_eigenvalues(finite_width_kernel(run), run.kind)).max())
-            for run in chosen
-        ]
-    )
-    measured, error = values_and_errors(chosen, "largest_modulus")
-    test = compare(measured, expected, error)
-    run = chosen[test.index]
-    return Finding.of(
-        test,
-        f"modulus of the largest eigenvalue at lambda = {run.signal:.3g}, where it deviates most of "
-        f"{len(chosen)} lambdas above {ABOVE:g} lambda_c, N = {run.width}",
     )
 
 
