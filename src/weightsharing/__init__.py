@@ -7,12 +7,15 @@ These names are the library. A name loads its module at first use. The verbs of 
 same functions: ``python -m weightsharing --help``.
 
     import weightsharing as ws
-    task = ws.sinusoid(steps=10, period=7.5, supervised=[1, 4, 9])
-    network = ws.rnn(steps=10, w=0.5)
+    task = ws.endpoint(steps=4, signal=4.0)
+    network = ws.rnn(steps=4)
     theory = ws.solve(task, network, kappa=0.1)      # xarray: stationary points, the lowest first
+
+Networks of finite width, their comparison with the theory, and a picture:
+
     draws = ws.sample(task, network, kappa=0.1, width=256)
     report = ws.compare(theory, draws)
-    ws.plot.outputs(theory, draws)
+    ws.plot.kernels(theory, draws)
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ import xarray as xr
 
 from weightsharing.errors import ConfigError
 from weightsharing.model.architecture import Architecture
+from weightsharing.model.axes import Array
 from weightsharing.model.condition import Condition
 from weightsharing.model.task import Task
 from weightsharing.model.tasks import ArraysTask, EndpointTask, SinusoidTask
@@ -123,7 +124,7 @@ def order_parameter_law(
 
 
 def landau_curve(
-    signal: float, network: Architecture, kappa: float, order_parameters: Sequence[float]
+    signal: float, network: Architecture, kappa: float, order_parameters: Sequence[float] | Array
 ) -> xr.DataArray:
     """F(m), the least action at order parameter m of a linear RNN on ``endpoint`` (THEORY 5, figure 4b).
 

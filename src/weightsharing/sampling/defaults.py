@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
 
 from weightsharing.errors import ConfigError
+from weightsharing.files import parse_record
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.task import Task
 from weightsharing.sampling import SAMPLERS, SamplerSettings, posterior
@@ -68,10 +69,11 @@ def default_settings(
             settings["step_size"] = _step(method, stiffest)
         if method == "kinetic" and "refresh" not in settings:
             settings["refresh"] = max(1, round(REFRESH / settings["step_size"]))
-        if "duration" not in given:
+        if not {"duration", "step_size"} <= given.keys():
             between = settings["draws"] * settings["step_size"]
             settings["duration"] = max(1, round(settings["duration"] / between)) * between
-    return TypeAdapter(SamplerSettings).validate_python(settings)
+    found: SamplerSettings = parse_record(json.dumps(settings), kind)
+    return found
 
 
 def _step(method: str, stiffest: float) -> float:

@@ -127,7 +127,7 @@ def has_one_phase(run: Result) -> bool:
 
     Networks that pass between phases have no phase whose kernel could be compared. Theory alone decides.
     """
-    return int(run.value("phases")) == 1
+    return int(run.data.get("phases", 1)) == 1
 
 
 @claim(
