@@ -22,6 +22,7 @@ include: "workflow/rules/theory.smk"
 include: "workflow/rules/sampling.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/review.smk"
+include: "workflow/rules/studies.smk"
 
 
 rule all:

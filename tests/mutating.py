@@ -196,14 +196,9 @@ def _theory(run: Run, member: int) -> xr.Dataset:
     return _THEORIES[key]
 
 
-# Claims for which the study is too small: they need more sets, or outliers beyond the edge at this N.
-TOO_SMALL = {"5b-advantage-exact", "5b-aligned-exact", "5d-interpolation-exact", "5d-pair"}
-
-
 def red(rows: Sequence[Claim]) -> list[str]:
-    """Rows of networks against theory that fail, but for those that the study is too small for."""
-    failed = [row.id for row in rows if row.kind == "networks" and row.verdict == "fail"]
-    return [name for name in failed if name not in TOO_SMALL]
+    """Rows of networks against theory that fail."""
+    return [row.id for row in rows if row.kind == "networks" and row.verdict == "fail"]
 
 
 def doubted(rows: Sequence[Claim]) -> list[str]:

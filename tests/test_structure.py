@@ -33,6 +33,7 @@ LAYERS: list[set[str]] = [
     {"measures"},
     {"library"},
     {"figures"},
+    {"studies"},
     {"plot", "config"},
     {"cli"},
     {"__main__", "weightsharing"},

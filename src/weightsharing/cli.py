@@ -105,9 +105,10 @@ RESULTS = path("--results", nargs="*", default=[], help="measures and transition
 )
 def check(options: Namespace) -> None:
     """Validate a configuration and list its runs."""
-    from weightsharing.config import load, runs
+    from weightsharing.config import load, runs, study_runs
 
-    for run in runs(load(options.config)).values():
+    config = load(options.config)
+    for run in [*runs(config).values(), *study_runs(config).values()]:
         print(run.model_dump_json() if options.json else run.id)
 
 
@@ -335,6 +336,42 @@ def caption(options: Namespace) -> None:
     text += f"\n.. preset {config.preset}, {identity('caption', config, code)}\n"
     with replacing(options.output) as temporary:
         temporary.write_text(text)
+
+
+@verb(
+    argument("name", help="name of the study"),
+    path("output", help="theory and measures, NetCDF"),
+    path("--table", help="the same as comma-separated values"),
+    path("--figure", nargs="+", default=[], help="pictures to draw, such as NAME.pdf"),
+    CONFIG,
+    RESULTS,
+    argument("--threads", type=count, default=1, help="processes that solve (default: 1)"),
+    CODE,
+)
+def study(options: Namespace) -> None:
+    """Solve the theory of a study, collect its measures and draw it."""
+    from weightsharing.config import given, study_part, study_runs
+    from weightsharing.figures.results import read_results
+    from weightsharing.figures.style import save
+    from weightsharing.files import replacing, write_dataset
+    from weightsharing.identity import identity
+    from weightsharing.studies.collect import solve_study, table, with_measures
+    from weightsharing.studies.plot import draw
+    from weightsharing.terminal import progress
+
+    config = study_part(given(options.config), options.name)
+    chosen, wanted = config.studies[options.name], study_runs(config)
+    results = {run.name: run for run in read_results(options.results, wanted, complete=True).runs}
+    theory = solve_study(options.name, chosen, options.threads, progress(f"studies/{options.name}"))
+    dataset = with_measures(theory, chosen, [results[name] for name in wanted])
+    code = code_of(options)
+    write_dataset(dataset, options.output, "study", config, code)
+    if options.table is not None:
+        with replacing(options.table) as temporary:
+            table(dataset).to_csv(temporary, index=False)
+    belongs = f"preset {config.preset}, {identity('study', config, code)}"
+    if options.figure:
+        save(draw(dataset, chosen), *options.figure, belongs=belongs)
 
 
 @verb(TABLE, PAGE, CONFIG, RESULTS, CODE)

@@ -7,7 +7,7 @@ later steps read.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,18 +20,25 @@ from weightsharing.figures.sections import RunBuilder
 from weightsharing.model.record import Number, Record, explain, listed, missing, shortened
 from weightsharing.sampling.run import Device, Run
 from weightsharing.strict_yaml import StrictError, parse
+from weightsharing.studies import section
+from weightsharing.studies.section import Study, theory_points
 from weightsharing.theory.scan import Transition
 
 # A file that lacks more keys is a preset.
 MOST_MISSING = 10
 
 
-class Config(Record):
-    """The whole configuration."""
+# Of a preset or a study, and of a folder.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,60}$")]
 
-    preset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+class Config(Record):
+    """The whole configuration. studies: those of a user's own, by their names."""
+
+    preset: Name
     seed: Annotated[int, Field(ge=0, le=2**32 - 1), Number]
     device: Device
+    studies: dict[Name, Study] = Field(default_factory=dict)
 
     def section(self, figure: str) -> Record:
         """The section of a figure, such as "fig4", of the type ``Section`` of figures/fig4/config.py."""
@@ -79,6 +86,7 @@ def validate(settings: dict[str, Any]) -> Config:
             ) from error
         raise ConfigError("\n".join(explain(error))) from error
     runs(config)
+    study_runs(config)
     return config
 
 
@@ -128,10 +136,18 @@ def part(config: Config, *figures: str) -> Config:
     missing = [name for name in figures if name not in type(config).model_fields]
     if missing:
         raise ConfigError("\n".join(f"{name}: missing" for name in missing))
-    names = [*Config.model_fields, *figures]
+    names = [name for name in Config.model_fields if name != "studies"]
     return _with_sections(*figures).model_construct(
-        **{name: getattr(config, name) for name in names}
+        **{name: getattr(config, name) for name in (*names, *figures)}
     )
+
+
+def study_part(config: Config, study: str) -> Config:
+    """The configuration with one study alone. Raises ConfigError if it is missing."""
+    if study not in config.studies:
+        known = ", ".join(config.studies) or "none in this configuration"
+        raise ConfigError(f"study: got {shortened(study)}, must be one of {known}")
+    return part(config).model_copy(update={"studies": {study: config.studies[study]}})
 
 
 def given(words: Sequence[str | Path]) -> Config:
@@ -170,7 +186,16 @@ def runs(config: Config) -> dict[str, Run | Transition]:
     return {run.id: run for figure in sections for run in figure_runs(config, figure)}
 
 
-def theory_runs(runs: dict[str, Run | Transition]) -> dict[str, str]:
+def study_runs(config: Config) -> dict[str, Run]:
+    """The runs of all studies by their ids. Raises ConfigError naming the key behind a bad run."""
+    build = RunBuilder("studies", config.seed, config.device)
+    every = config.studies.items()
+    for name, study in every:
+        list(theory_points(name, study))
+    return {run.id: run for name, study in every for run in section.runs(name, study, build)}
+
+
+def theory_runs(runs: Mapping[str, Run | Transition]) -> dict[str, str]:
     """For each training run, the id of the run whose theory it shares: the first of the same key."""
     first: dict[str, str] = {}
     return {

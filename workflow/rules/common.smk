@@ -8,7 +8,16 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod, RerunTrigger
 
 from weightsharing.code import code_hash
-from weightsharing.config import figure_runs, part, read, runs, theory_runs, validate
+from weightsharing.config import (
+    figure_runs,
+    part,
+    read,
+    runs,
+    study_part,
+    study_runs,
+    theory_runs,
+    validate,
+)
 from weightsharing.errors import UserError
 from weightsharing.figures.registry import FIGURES
 from weightsharing.figures.tables import read_table
@@ -28,7 +37,11 @@ BIN = str(Path(sys.executable).parent)
 RESULTS = f"results/{CONFIG.preset}"
 LOGS = f"logs/{CONFIG.preset}"
 BENCHMARKS = f"benchmarks/{CONFIG.preset}"
-RUNS = runs(CONFIG)
+FIGURE_RUNS = runs(CONFIG)
+STUDY_RUNS = study_runs(CONFIG)
+RUNS = FIGURE_RUNS | STUDY_RUNS
+# What scorecard and table of runs depend on: all but the studies.
+ALL_FIGURES = part(CONFIG, *FIGURES)
 TRAINED = [name for name, run in RUNS.items() if isinstance(run, Run)]
 SCANS = [name for name in RUNS if name not in TRAINED]
 THEORY_OF = theory_runs(RUNS)

@@ -10,11 +10,11 @@ localrules:
 
 rule scorecard:
     input:
-        results=results_of(RUNS),
+        results=results_of(FIGURE_RUNS),
         others=belongs_to(
             "scorecard",
             [f"{RESULTS}/scorecard.html"],
-            lambda wildcards: CONFIG,
+            lambda wildcards: ALL_FIGURES,
             "cli:scorecard",
             *CLAIMS,
         ),
@@ -26,7 +26,7 @@ rule scorecard:
         "../../environment.yml"
     params:
         code=code("cli:scorecard", *CLAIMS),
-        config=CONFIG.model_dump_json(),
+        config=ALL_FIGURES.model_dump_json(),
     shell:
         "python -m weightsharing scorecard {output.table:q} --page {output.page:q}"
         " --config {params.config:q} --results {input.results:q} --code {params.code} 2> {log:q}"
@@ -35,7 +35,9 @@ rule scorecard:
 rule runs:
     input:
         results=results_of(TRAINED),
-        others=belongs_to("runs", [f"{RESULTS}/runs.html"], lambda wildcards: CONFIG, "cli:runs"),
+        others=belongs_to(
+            "runs", [f"{RESULTS}/runs.html"], lambda wildcards: ALL_FIGURES, "cli:runs"
+        ),
     output:
         **page_and_table("runs", "every run"),
     log:
@@ -44,7 +46,7 @@ rule runs:
         "../../environment.yml"
     params:
         code=code("cli:runs"),
-        config=CONFIG.model_dump_json(),
+        config=ALL_FIGURES.model_dump_json(),
     shell:
         "python -m weightsharing runs {output.table:q} --page {output.page:q}"
         " --config {params.config:q} --results {input.results:q} --code {params.code} 2> {log:q}"
@@ -55,8 +57,8 @@ rule archive:
         [f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "rst")],
         rules.scorecard.output,
         rules.runs.output,
-        results_of(RUNS),
-        [f"{RESULTS}/{name}/run.yaml" for name in RUNS],
+        results_of(FIGURE_RUNS),
+        [f"{RESULTS}/{name}/run.yaml" for name in FIGURE_RUNS],
     output:
         f"review/{CONFIG.preset}.zip",
     log:

@@ -86,7 +86,7 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
         variables |= _theory(theory, task, width)
         variables |= _distances(theory, draws, variables)
         if _is_whole(task):
-            variables |= _errors_in_theory(theory, task, run.architecture, width)
+            variables |= errors_in_theory(theory, task, run.architecture, width)
         activated = variables["activation_kernel_theory"][1]
         separate["alignment"] = estimate(alignment(draws.activation_kernel, activated))
         variables |= _scalars({"alignment": separate["alignment"]})
@@ -198,9 +198,8 @@ def _theory(theory: xr.Dataset, task: Task, width: int) -> Variables:
         "kernel_theory": (KERNEL_AXES, kernel),
         "activation_kernel_theory": (KERNEL_AXES, activated),
         "output_theory": (OUTPUT_AXES, lowest["prediction"].to_numpy()),
-        "order_parameter_theory": order_parameter(kernel, label_direction(task)),
-        "temporal_coherence_theory": np.divide(*temporal_coherence(kernel)),
         "phases": phases(theory, width),
+        **theory_values(theory, task),
     }
     if "kernel_correction" in theory:
         corrected = kernel + theory["kernel_correction"].to_numpy() / width
@@ -208,13 +207,30 @@ def _theory(theory: xr.Dataset, task: Task, width: int) -> Variables:
         variables["temporal_coherence_finite_width"] = np.divide(*temporal_coherence(corrected))
         outputs = lowest["prediction"] + theory["prediction_correction"] / width
         variables["output_finite_width"] = (OUTPUT_AXES, outputs.to_numpy())
-    if _is_whole(task):
-        variables["target_alignment_theory"] = target_alignment(activated, task)
-        if "kernel_finite_width" in variables:
-            variables["target_alignment_finite_width"] = target_alignment(corrected, task)
+    if _is_whole(task) and "kernel_finite_width" in variables:
+        variables["target_alignment_finite_width"] = target_alignment(corrected, task)
     if "eigenvalue" in theory:
         variables["eigenvalue_theory"] = (("index", "part"), lowest["eigenvalue"].to_numpy())
     return variables
+
+
+def theory_values(theory: xr.Dataset, task: Task) -> dict[Hashable, float]:
+    """Scalars of the point of lowest action for N to infinity, under the names of measures.
+
+    order_parameter, endpoint_kernel (H^(T-1,T-1) along the labels), temporal_coherence and, if all times
+    from t = 2 on have targets, target_alignment, each with "_theory" at its end.
+    """
+    lowest, direction = theory.isel(point=0), label_direction(task)
+    kernel = lowest["kernel"].to_numpy()
+    activated = lowest["activation_kernel"].to_numpy() if "activation_kernel" in theory else kernel
+    values: dict[str, Array] = {
+        "order_parameter": order_parameter(kernel, direction),
+        "endpoint_kernel": direction @ kernel[..., -1, -1] @ direction,
+        "temporal_coherence": np.divide(*temporal_coherence(kernel)),
+    }
+    if _is_whole(task):
+        values["target_alignment"] = np.asarray(target_alignment(activated, task))
+    return {f"{name}_theory": float(value) for name, value in values.items()}
 
 
 def _distances(theory: xr.Dataset, draws: BranchDraws, known: Variables) -> Variables:
@@ -237,17 +253,17 @@ def _distances(theory: xr.Dataset, draws: BranchDraws, known: Variables) -> Vari
     return variables | _scalars({"kernel_scale": estimate_scale(draws.kernel, expected)})
 
 
-def _errors_in_theory(
-    theory: xr.Dataset, task: Task, architecture: Architecture, width: int
-) -> Variables:
+def errors_in_theory(
+    theory: xr.Dataset, task: Task, architecture: Architecture, width: int | None = None
+) -> dict[Hashable, float]:
     """Generalisation errors of the theory for N to infinity and, with the 1/N term, at N = ``width``."""
     mean = theory["prediction"].isel(point=0).to_numpy()
     predictions = {"theory": mean}
-    if "prediction_correction" in theory:
+    if width is not None and "prediction_correction" in theory:
         predictions["finite_width"] = mean + theory["prediction_correction"].to_numpy() / width
     return {
-        f"generalisation_error_{name}": generalisation_error(
-            mix_outputs(prediction, task, architecture), task.targets
+        f"generalisation_error_{name}": float(
+            generalisation_error(mix_outputs(prediction, task, architecture), task.targets)
         )
         for name, prediction in predictions.items()
     }

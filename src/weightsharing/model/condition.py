@@ -9,7 +9,14 @@ from pydantic import ConfigDict, Field, model_validator
 from weightsharing.model.architecture import LARGEST_INTEGRAL, Architecture
 from weightsharing.model.record import Positive, Record
 from weightsharing.model.task import Task
-from weightsharing.model.tasks import AnyTask, FamilyTask, SequenceTask, SingleTask, SinusoidTask
+from weightsharing.model.tasks import (
+    AnyTask,
+    FamilyTask,
+    GaussianTask,
+    SequenceTask,
+    SingleTask,
+    SinusoidTask,
+)
 
 
 class Condition(Record):
@@ -65,7 +72,11 @@ class Condition(Record):
 
     @model_validator(mode="after")
     def _supervised_times_exist(self) -> Self:
-        for chosen in self.task.sets if isinstance(self.task, SinusoidTask | SequenceTask) else ():
+        for chosen in (
+            self.task.sets
+            if isinstance(self.task, SinusoidTask | SequenceTask | GaussianTask)
+            else ()
+        ):
             if max(chosen) > self.architecture.steps or len(set(chosen)) < len(chosen):
                 raise ValueError(
                     f"task.supervised: got {list(chosen)}, want different output times from 1 to T = "

@@ -18,6 +18,7 @@ from weightsharing.model.record import (
     MOST_SETS,
     Count,
     Finite,
+    Number,
     Period,
     Positive,
     Record,
@@ -140,6 +141,33 @@ class SequenceTask(Record):
         return self
 
 
+class GaussianTask(Record):
+    """Standard normal inputs at all times, and standard normal targets at the supervised ones.
+
+    patterns, features: P and the number of input features. supervised: output times trained on. seed: of
+    the numbers; the same seed gives the same task.
+    """
+
+    kind: Literal["gaussian"] = "gaussian"
+    patterns: Annotated[int, Field(ge=1, le=MOST_ITEMS), Number]
+    features: Annotated[int, Field(ge=1, le=MOST_ITEMS), Number]
+    supervised: Times
+    seed: Annotated[int, Field(ge=0), Number] = 0
+
+    @property
+    def sets(self) -> tuple[Times, ...]:
+        """The supervised times."""
+        return (self.supervised,)
+
+    def make(self, steps: int) -> Task:
+        """The arrays for T = ``steps``."""
+        generator = np.random.default_rng(self.seed)
+        inputs = generator.standard_normal((self.patterns, steps, self.features))
+        targets = generator.standard_normal((self.patterns, steps))
+        targets[:, ~np.isin(np.arange(1, steps + 1), self.supervised)] = np.nan
+        return Task(inputs, targets)
+
+
 class ArraysTask(Record):
     """Inputs and targets written out, for tasks of a few numbers.
 
@@ -218,7 +246,7 @@ class FileTask(Record):
         return file_task(Path(self.path), self.patterns, steps)
 
 
-SingleTask = EndpointTask | SinusoidTask | ArraysTask | FileTask
+SingleTask = EndpointTask | SinusoidTask | GaussianTask | ArraysTask | FileTask
 FamilyTask = SequenceTask | SignalsTask
 AnyTask = SingleTask | FamilyTask
 
