@@ -58,8 +58,8 @@ def derived_seed(root: int, name: str) -> int:
 
 # Pydantic names the member of a union among the keys of a fault. No key of a file has these names; the
 # registry of samplers adds its own.
-UNION_TAGS: set[str] = {"run", "transition", "endpoint", "signals", "sinusoid", "sequence", "arrays", "gaussian",
-    "file",
+UNION_TAGS: set[str] = {
+    "run", "transition", "endpoint", "signals", "sinusoid", "sequence", "gaussian", "arrays", "file",
 }  # fmt: skip
 
 
