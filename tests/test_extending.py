@@ -51,6 +51,31 @@ def test_a_task_of_ones_own(tmp_path: Path) -> None:
         assert theory.attrs["converged"] == 1
 
 
+def test_a_study(tmp_path: Path) -> None:
+    run("A study", tmp_path)
+    with xr.open_dataset(tmp_path / "results/mine/studies/width6.nc") as study:
+        assert study.order_parameter.dims == ("network", "sampler", "sampled_signal")
+        assert (study.converged == 1).all()
+        critical = float(study.critical_signal[0])
+        theory = study.order_parameter_theory[0]
+        assert (theory[study.signal < 0.9 * critical] < 1e-6).all()
+        assert (theory[study.signal > 1.1 * critical] > 0.1).all()
+    rows = (tmp_path / "results/mine/studies/width6.csv").read_text().splitlines()
+    assert len(rows) == 1 + 12 + 1
+    assert (tmp_path / "figures/studies/width6.pdf").read_bytes().startswith(b"%PDF")
+    words = ("studies/width6", "--configfile", "mine.yaml")
+    assert planned(tmp_path, *words) == Counter()
+    # The figures do not depend on studies.
+    assert "results/mine/studies" not in snakemake(tmp_path, "-n", "figures/fig4.pdf", *words[1:])
+
+
+def test_a_notebook(tmp_path: Path) -> None:
+    converged, measured, theory = run("A notebook", tmp_path).split()
+    assert converged == "1"
+    assert float(measured) == pytest.approx(float(theory), rel=0.2)
+    assert {"kernels.png", "outputs.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
 def test_a_run_by_hand(tmp_path: Path) -> None:
     converged, measured, theory = run("A run by hand", tmp_path).split()[-3:]
     assert converged == "1"

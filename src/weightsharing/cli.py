@@ -123,9 +123,12 @@ def schema(options: Namespace) -> None:
 
 
 @verb(
-    argument("parameters", help="the run as JSON; `check --json` prints those of a configuration"),
+    argument(
+        "parameters", help="the run: JSON, as `check --json` prints it, or a file in YAML or JSON"
+    ),
     path("output", help="YAML file to write"),
     path("--task", help="inputs and targets to write as well, NetCDF"),
+    argument("--set", nargs="+", default=[], help="values to replace, such as sampler.width=64"),
     CODE,
 )
 def resolve(options: Namespace) -> None:
@@ -141,7 +144,8 @@ def resolve(options: Namespace) -> None:
     from weightsharing.theory.scan import Transition
 
     kinds = Annotated[Run | Transition, Field(discriminator="kind")]
-    record: Run | Transition = parse_record(options.parameters, kinds)
+    text = changed(options.parameters, options.set) if options.set else as_json(options.parameters)
+    record: Run | Transition = parse_record(text, kinds)
     if isinstance(record, Run):
         if isinstance(record.task, FileTask):
             refuse_repeated(Namespace(**vars(options), data=Path(record.task.path)))
@@ -152,6 +156,49 @@ def resolve(options: Namespace) -> None:
         tasks = [task_dataset(task) for task in record.tasks]
         write_members(tasks, options.task, "task", record, code_of(options))
     write_record(record, options.output, code_of(options))
+
+
+def as_json(parameters: str) -> str:
+    """Parameters on a command line as JSON: they are JSON, or the path of a file in YAML or JSON.
+
+    Raises FileError or ConfigError, naming the file.
+    """
+    import json
+
+    from weightsharing.config import read
+
+    if parameters.lstrip()[:1] == "{":
+        return parameters
+    return json.dumps(read(Path(parameters)), default=str)
+
+
+def changed(parameters: str, assignments: Sequence[str]) -> str:
+    """Parameters as JSON with values replaced, KEY=VALUE with dots in KEY and VALUE in YAML.
+
+    Raises ConfigError for a key that is not there or a value that is no YAML.
+    """
+    import json
+
+    from weightsharing.errors import ConfigError
+    from weightsharing.strict_yaml import StrictError, parse
+
+    try:
+        tree = json.loads(as_json(parameters))
+    except ValueError as error:
+        raise ConfigError(f"parameters: not JSON: {error}") from error
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        *path, last = key.split(".")
+        place = tree
+        for name in path:
+            place = place.get(name) if isinstance(place, dict) else None
+        if not separator or not isinstance(place, dict) or (last not in place and path):
+            raise ConfigError(f"--set {assignment}: want KEY=VALUE with a key of the run")
+        try:
+            place[last] = parse(text)
+        except StrictError as error:
+            raise ConfigError(f"--set {assignment}: {error}") from error
+    return json.dumps(tree, default=str)
 
 
 # --- theory, samples, measures ----------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -163,5 +162,5 @@ def table(dataset: xr.Dataset) -> pd.DataFrame:
     measured = [name for name in dataset if "sampler" in dataset[name].dims]
     if measured:
         frame = dataset[measured].to_dataframe().reset_index()
-        frames.append(frame.rename(columns=partial(str.removeprefix, "sampled_")))
+        frames.append(frame.rename(columns=lambda name: name.removeprefix("sampled_")))
     return pd.concat(frames, ignore_index=True)

@@ -121,7 +121,7 @@ def _transitions(panel: Axes, one: xr.Dataset, first: str, second: str) -> None:
         shown = True
     panel.set(xlim=limits[0], ylim=limits[1])
     if shown:
-        panel.legend(fontsize=6.5, labelcolor="white")
+        panel.legend(fontsize=6.5, labelcolor="white", loc="lower left")
 
 
 def _is_logarithmic(study: Study, axis: str) -> bool:
