@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import KAPPA, PRIOR, ROOT, assert_z, draw, endpoint_run, exact_run
+from conftest import KAPPA, PRIOR, ROOT, assert_z, draw, endpoint_run, exact_run, kinetic_run
 
 from weightsharing.cli import read_starts
 from weightsharing.code import targets_behind
@@ -141,17 +141,27 @@ def test_chain_killed_by_sigkill_and_rerun_is_bitwise_equal(tmp_path: Path) -> N
         xr.testing.assert_equal(killed, whole)
 
 
+@pytest.mark.parametrize("method", ["sgld", "kinetic"])
 @pytest.mark.parametrize("kind", ["rnn", "dnn"])
-def test_eigenvalues_are_those_of_the_weights(kind: Kind) -> None:
-    """The last spectrum belongs to the last draw, whose weights are kept when asked for."""
-    run = endpoint_run(
-        3.0, kind=kind, burn_in=0.0, duration=0.4, draws=8, spectra=4, keep_weights=True,
-        precision="float64",
-    )  # fmt: skip
+def test_eigenvalues_are_those_of_the_weights(kind: Kind, method: str) -> None:
+    """The last spectrum belongs to the last draw, whose weights are kept when asked for.
+
+    So do the outputs, also where the readout is drawn for each draw.
+    """
+    short: dict[str, Any] = {
+        "kind": kind,
+        "draws": 8,
+        "spectra": 4,
+        "keep_weights": 2,
+        "precision": "float64",
+    }
+    run = endpoint_run(3.0, burn_in=0.0, duration=0.4, **short)
+    if method == "kinetic":
+        run = kinetic_run(3.0, burn_in=4.0, duration=4.0, **short)
     samples = draw(run)
-    assert samples["recurrent"].shape == (run.architecture.weight_matrices, 32, 32)
+    assert samples["recurrent"].shape == (2, 2, run.architecture.weight_matrices, 32, 32)
     recurrent, input_, readout = (
-        samples[name].to_numpy() for name in ("recurrent", "input_weights", "readout")
+        samples[name][0, -1].to_numpy() for name in ("recurrent", "input_weights", "readout")
     )
     found = samples["eigenvalue"].to_numpy()[0, -1] @ [1, 1j]
     for matrix, values in zip(recurrent, found, strict=True):

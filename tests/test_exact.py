@@ -502,14 +502,17 @@ def test_exact_sampler_agrees_with_sgld(kind: Kind) -> None:
 
 @KINDS
 def test_weights_given_the_activities_produce_them(kind: Kind) -> None:
-    run = exact_run(3.0, kind=kind, draws=8, spectra=4, keep_weights=True)
+    run = exact_run(3.0, kind=kind, draws=8, spectra=4, keep_weights=2)
     task, samples = run.tasks[0], draw(run)
     names = ("recurrent", "input_weights", "readout")
-    weights = Weights(*(torch.as_tensor(samples[name].to_numpy())[None] for name in names))
+    weights = Weights(*(torch.as_tensor(samples[name][:, -1].to_numpy()) for name in names))
     target = posterior.build([task], run.architecture, run.kappa, CPU, torch.float64)
     activities = networks.forward(weights, target.inputs, run.architecture)
-    kernel = networks.kernel(activities.pre)[0].numpy()
-    np.testing.assert_allclose(kernel, samples["kernel"][0, -1], atol=1e-9)
+    kernel = networks.kernel(activities.pre).numpy()
+    np.testing.assert_allclose(kernel, samples["kernel"][:, -1], atol=1e-9)
+    output = networks.outputs(weights, activities).mT.numpy()
+    np.testing.assert_allclose(output, samples["output"][:, -1], atol=1e-9)
+    np.testing.assert_array_equal(samples["kept_draw"], [3, 7])
     assert samples["eigenvalue"].shape == (4, 4, run.architecture.weight_matrices, 32, 2)
     assert np.abs(samples["eigenvalue"]).max() > 0.5
 

@@ -25,7 +25,6 @@ from torch import Tensor
 from weightsharing.code import code_hash
 from weightsharing.errors import ChainError, InterruptedRunError, UserError
 from weightsharing.model.axes import Array
-from weightsharing.model.network import Weights
 from weightsharing.model.task import Task
 from weightsharing.sampling import SamplerSettings, algorithm, posterior
 from weightsharing.sampling.batches import (
@@ -144,11 +143,8 @@ def sample_batch(
             chains = begin(batch, target, sampler)
             chains.stiffness = sampler.check(chains.state, 0)
         finish(chains, sampler, settings, checkpoint, progress, stopping)
-        weights = None
-        if settings.keep_weights:
-            weights = sampler.weights(chains.state, chains.streams)
         return [
-            _dataset(chains, sampler, settings, batch.chains_of(member), weights)
+            _dataset(chains, sampler, settings, batch.chains_of(member))
             for member in range(len(batch.members))
         ]
 
@@ -226,10 +222,9 @@ def _dataset(
     sampler: Sampler[Any],
     settings: SamplerSettings,
     chosen: slice,
-    weights: Weights | None,
 ) -> xr.Dataset:
     """The draws of the chains of a member, and what became of them as attributes."""
-    dataset = samples_dataset(chains.draws, chosen, settings, sampler.identities, weights)
+    dataset = samples_dataset(chains.draws, chosen, settings, sampler.identities)
     dataset.attrs = {
         "sampler": settings.method,
         "width": settings.width,

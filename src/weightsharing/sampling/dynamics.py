@@ -109,9 +109,11 @@ class DynamicsSampler:
         self.advance(state.memory, streams, number)
         return state
 
-    def observe(self, state: State, streams: Streams) -> Observation:
+    def observe(
+        self, state: State, streams: Streams, weights: Weights | None = None
+    ) -> Observation:
         """Kernels, outputs and loss of the present weights, with the readout drawn if integrated out."""
-        weights = self.weights(state, streams)
+        weights = self.weights(state, streams) if weights is None else weights
         activities = networks.forward(weights, self.posterior.inputs, self.posterior.architecture)
         output = networks.outputs(weights, activities)
         error = self.posterior.supervised * (self.posterior.targets - output)

@@ -88,8 +88,13 @@ class Sampler(Protocol[State]):
     def step(self, state: State, streams: Streams, number: int) -> State:
         """The state after step ``number``; it may reuse the memory of the state before."""
 
-    def observe(self, state: State, streams: Streams) -> Observation:
-        """Kernels, outputs and loss; the exact sampler draws the readout for them."""
+    def observe(
+        self, state: State, streams: Streams, weights: Weights | None = None
+    ) -> Observation:
+        """Kernels, outputs and loss; the readout is drawn for them unless the chain has one.
+
+        weights: those of ``weights`` at this state, if drawn before; outputs and loss are then theirs.
+        """
 
     def weights(self, state: State, streams: Streams) -> Weights:
         """The weights of the networks; the exact sampler draws them given the activities."""

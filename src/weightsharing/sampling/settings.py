@@ -22,8 +22,7 @@ class ChainSettings(Record):
     width: N. draws: kept draws per chain. chains: independent chains, run as one batch. start:
     "prior", or the stationary point of the theory whose kernel the first activities are drawn from
     ("lowest" has the lowest action, "disordered" has no temporal coherence). spectra: draws per chain,
-    evenly spaced, whose recurrent eigenvalues are kept. keep_weights: whether the last weights of the
-    first chain are kept.
+    evenly spaced, whose recurrent eigenvalues are kept. keep_weights: the same for the weights.
 
     A key of another sampler with the value null counts as absent. A preset can change the method, but it
     cannot delete a key of the configuration below it.
@@ -44,7 +43,7 @@ class ChainSettings(Record):
     chains: Annotated[int, Field(ge=2), Number]
     start: Literal["prior", "lowest", "disordered"]
     spectra: Annotated[int, Field(ge=0), Number] = 0
-    keep_weights: bool = False
+    keep_weights: Annotated[int, Field(ge=0), Number] = 0
 
     @property
     @abstractmethod
@@ -71,8 +70,9 @@ class ChainSettings(Record):
         kernels = 1 if architecture.activation == "linear" else 2
         draw = kernels * size**2 + size + 1
         spectrum = 2 * architecture.weight_matrices * self.width
+        weights = architecture.weight_matrices * self.width**2
         numbers = self.numbers_of_a_chain(architecture, patterns)
-        numbers += self.draws * draw + self.spectra * spectrum
+        numbers += self.draws * draw + self.spectra * spectrum + self.keep_weights * weights
         return self.chains * numbers
 
     @model_validator(mode="before")
@@ -87,12 +87,13 @@ class ChainSettings(Record):
         }
 
     @model_validator(mode="after")
-    def _spectra_divide_draws(self) -> Self:
-        if self.spectra and self.draws % self.spectra:
-            raise ValueError(
-                f"spectra: got {self.spectra}, must divide draws = {self.draws}: eigenvalues are kept "
-                "of every draws / spectra-th draw"
-            )
+    def _kept_draws_divide_draws(self) -> Self:
+        for key, kept in (("spectra", self.spectra), ("keep_weights", self.keep_weights)):
+            if kept and self.draws % kept:
+                raise ValueError(
+                    f"{key}: got {kept}, must divide draws = {self.draws}: it is the number of draws, "
+                    "evenly spaced, that are kept"
+                )
         return self
 
 

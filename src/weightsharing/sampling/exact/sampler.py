@@ -190,13 +190,19 @@ class ExactSampler:
         root = collective.preconditioner(target, typical, factor)
         return state._replace(mass=mass._replace(root=root))
 
-    def observe(self, state: State, streams: Streams) -> Observation:
+    def observe(
+        self, state: State, streams: Streams, weights: Weights | None = None
+    ) -> Observation:
         """Kernels of the activities; outputs and loss with the readout drawn given them."""
         target = self.target
         steps, patterns, _ = target.posterior.inputs.shape
         kernel, phi = marginal.kernels(target, state.position @ state.mass.factor.mT)
-        deviates = normal(state.position, (steps * patterns,), streams)
-        output = marginal.draw_outputs(target, phi, deviates)
+        if weights is None:
+            deviates = normal(state.position, (steps * patterns,), streams)
+            output = marginal.draw_outputs(target, phi, deviates)
+        else:
+            inputs, architecture = target.posterior.inputs, target.posterior.architecture
+            output = networks.outputs(weights, networks.forward(weights, inputs, architecture))
         error = target.posterior.supervised * (target.posterior.targets - output)
         return Observation(
             networks.kernel_axes(kernel, steps),
