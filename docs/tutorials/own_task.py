@@ -1,0 +1,38 @@
+# %% [markdown]
+# # Your own task
+#
+# Six patterns of Gaussian inputs at all times drive the network. It is trained on targets at two of
+# four output times. Any arrays of these shapes are a task: inputs (pattern, time, feature), targets
+# (pattern, output time), NaN where there is no target.
+
+# %%
+import numpy as np
+
+import weightsharing as ws
+
+generator = np.random.default_rng(1)
+targets = np.full((6, 4), np.nan)
+targets[:, [1, 3]] = generator.normal(size=(6, 2))
+task = ws.Task(generator.normal(size=(6, 4, 3)), targets)
+
+# %% [markdown]
+# A bias is a constant feature: append a column of ones to the inputs. RNN and DNN have the same
+# theory but for the weights that they share.
+
+# %%
+kappa = 0.2
+for network in (ws.rnn(steps=4, w=0.8), ws.dnn(steps=4, w=0.8)):
+    theory = ws.solve(task, network, kappa)
+    draws = ws.sample(task, network, kappa, width=128, theory=theory, draws=200)
+    report = ws.compare(theory, draws)
+    print(
+        f"{network.kind.upper()}: action {float(theory.action[0]):.4f}, alignment of kernels (CKA) "
+        f"{float(report.alignment):.4f}, converged: {'yes' if report.converged else report.faults}"
+    )
+
+# %% [markdown]
+# Kernels with error bars, and outputs with targets:
+
+# %%
+ws.plot.kernels(theory, draws)
+ws.plot.outputs(theory, draws)
