@@ -10,13 +10,15 @@ from typing import Any
 import arviz_base
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from conftest import assert_z, succeed
 
 import weightsharing as ws
-from weightsharing.errors import ConfigError
+from weightsharing.errors import ConfigError, DivergenceError
+from weightsharing.model.network import Weights
 from weightsharing.model.tasks import ArraysTask
-from weightsharing.sampling import defaults
+from weightsharing.sampling import defaults, langevin, posterior
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.sgld import LangevinSettings
 
@@ -114,6 +116,26 @@ def test_without_targets_theory_and_networks_are_untrained() -> None:
     expected = report.kernel_finite_width[0, 0]
     error = report.kernel_standard_error[0, 0]
     assert_z(np.diag(report.kernel[0, 0]), np.diag(expected), np.diag(error))
+
+
+def test_gradient_descent_ends_where_the_gradient_of_the_energy_vanishes() -> None:
+    """By autograd; the loss never grows on the way, and without weight decay it vanishes."""
+    task, network, width = ws.endpoint(3, signal=2.0), ws.dnn(3), 12
+    path = ws.descend(task, network, KAPPA, width, steps=40_000, networks=2)
+    losses = path.loss.to_numpy()
+    assert losses.shape == (2, 101)
+    blocks = (path[name].to_numpy() for name in ("recurrent", "input_weights", "readout"))
+    leaves = Weights(*(torch.tensor(block, requires_grad=True) for block in blocks))
+    target = posterior.build([task], network, KAPPA, torch.device("cpu"), torch.float64)
+    gradient = torch.autograd.grad(langevin.energy(leaves, target).sum(), list(leaves))
+    scales = network.prior.variances(width)
+    for part, variance, block in zip(gradient, scales, leaves, strict=True):
+        assert float((variance * part).abs().max()) < 1e-3 * float(block.detach().abs().max())
+    free = ws.descend(task, network, KAPPA, width, steps=4000, networks=2, weight_decay=False)
+    assert (np.diff(free.loss, axis=1) <= 1e-12).all()
+    assert (free.loss[:, -1] < 1e-6 * free.loss[:, 0]).all()
+    with pytest.raises(DivergenceError, match="gradient descent diverged before step"):
+        ws.descend(task, network, KAPPA, width, step_size=0.5, steps=1000)
 
 
 def test_draws_open_in_arviz() -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from weightsharing import plot as plot
     from weightsharing.library import compare as compare
+    from weightsharing.library import descend as descend
     from weightsharing.library import dnn as dnn
     from weightsharing.library import endpoint as endpoint
     from weightsharing.library import landau_curve as landau_curve
@@ -44,6 +45,7 @@ _MODULES = {
     "Task": "model.task",
     "compare": "library",
     "critical_signal": "theory.transition",
+    "descend": "library",
     "dnn": "library",
     "endpoint": "library",
     "landau_curve": "library",

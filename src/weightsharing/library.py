@@ -194,6 +194,55 @@ def sample(
     return draws.assign_attrs(run=run.model_dump_json())
 
 
+def descend(
+    task: Task,
+    network: Architecture,
+    kappa: float,
+    width: int,
+    *,
+    steps: int = 20_000,
+    step_size: float | None = None,
+    networks: int = 4,
+    records: int = 100,
+    weight_decay: bool = True,
+    seed: int = SEED,
+) -> xr.Dataset:
+    """Plain gradient descent from untrained weights, SGLD without its noise: (network, record, ...).
+
+    With ``weight_decay`` it descends the energy of the posterior, N/(2 kappa) times the loss and the
+    prior, else the loss alone. step_size: eta; from the curvature of the energy if not given. Variables:
+    kernel, output, loss along ``record`` with the number of the step, and the weights at the end. Raises
+    ConfigError for a bad setting, DivergenceError if the step is too large.
+    """
+    from weightsharing.model.axes import KERNEL_AXES, OUTPUT_AXES
+    from weightsharing.sampling.defaults import descent_step
+    from weightsharing.sampling.descent import descend
+    from weightsharing.sampling.draws import WEIGHT_AXES
+
+    condition(task, network, kappa)
+    for name, value in (("width", width), ("steps", steps), ("networks", networks)):
+        if value < 1:
+            raise ConfigError(f"{name}: got {value}, must be at least 1")
+    if not 1 <= records <= steps:
+        raise ConfigError(f"records: got {records}, want 1 to steps = {steps}")
+    if step_size is None:
+        step_size = descent_step(task, network, kappa)
+    path = descend(
+        task, network, kappa, width, networks, step_size, steps, records, weight_decay, seed
+    )
+    along = ("network", "record")
+    variables: dict[str, Any] = {
+        "kernel": ((*along, *KERNEL_AXES), path.kernel),
+        "output": ((*along, *OUTPUT_AXES), path.output),
+        "loss": (along, path.loss),
+    }
+    for (name, axes), block in zip(WEIGHT_AXES.items(), path.weights, strict=True):
+        variables[name] = (("network", *axes), block)
+    return xr.Dataset(
+        variables, coords={"step": ("record", path.step)}, attrs={"step_size": step_size}
+    )
+
+
 def compare(theory: xr.Dataset | None, draws: xr.Dataset) -> xr.Dataset:
     """Theory beside samples: kernels, outputs, order parameter, spectra, each with its error bar.
 

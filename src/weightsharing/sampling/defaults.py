@@ -76,6 +76,15 @@ def default_settings(
     return found
 
 
+def descent_step(task: Task, architecture: Architecture, kappa: float) -> float:
+    """A step eta of gradient descent from untrained weights: eta k is small even there.
+
+    k is the curvature with the readout sampled. Untrained networks are not yet fitted, and fits of them
+    are as stiff as those that have learned.
+    """
+    return _step("sgld", largest_curvature(task, architecture, kappa, "sampled"))
+
+
 def _step(method: str, stiffest: float) -> float:
     """The step of ``STIFFNESS`` at this curvature, rounded down to two digits."""
     step = STIFFNESS[method]
