@@ -39,9 +39,13 @@ SAMPLERS: dict[str, SamplerSettings] = {
         method="sgld", width=128, step_size=5e-4, burn_in=10.0, duration=100.0, draws=1000,
         chains=CHAINS, precision="float32", start="prior",
     ),
+    "kinetic, readout sampled": KineticSettings(
+        method="kinetic", readout="sampled", width=128, step_size=0.03, friction=0.5, refresh=8,
+        burn_in=20.0, duration=600.0, draws=1000, chains=CHAINS, precision="float32", start="prior",
+    ),
     "kinetic": KineticSettings(
-        method="kinetic", width=128, step_size=0.03, friction=0.5, refresh=8, burn_in=20.0,
-        duration=600.0, draws=1000, chains=CHAINS, precision="float32", start="prior",
+        method="kinetic", width=128, step_size=0.2, friction=0.12, refresh=4, burn_in=30.0,
+        ramp=10.0, duration=2000.0, draws=1000, chains=CHAINS, precision="float32", start="prior",
     ),
     "exact": ExactSettings(
         method="exact", width=128, warm_up=100, thinning=2, leapfrog_steps=8, draws=1000,

@@ -51,7 +51,7 @@ def _steps(axes: Axes, measured: xr.Dataset) -> None:
 
 
 def _efficiency(axes: Axes, measured: xr.Dataset) -> None:
-    names = [SAMPLER_NAMES[str(name)] for name in measured["sampler"].to_numpy()]
+    names = [SAMPLER_NAMES.get(str(name), str(name)) for name in measured["sampler"].to_numpy()]
     axes.bar(np.arange(len(names)), measured["effective_samples_per_second"], color="0.6")
     axes.set_xticks(np.arange(len(names)), names, fontsize=6, rotation=15)
     axes.set(yscale="log", ylabel="effective samples of $|m|$ per second")
