@@ -27,6 +27,8 @@ Runs = Sequence[Result]
 # Symbols of the two samplers at one lambda are drawn this many points to its left and right.
 BESIDE = 1.6
 DNN_COLOUR = "0.8"
+# Half the length of the line that shows the theory at N, relative to lambda.
+LAW_LENGTH = 0.12
 
 
 def draw(results: Results, section: object) -> Figure:
@@ -58,7 +60,11 @@ def _conditions(results: Results) -> list[str]:
         lines.append(
             "circles, side by side with them about $\\lambda$: exact sampler of the activities, "
             f"weights integrated out, {conditions.size(exact)}"
-            + ("; so are the circles in colours of other $T$ and grey (DNN)" if others else "")
+        )
+    if others:
+        lines.append(
+            "circles in the colours of other $T$ and in grey (DNN): exact sampler; "
+            "dotted beside them: theory at their $N$"
         )
     failed = [run for run in runs if not run.converged]
     if not failed:
@@ -189,6 +195,10 @@ def _markers(axes: Axes, inset: Axes | None, runs: Runs, colour: str, scan: Scan
         points = (BESIDE if exact else -BESIDE) if both else 0.0
         aside = axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
         m, bar = run.value("order_parameter"), run.value("order_parameter_deviation")
+        if scan and not both:
+            ends = np.array([1.0 - LAW_LENGTH, 1.0 + LAW_LENGTH]) * run.signal
+            mean = scan.law(run.width, run.signal).mean
+            axes.plot(ends, [mean, mean], color=colour, linewidth=0.9, linestyle=(0, (1, 1)))
         axes.errorbar(
             run.signal, m, yerr=bar, elinewidth=1.0, zorder=4 if exact else 3, transform=aside,
             **style | {"markeredgewidth": 0.6},
