@@ -38,6 +38,21 @@ def test_outlier_references() -> None:
     assert (np.abs(values[1:]) < 1.0).all()
 
 
+@pytest.mark.parametrize(("steps", "ratio"), [(3, 2.368), (4, 1.931)])
+def test_the_outlier_leaves_the_disc_beyond_the_transition(steps: int, ratio: float) -> None:
+    """Its modulus grows from 0 at lambda_c, and is 1 at the ratio that theory.md names."""
+    architecture = Architecture(kind="rnn", steps=steps)
+
+    def modulus(at: float) -> float:
+        signal = at * critical_signal(steps, PRIOR, KAPPA)
+        problem = transition.endpoint_problem(signal, architecture, KAPPA)
+        return float(np.abs(weight_eigenvalues(lowest_kernel(problem), "rnn")).max())
+
+    assert modulus(0.98) < 1e-5
+    assert modulus(1.0001) < 0.05
+    assert modulus(ratio - 1e-3) < 1.0 < modulus(ratio + 1e-3)
+
+
 @pytest.mark.parametrize(
     ("supervised", "reference"),
     [(set(range(1, 11)), 0.807 + 0.587j), ({2, 4, 5, 7, 10}, 0.812 + 0.584j)],
