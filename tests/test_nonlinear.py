@@ -13,7 +13,7 @@ from scipy.stats import qmc
 
 from weightsharing.model.activations import ActivationName
 from weightsharing.model.architecture import Architecture, Kind
-from weightsharing.model.axes import Array
+from weightsharing.model.axes import Array, kernel_matrix
 from weightsharing.model.task import Task
 from weightsharing.model.tasks import EndpointTask
 from weightsharing.theory import integral, saddle
@@ -25,6 +25,7 @@ from weightsharing.theory.problem import (
     predict,
 )
 from weightsharing.theory.search import QUADRATURE, Quadrature, descend, stationary_points
+from weightsharing.theory.solve import solve
 from weightsharing.theory.symmetric import pack
 
 STEPS = 10
@@ -348,3 +349,21 @@ def test_refused_quadrature_and_start() -> None:
         descend(problem, start=np.eye(3))
     with pytest.raises(ValueError, match="positive definite"):
         descend(problem, start=-np.eye(6))
+
+
+def test_error_of_the_outputs_follows_from_that_of_the_kernel() -> None:
+    """Against the spread of the outputs of kernels with independent errors of that size."""
+    task, rnn = mixed_task(), network("rnn", 3)
+    solved = solve(task, rnn, 0.3)
+    phi, error = (
+        kernel_matrix(solved[f"activation_kernel{end}"].to_numpy()[0]) for end in ("", "_error")
+    )
+    problem, generator = nonlinear_problem(task, rnn, 0.3), np.random.default_rng(2)
+    drawn = []
+    for _ in range(2000):
+        noise = np.triu(generator.standard_normal(phi.shape) * error)
+        drawn.append(predict(problem, phi + noise + np.triu(noise, 1).T))
+    expected = solved["prediction_error"].to_numpy()[0]
+    assert (expected > 0).all()
+    # Standard deviations of 2000 draws have errors of 1.6 %.
+    np.testing.assert_allclose(np.std(drawn, axis=0), expected, rtol=0.08)

@@ -201,6 +201,12 @@ def _theory(theory: xr.Dataset, task: Task, width: int) -> Variables:
         "phases": phases(theory, width),
         **theory_values(theory, task),
     }
+    for name, of_theory, axes in (
+        ("activation_kernel", "activation_kernel_error", KERNEL_AXES),
+        ("output", "prediction_error", OUTPUT_AXES),
+    ):
+        if of_theory in theory:  # of the quadrature
+            variables[f"{name}_theory_error"] = (axes, lowest[of_theory].to_numpy())
     if "kernel_correction" in theory:
         corrected = kernel + theory["kernel_correction"].to_numpy() / width
         variables["kernel_finite_width"] = (KERNEL_AXES, corrected)

@@ -34,7 +34,8 @@ def solve(task: Task, architecture: Architecture, kappa: float) -> xr.Dataset:
     gradient_norm, lowest_curvature, order_parameter. The linear theory adds the coefficients of 1/N
     at the first point, kernel_correction and prediction_correction (THEORY 6, 10), and, with input
     at t = 0 only, the eigenvalues that the activities give to W (THEORY 7). The nonlinear theory adds
-    activation_kernel Phi, the standard errors of its quadrature, and effective_fraction. Attributes:
+    activation_kernel Phi, the standard errors of its quadrature, prediction_error that follows from
+    them, and effective_fraction. Attributes:
     converged (1 or 0) and faults of the first point.
 
     kappa: temperature, N times the variance of the noise of the labels. Raises ConfigError if there
@@ -89,8 +90,20 @@ def _points_dataset(problem: Problem, points: list[StationaryPoint]) -> xr.Datas
     )
 
 
+def _prediction_error(problem: NonlinearProblem, point: StationaryPoint) -> Array:
+    """The standard error of the mean outputs from those of Phi, each entry by itself."""
+    outputs = predict(problem, point.phi)
+    total = np.zeros_like(outputs)
+    for row, column in zip(*np.triu_indices(len(point.phi)), strict=True):
+        shifted = point.phi.copy()
+        shifted[row, column] += point.phi_error[row, column]
+        shifted[column, row] = shifted[row, column]
+        total += (predict(problem, shifted) - outputs) ** 2
+    return np.asarray(np.sqrt(total))
+
+
 def _quadrature_variables(
-    problem: Problem, points: list[StationaryPoint]
+    problem: NonlinearProblem, points: list[StationaryPoint]
 ) -> dict[str, tuple[tuple[str, ...], Array]]:
     """Phi, the standard errors and the effective fraction of the nonlinear theory."""
     kernels = {
@@ -98,7 +111,14 @@ def _quadrature_variables(
         "activation_kernel": [point.phi for point in points],
         "activation_kernel_error": [point.phi_error for point in points],
     }
-    return {name: (POINT_KERNEL_AXES, _kernels(problem, kernels[name])) for name in kernels} | {
-        "action_error": (("point",), np.array([point.action_error for point in points])),
-        "effective_fraction": (("point",), np.array([point.fraction for point in points])),
+    variables: dict[str, tuple[tuple[str, ...], Array]] = {
+        name: (POINT_KERNEL_AXES, _kernels(problem, matrices)) for name, matrices in kernels.items()
     }
+    errors = np.stack([_prediction_error(problem, point) for point in points])
+    variables["prediction_error"] = (("point", *OUTPUT_AXES), errors)
+    for name, values in (
+        ("action_error", [point.action_error for point in points]),
+        ("effective_fraction", [point.fraction for point in points]),
+    ):
+        variables[name] = (("point",), np.array(values))
+    return variables

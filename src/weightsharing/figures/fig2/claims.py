@@ -129,7 +129,8 @@ def kernel_limit(runs: Runs) -> Finding:
     kernels = [list(map(kernel_entries, _kernels(run))) for run in _several(runs)]
     measured, theory, error = (np.stack(parts) for parts in zip(*kernels, strict=True))
     limit, limit_error = _limits(_widths(runs), measured, error)
-    test = compare(limit, theory[0], limit_error)
+    of_theory = kernel_entries(_theory_error(runs[0], "activation_kernel"))
+    test = compare(limit, theory[0], np.hypot(limit_error, of_theory))
     return Finding.of(
         test,
         f"Phi for N to infinity at {entry_name(runs[0], test.index)}, where it deviates most, from "
@@ -146,7 +147,8 @@ def output_limit(runs: Runs) -> Finding:
         for end in ("", "_theory", "_standard_error")
     )
     limit, limit_error = _limits(_widths(runs), measured, error)
-    test = compare(limit, theory[0], limit_error)
+    of_theory = _theory_error(runs[0], "output")[0]
+    test = compare(limit, theory[0], np.hypot(limit_error, of_theory))
     return Finding.of(
         test,
         f"output for N to infinity at t = {test.index + 1}, where it deviates most, from "
@@ -211,12 +213,12 @@ def samplers_align(pairs: Sequence[Pair]) -> Finding:
 @claim("2b-kernel-exact", "The kernel of the widest networks is the theory's; exact sampler")
 def kernel_agrees(run: Result) -> Finding:
     """The mean kernel of activations at the largest N against the theory's, every entry."""
-    measured, theory, error = _kernels(run)
+    measured, theory, error = _beside_theory(run)
     test = compare(*map(kernel_entries, (measured, theory, error)))
     where = f"Largest at {entry_name(run, test.index)}; the 1/N term is not in this theory."
     return Finding.of(
         test,
-        f"relative Frobenius error of Phi, N = {run.width}; error bar: sampling noise",
+        f"relative Frobenius error of Phi, N = {run.width}; error bar: sampling noise and quadrature",
         theory=0.0,
         measured=relative_error(measured, theory),
         standard_error=float(np.linalg.norm(error) / np.linalg.norm(theory)),
@@ -259,7 +261,7 @@ def kernels_agree(pairs: Sequence[Pair]) -> Finding:
 )
 def autocorrelation_agrees(run: Result) -> Finding:
     """Phi(t, T-1-t) at the largest N against the theory's."""
-    test = compare(*map(_autocorrelation, _kernels(run)))
+    test = compare(*map(_autocorrelation, _beside_theory(run)))
     return Finding.of(
         test, f"Phi(t, T-1-t) at N = {run.width}, t = {test.index}, where it deviates most"
     )
@@ -289,6 +291,7 @@ def autocorrelations_agree(pair: Pair) -> Finding:
 def output_agrees(run: Result) -> Finding:
     """Mean outputs at the largest N against the theory's."""
     expected, error = run.array("output_theory"), run.array("output_standard_error")
+    error = np.hypot(error, _theory_error(run, "output"))
     return _outputs(run, expected, error, "N to infinity")
 
 
@@ -310,6 +313,19 @@ def _outputs(run: Result, expected: Array, error: Array, name: str) -> Finding:
         test,
         f"output where it deviates most, t = {test.index + 1}, N = {run.width}; theory: {name}",
     )
+
+
+def _theory_error(run: Result, name: str) -> Array:
+    """The standard error of the quadrature of the nonlinear theory, 0 for linear networks."""
+    theory = run.array(f"{name}_theory")
+    found = run.data.get(f"{name}_theory_error")
+    return np.zeros_like(theory) if found is None else found.to_numpy()
+
+
+def _beside_theory(run: Result) -> tuple[Array, Array, Array]:
+    """Kernel of activations: measured, theory, and the error of sampling and quadrature together."""
+    measured, theory, error = _kernels(run)
+    return measured, theory, np.hypot(error, _theory_error(run, "activation_kernel"))
 
 
 def _kernels(run: Result) -> tuple[Array, Array, Array]:
