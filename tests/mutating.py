@@ -67,6 +67,14 @@ def _hotter(run: Run) -> Run:
     return run.model_copy(update={"kappa": 1.1 * run.kappa})
 
 
+def _untrained(run: Run) -> Run:
+    """Chains that begin untrained: the theory's phase of the right task is a steep place of this one."""
+    settings: dict[str, object] = {"start": "prior"}
+    if run.sampler.method == "kinetic":
+        settings["ramp"] = run.sampler.burn_in / 2.0
+    return run.model_copy(update={"sampler": run.sampler.model_copy(update=settings)})
+
+
 def _flipped(task: Task) -> Task:
     targets = task.targets.copy()
     targets[0] *= -1.0
@@ -127,7 +135,7 @@ MUTATIONS = {
         "labels of one pattern flipped", lambda run: run.task.patterns > 1, task=_flipped
     ),
     "readout": Mutation(
-        "time of the readout shifted by one", task=_shifted, outputs=_shifted_back
+        "time of the readout shifted by one", run=_untrained, task=_shifted, outputs=_shifted_back
     ),
 }  # fmt: skip
 
@@ -162,7 +170,7 @@ class Study:
         """What the networks of a run do in a wrong program."""
         really, tasks = mutation.run(run), [mutation.task(task) for task in run.tasks]
         torch.set_num_threads(1)  # small states
-        start = run.sampler.start
+        start = really.sampler.start
         starts = [
             None if start == "prior" else start_kernel(start, _theory(run, index))
             for index in range(len(tasks))

@@ -147,7 +147,7 @@ def test_draws_open_in_arviz() -> None:
 def test_law_and_landau_curve_are_those_of_figure_4() -> None:
     """-ln p(m) / N tends to F(m), up to a constant."""
     network = ws.rnn(4)
-    signal = 1.3 * ws.critical_signal(4, network.prior, 0.1)
+    signal = 1.3 * ws.critical_signal(network, 0.1)
     law = ws.order_parameter_law(signal, network, 0.1, 10**6)
     inside = law.density > 1e-8 * law.density.max()
     m = law.order_parameter[inside]
@@ -173,12 +173,33 @@ def test_pictures() -> None:
 
 NETWORK, TASK = ws.rnn(4), ws.endpoint(4, signal=1.0)
 FAULTS: list[tuple[Callable[[], object], str]] = [
-    (lambda: ws.solve(TASK, NETWORK, -1.0), "kappa: got -1.0"),
+    (lambda: ws.solve(TASK, NETWORK, -1.0), "kappa: got -1, must be positive"),
     (lambda: ws.solve(TASK, ws.rnn(5), 0.1), "task: 4 times, but the network has T = 5"),
     (lambda: ws.rnn(4, activation="sin"), "activation"),  # type: ignore[arg-type]
-    (lambda: ws.rnn(4, w=0.0), "prior.w: got 0"),
+    (lambda: ws.rnn(4, w=0.0), "w: got 0, must be positive"),
     (lambda: ws.endpoint(4), "give either signal or labels"),
     (lambda: ws.endpoint(4, signal=-2.0), "signal: got -2"),
+    (lambda: ws.endpoint(4, signal="5"), 'signal: got "5", want a number'),  # type: ignore[arg-type]
+    (lambda: ws.endpoint(4, labels=[float("nan")]), r"labels\[0\]: got nan"),
+    (lambda: ws.endpoint(4, labels=[]), "labels: is empty"),
+    (lambda: ws.sinusoid(4, supervised=[1.5]), r"supervised\[0\]: got 1.5"),  # type: ignore[list-item]
+    (lambda: ws.sinusoid(4, supervised=[1, 1]), "want different output times"),
+    (lambda: ws.sinusoid(4, period=0.0), "period: got 0"),
+    (lambda: ws.sinusoid(0), "steps: got 0"),
+    (lambda: ws.critical_signal(NETWORK, -0.1), "kappa: got -0.1, must be positive"),
+    (lambda: ws.critical_signal(ws.dnn(4), 0.1), "that of linear RNNs"),
+    (lambda: ws.order_parameter_law(1.0, NETWORK, 0.1, 0), "width: got 0"),
+    (lambda: ws.landau_curve(1.0, NETWORK, 0.1, [1.0, 2.0]), "must start at 0"),
+    (lambda: ws.solve(NETWORK, TASK, 0.1), "task: got Architecture"),  # type: ignore[arg-type]
+    (lambda: ws.solve(ws.Task(1e200 * TASK.inputs, TASK.targets), NETWORK, 0.1), "within -1e9"),
+    (lambda: ws.solve(ws.Task(0 * TASK.inputs, TASK.targets), NETWORK, 0.1), "all inputs are 0"),
+    (lambda: ws.sample(TASK, NETWORK, 0.1, 32, threads=0), "threads: got 0"),
+    (lambda: ws.sample(TASK, NETWORK, 0.1, 32, "kinetic", step_size="a"), "step_size: got"),
+    (lambda: ws.sample(TASK, NETWORK, 0.1, 32, theory=3), "theory: got int"),  # type: ignore[arg-type]
+    (lambda: ws.descend(TASK, NETWORK, 0.1, 16, step_size=-1.0), "step_size: got -1"),
+    (lambda: ws.descend(TASK, NETWORK, 0.1, 16, weight_decay="no"), "want True or False"),  # type: ignore[arg-type]
+    (lambda: ws.compare(None, None), "draws: got NoneType"),  # type: ignore[arg-type]
+    (lambda: ws.compare(None, ws.solve(TASK, NETWORK, 0.1)), "draws: want the dataset"),
     (lambda: ws.sinusoid(4, supervised=[5]), r"supervised: got \[5\]"),
     (lambda: ws.sample(TASK, NETWORK, 0.1, 32, "hmc"), "method: got 'hmc'"),
     (lambda: ws.sample(TASK, NETWORK, 0.1, 32, draw=5), "draw: unknown setting"),
@@ -196,6 +217,24 @@ def test_faults_are_one_line(call: Callable[[], object], says: str) -> None:
     with pytest.raises(ConfigError, match=says) as error:
         call()
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("arrays", "says"), [
+    (([[[1.0]]], [[np.inf]]), "task targets: infinite"),
+    (([[[1.0 + 1j]]], [[1.0]]), "task inputs: not an array of real numbers"),
+    (([[["a"]]], [[1.0]]), "task inputs: not an array of real numbers"),
+    (([[[1.0], [1.0, 2.0]]], [[1.0, 1.0]]), "task inputs: not an array of real numbers"),
+    (([[[1.0]]], [[1.0]], [[0.5]]), "task supervised: want 0 and 1"),
+    ((np.ones((0, 4, 1)), np.ones((0, 4))), "no axis may be empty"),
+])  # fmt: skip
+def test_arrays_that_are_no_task(arrays: tuple[Any, ...], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        ws.Task(*arrays)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    draws = ws.sample(TASK, ws.rnn(np.int64(4), w=np.float32(1)), 0.1, np.int64(16), **SHORT)  # type: ignore[arg-type]
+    assert draws.sizes["draw"] == SHORT["draws"]
 
 
 def test_theory_of_another_condition_is_refused() -> None:

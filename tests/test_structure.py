@@ -29,6 +29,7 @@ LAYERS: list[set[str]] = [
     {"model"},
     {"identity"},
     {"files"},
+    {"given"},
     {"theory", "sampling"},
     {"measures"},
     {"library"},

@@ -86,7 +86,7 @@ WRONG: list[tuple[Change, str]] = [
     (with_variable("supervised", OUTPUT, np.full((2, 3), 7)), "supervised: want 0 and 1 only"),
     (with_variable("targets", OUTPUT, np.array([["1"] * 3] * 2)), "targets: not real numbers"),
     (with_value("inputs", (0, 0, 0), np.inf), "inputs: not all finite"),
-    (with_value("targets", (0, 0), np.inf), "NaN or infinite at a supervised time"),
+    (with_value("targets", (0, 0), np.inf), "targets: infinite"),
     (with_variable("inputs", INPUT, np.zeros((2, 3, 1))), "all zero"),
     (with_variable("inputs", INPUT, np.zeros((2, 3, 0))), "all zero"),
     (with_variable("time", ("time",), np.array([2, 1, 0])), "'time' must count from 0"),

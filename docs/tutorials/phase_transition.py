@@ -12,7 +12,7 @@ import weightsharing as ws
 
 kappa = 0.1
 network = ws.rnn(steps=4)
-critical = ws.critical_signal(network.steps, network.prior, kappa)
+critical = ws.critical_signal(network, kappa)
 print(f"lambda_c = {critical:.4f}")
 
 # %% [markdown]

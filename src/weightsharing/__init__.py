@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from weightsharing import plot as plot
     from weightsharing.library import compare as compare
+    from weightsharing.library import critical_signal as critical_signal
     from weightsharing.library import descend as descend
     from weightsharing.library import dnn as dnn
     from weightsharing.library import endpoint as endpoint
@@ -37,14 +38,13 @@ if TYPE_CHECKING:
     from weightsharing.library import solve as solve
     from weightsharing.model.architecture import Prior as Prior
     from weightsharing.model.task import Task as Task
-    from weightsharing.theory.transition import critical_signal as critical_signal
 
 # The module of each public name, "" of a module itself.
 _MODULES = {
     "Prior": "model.architecture",
     "Task": "model.task",
     "compare": "library",
-    "critical_signal": "theory.transition",
+    "critical_signal": "library",
     "descend": "library",
     "dnn": "library",
     "endpoint": "library",

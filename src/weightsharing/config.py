@@ -21,7 +21,7 @@ from weightsharing.model.record import Number, Record, explain, listed, missing,
 from weightsharing.sampling.run import Device, Run
 from weightsharing.strict_yaml import StrictError, parse
 from weightsharing.studies import section
-from weightsharing.studies.section import Study, theory_points
+from weightsharing.studies.section import Study
 from weightsharing.theory.scan import Transition
 
 # A file that lacks more keys is a preset.
@@ -191,7 +191,7 @@ def study_runs(config: Config) -> dict[str, Run]:
     build = RunBuilder("studies", config.seed, config.device)
     every = config.studies.items()
     for name, study in every:
-        list(theory_points(name, study))
+        section.refuse_impossible(name, study)
     return {run.id: run for name, study in every for run in section.runs(name, study, build)}
 
 

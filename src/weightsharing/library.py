@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from pydantic import ValidationError
 
+from weightsharing import given
 from weightsharing.errors import ConfigError
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.axes import Array
@@ -31,9 +33,12 @@ if TYPE_CHECKING:
     from weightsharing.model.architecture import Kind
     from weightsharing.sampling.run import Device
     from weightsharing.theory.law import OrderParameterLaw
+    from weightsharing.theory.problem import LinearProblem
 
 # Root seed of chains, and the id in messages.
 SEED, NAME = 20260216, "library"
+# Shortest networks.
+FEWEST_STEPS = 2
 
 
 # --- tasks and networks -----------------------------------------------------------------------------
@@ -50,11 +55,9 @@ def endpoint(
     if (signal is None) == (labels is None):
         raise ConfigError("endpoint: give either signal or labels")
     if signal is not None:
-        if signal <= 0:
-            raise ConfigError(f"signal: got {signal:g}, must be positive")
-        labels = (signal**0.5,)
-    assert labels is not None
-    return EndpointTask(labels=tuple(float(label) for label in labels)).make(steps)
+        labels = (given.positive("signal", signal) ** 0.5,)
+    record = given.record(EndpointTask, {"labels": given.numbers("labels", labels)})
+    return record.make(given.count("steps", steps, FEWEST_STEPS))
 
 
 def sinusoid(
@@ -62,15 +65,22 @@ def sinusoid(
 ) -> Task:
     """x^t = delta_(t,0) and targets cos(2 pi t / period), t = 1..T (figures 2 and 5).
 
-    period: T if None. supervised: output times trained on; all if None. The other targets measure
+    period: T if None. supervised: output times trained on, 1 to T; all if None. The other targets measure
     generalisation.
     """
-    times = None if supervised is None else tuple(int(time) for time in supervised)
-    if times is not None and not all(1 <= time <= steps for time in times):
-        raise ConfigError(f"supervised: got {list(times)}, want output times from 1 to T = {steps}")
-    return SinusoidTask(period=None if period is None else float(period), supervised=times).make(
-        steps
-    )
+    steps = given.count("steps", steps, FEWEST_STEPS)
+    fields: dict[str, object] = {}
+    if period is not None:
+        fields["period"] = given.number("period", period)
+    if supervised is not None:
+        given.numbers("supervised", supervised)
+        times = [given.count(f"supervised[{n}]", time) for n, time in enumerate(supervised)]
+        if max(times) > steps or len(set(times)) < len(times):
+            raise ConfigError(
+                f"supervised: got {times}, want different output times from 1 to T = {steps}"
+            )
+        fields["supervised"] = times
+    return given.record(SinusoidTask, fields).make(steps)
 
 
 def rnn(
@@ -92,9 +102,9 @@ def dnn(
 def _network(
     kind: Kind, steps: int, activation: ActivationName, prior: Mapping[str, float]
 ) -> Architecture:
-    fields = {"kind": kind, "steps": steps, "activation": activation, "prior": dict(prior)}
-    network: Architecture = _checked(Architecture, fields)
-    return network
+    fields = {"kind": kind, "steps": given.count("steps", steps), "activation": activation}
+    values = {name: given.positive(name, value) for name, value in prior.items()}
+    return given.record(Architecture, fields | {"prior": values})
 
 
 # --- theory -----------------------------------------------------------------------------------------
@@ -113,14 +123,21 @@ def solve(task: Task, network: Architecture, kappa: float) -> xr.Dataset:
     return solve(task, network, kappa).assign_attrs(condition=known.theory_key)
 
 
+def critical_signal(network: Architecture, kappa: float) -> float:
+    """lambda_c of a linear RNN on ``endpoint``, in closed form (THEORY 5)."""
+    from weightsharing.theory.transition import critical_signal
+
+    _has_transition(network)
+    return critical_signal(network.steps, network.prior, given.positive("kappa", kappa))
+
+
 def order_parameter_law(
     signal: float, network: Architecture, kappa: float, width: int
 ) -> OrderParameterLaw:
     """The law of |m| in linear RNNs of width N on ``endpoint`` (THEORY 6): p(m), mean and moments."""
     from weightsharing.theory.finite_width import order_parameter_law
-    from weightsharing.theory.transition import endpoint_problem
 
-    return order_parameter_law(endpoint_problem(signal, network, kappa), width)
+    return order_parameter_law(_endpoint(signal, network, kappa), given.count("width", width))
 
 
 def landau_curve(
@@ -130,12 +147,28 @@ def landau_curve(
 
     order_parameters: m, from 0 on, increasing. F is even in m, and -ln p(m) / N for wide networks.
     """
-    from weightsharing.theory.transition import endpoint_problem, landau_curve
+    from weightsharing.theory.transition import landau_curve
 
-    curve = landau_curve(endpoint_problem(signal, network, kappa), order_parameters)
-    return xr.DataArray(
-        curve.action, {"order_parameter": np.asarray(order_parameters)}, name="action"
+    values = np.array(given.numbers("order_parameters", order_parameters))
+    if values[0] != 0 or (np.diff(values) <= 0).any():
+        raise ConfigError("order_parameters: must start at 0 and increase")
+    curve = landau_curve(_endpoint(signal, network, kappa), values)
+    return xr.DataArray(curve.action, {"order_parameter": values}, name="action")
+
+
+def _endpoint(signal: float, network: Architecture, kappa: float) -> LinearProblem:
+    from weightsharing.theory.transition import endpoint_problem
+
+    _has_transition(network)
+    return endpoint_problem(
+        given.positive("signal", signal), network, given.positive("kappa", kappa)
     )
+
+
+def _has_transition(network: Architecture) -> None:
+    given.instance("network", network, Architecture, "ws.rnn")
+    if network.kind != "rnn" or network.activation != "linear" or network.steps < 3:
+        raise ConfigError("network: the transition is that of linear RNNs of 3 steps or more")
 
 
 # --- samples ----------------------------------------------------------------------------------------
@@ -174,11 +207,14 @@ def sample(
     from weightsharing.terminal import progress as bar
 
     known = condition(task, network, kappa)
-    given = {"width": width, "start": "prior" if theory is None else "lowest", **settings}
-    sampler = default_settings(method, task, network, known.kappa, given)
-    run = _checked(
-        Run, known.model_dump() | {"seed": seed, "device": device, "sampler": sampler.model_dump()}
-    )
+    threads = given.count("threads", threads)
+    if theory is not None:
+        given.instance("theory", theory, xr.Dataset, "ws.solve")
+    wanted = {"width": width, "start": "prior" if theory is None else "lowest", **settings}
+    wanted = {name: given.plain(value) for name, value in wanted.items()}
+    sampler = default_settings(method, task, network, known.kappa, wanted)
+    fields = {"seed": seed, "device": device, "sampler": sampler.model_dump()}
+    run = given.record(Run, known.model_dump() | fields)
     start = None
     if sampler.start != "prior":
         if theory is None:
@@ -219,16 +255,22 @@ def descend(
     from weightsharing.sampling.descent import descend
     from weightsharing.sampling.draws import WEIGHT_AXES
 
-    condition(task, network, kappa)
-    for name, value in (("width", width), ("steps", steps), ("networks", networks)):
-        if value < 1:
-            raise ConfigError(f"{name}: got {value}, must be at least 1")
-    if not 1 <= records <= steps:
-        raise ConfigError(f"records: got {records}, want 1 to steps = {steps}")
-    if step_size is None:
-        step_size = descent_step(task, network, kappa)
+    known, decays = condition(task, network, kappa), given.flag("weight_decay", weight_decay)
+    width, steps, networks, records = (
+        given.count(name, value)
+        for name, value in (
+            ("width", width), ("steps", steps), ("networks", networks), ("records", records),
+        )
+    )  # fmt: skip
+    if records > steps:
+        raise ConfigError(f"records: got {records}, want at most steps = {steps}")
+    if step_size is not None:
+        step_size = given.positive("step_size", step_size)
+    else:
+        step_size = descent_step(task, network, known.kappa)
+    seed = given.count("seed", seed, 0)
     path = descend(
-        task, network, kappa, width, networks, step_size, steps, records, weight_decay, seed
+        task, network, known.kappa, width, networks, step_size, steps, records, decays, seed
     )
     along = ("network", "record")
     variables: dict[str, Any] = {
@@ -254,8 +296,12 @@ def compare(theory: xr.Dataset | None, draws: xr.Dataset) -> xr.Dataset:
     from weightsharing.measures.compare import compare
     from weightsharing.sampling.run import Run
 
+    given.instance("draws", draws, xr.Dataset, "ws.sample")
+    if "run" not in draws.attrs or not {"chain", "draw"} <= set(draws.sizes):
+        raise ConfigError("draws: want the dataset that ws.sample makes, whole")
     run = Run.model_validate_json(draws.attrs["run"])
     if theory is not None:
+        given.instance("theory", theory, xr.Dataset, "ws.solve")
         _same_condition(theory, run)
     measures = compare(run, run.tasks[0], theory, draws)
     expected = measures.get("kernel_finite_width", measures.get("kernel_theory"))
@@ -269,21 +315,19 @@ def compare(theory: xr.Dataset | None, draws: xr.Dataset) -> xr.Dataset:
 
 def condition(task: Task, network: Architecture, kappa: float) -> Condition:
     """Task, network and temperature as one record. Raises ConfigError if they do not fit together."""
+    given.instance("task", task, Task, "ws.Task, ws.endpoint or ws.sinusoid")
+    given.instance("network", network, Architecture, "ws.rnn or ws.dnn")
     if task.steps != network.steps:
         raise ConfigError(f"task: {task.steps} times, but the network has T = {network.steps}")
-    fields = {"id": NAME, "architecture": network.model_dump(), "kappa": float(kappa)}
-    fields["task"] = ArraysTask.of(task).model_dump()
-    known: Condition = _checked(Condition, fields)
-    return known
-
-
-def _checked(kind: Any, fields: dict[str, Any]) -> Any:  # noqa: ANN401
-    """A record; faults are ConfigErrors that name the key."""
-    import json
-
-    from weightsharing.files import parse_record
-
-    return parse_record(json.dumps(fields), kind)
+    if not task.inputs.any():
+        raise ConfigError("task: all inputs are 0")
+    fields: dict[str, Any] = {"id": NAME, "architecture": network.model_dump()}
+    fields["kappa"] = given.positive("kappa", kappa)
+    try:
+        fields["task"] = ArraysTask.of(task).model_dump()
+    except ValidationError as error:
+        raise ConfigError("task: its numbers must be within -1e9 and 1e9") from error
+    return given.record(Condition, fields)
 
 
 def _same_condition(theory: xr.Dataset, known: Condition) -> None:

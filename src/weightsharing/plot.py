@@ -30,8 +30,9 @@ from weightsharing.sampling.run import Run
 def kernels(theory: xr.Dataset | None, draws: xr.Dataset) -> Figure:
     """H over time of the first pattern, measured and in theory, and each entry with its error bar.
 
-    Left: samples above the diagonal, theory with its 1/N term below. Right: all entries of H, measured
-    with error bars of one standard error against the theory. theory: of ``library.solve``, or None.
+    Left: samples above the diagonal, theory with its 1/N term below. Right: for all entries of H, the
+    measured one less the theory's, with error bars of one standard error. theory: of ``library.solve``,
+    or None.
     draws: of ``library.sample``.
     """
     result = _result(theory, draws)
@@ -89,17 +90,16 @@ def outputs(theory: xr.Dataset | None, draws: xr.Dataset) -> Figure:
 
 
 def _entries(axes: Axes, result: Result, expected: Array) -> None:
-    """All entries of H against those of the theory."""
+    """How far all entries of H are from those of the theory, which are the abscissa."""
     measured, error = (result.array(f"kernel{end}").ravel() for end in ("", "_standard_error"))
     theory = expected.ravel()
     axes.errorbar(
-        theory, measured, yerr=error, linestyle="none", marker=MARKERS[result.method], markersize=3,
-        color=colours(1)[0], elinewidth=0.8,
+        theory, measured - theory, yerr=error, linestyle="none", marker=MARKERS[result.method],
+        markersize=3, color=colours(1)[0], elinewidth=0.8,
     )  # fmt: skip
-    ends = np.array([min(theory.min(), measured.min()), max(theory.max(), measured.max())])
-    axes.plot(ends, ends, color="black", linewidth=0.8)
-    axes.set_xlabel("entries of $H$ in theory")
-    axes.set_ylabel("measured")
+    axes.axhline(0.0, color="black", linewidth=0.8)
+    axes.set_xlabel("entry of $H$ in theory")
+    axes.set_ylabel("measured less theory")
 
 
 def _has(result: Result, name: str) -> bool:

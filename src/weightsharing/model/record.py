@@ -60,6 +60,7 @@ def derived_seed(root: int, name: str) -> int:
 # registry of samplers adds its own.
 UNION_TAGS: set[str] = {
     "run", "transition", "endpoint", "signals", "sinusoid", "sequence", "gaussian", "arrays", "file",
+    "[key]",
 }  # fmt: skip
 
 

@@ -27,15 +27,18 @@ class Task:
     supervised: NDArray[np.bool_] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        inputs, targets = np.asarray(self.inputs, float), np.asarray(self.targets, float)
-        chosen = np.isfinite(targets) if self.supervised is None else self.supervised
+        inputs, targets = _numbers("inputs", self.inputs), _numbers("targets", self.targets)
+        chosen = np.isfinite(targets)
+        if self.supervised is not None:
+            given = _numbers("supervised", self.supervised)
+            if not np.isin(given, (0.0, 1.0)).all():
+                raise ValueError("task supervised: want 0 and 1, or False and True")
+            chosen = given == 1.0
         # Frozen: lists become arrays once, here.
-        for name, array in (
-            ("inputs", inputs),
-            ("targets", targets),
-            ("supervised", np.asarray(chosen, bool)),
-        ):
+        for name, array in (("inputs", inputs), ("targets", targets), ("supervised", chosen)):
             object.__setattr__(self, name, array)
+        if np.isinf(targets).any():
+            raise ValueError("task targets: infinite; NaN where there is no target")
         if self.inputs.ndim != 3:
             raise ValueError(
                 f"task inputs: shape {self.inputs.shape}, want (pattern, time, feature)"
@@ -50,6 +53,9 @@ class Task:
         if not np.isfinite(self.targets[self.supervised]).all():
             raise ValueError("task targets: NaN or infinite at a supervised time")
 
+        if not inputs.size:
+            raise ValueError(f"task inputs: shape {inputs.shape}, no axis may be empty")
+
     @property
     def patterns(self) -> int:
         """Number of patterns P."""
@@ -59,6 +65,17 @@ class Task:
     def steps(self) -> int:
         """Number of hidden steps T."""
         return int(self.inputs.shape[1])
+
+
+def _numbers(name: str, values: object) -> Array:
+    """An array of real numbers. Raises ValueError, naming it, for anything else."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            raise ValueError
+        return array.astype(np.float64)
+    except ValueError as error:
+        raise ValueError(f"task {name}: not an array of real numbers") from error
 
 
 def label_kernels(task: Task) -> tuple[Array, Array]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 
 from weightsharing.errors import ConfigError
-from weightsharing.files import parse_record
+from weightsharing.given import positive, record
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.task import Task
 from weightsharing.sampling import SAMPLERS, SamplerSettings, posterior
@@ -37,6 +36,8 @@ USUAL: dict[str, dict[str, Any]] = {
     "sgld": {"readout": "integrated", "burn_in": 10.0, "ramp": 5.0, "duration": 20.0, "draws": 400},
 }
 SHARED = {"chains": 4, "start": "prior"}
+# Settings that others are computed from.
+ARITHMETIC = {"burn_in", "duration", "draws", "step_size"}
 
 
 def default_settings(
@@ -56,12 +57,14 @@ def default_settings(
             f"{unknown[0]}: unknown setting of method {method!r}; it has "
             f"{', '.join(key for key in kind.model_fields if key != 'method')}"
         )
+    for key in ARITHMETIC & given.keys():
+        positive(key, given[key])
     settings: dict[str, Any] = {"method": method, **SHARED, **USUAL[method], **given}
     if issubclass(kind, DynamicsSettings):
-        if settings["start"] != "prior" and "ramp" not in given:
-            settings["ramp"] = (
-                0.0  # without labels, chains would leave the phase that they start in
-            )
+        if "ramp" not in given:
+            # Without labels, chains would leave the phase that they start in.
+            ramps = settings["start"] == "prior"
+            settings["ramp"] = min(settings["ramp"], 0.5 * settings["burn_in"]) if ramps else 0.0
         settings = {"precision": "float32"} | settings
         readout = settings.get("readout", kind.model_fields["readout"].default)
         if "step_size" not in settings:
@@ -72,8 +75,9 @@ def default_settings(
         if not {"duration", "step_size"} <= given.keys():
             between = settings["draws"] * settings["step_size"]
             settings["duration"] = max(1, round(settings["duration"] / between)) * between
-    found: SamplerSettings = parse_record(json.dumps(settings), kind)
-    return found
+    found: Any = record(kind, settings)
+    settled: SamplerSettings = found
+    return settled
 
 
 def descent_step(task: Task, architecture: Architecture, kappa: float) -> float:

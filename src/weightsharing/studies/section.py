@@ -8,13 +8,14 @@ from itertools import product
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from weightsharing.errors import ConfigError
+from weightsharing.errors import ConfigError, UserError
 from weightsharing.figures.sections import ByMethod, RunBuilder
-from weightsharing.model.architecture import Architecture
+from weightsharing.model.architecture import LARGEST_INTEGRAL, Architecture
 from weightsharing.model.condition import Condition
-from weightsharing.model.record import MOST_ITEMS, Number, Positive, Record, explain
+from weightsharing.model.record import MOST_ITEMS, UNION_TAGS, Number, Positive, Record, explain
+from weightsharing.model.task import Task
 from weightsharing.model.tasks import ArraysTask, EndpointTask, FileTask, GaussianTask, SinusoidTask
 from weightsharing.sampling.exact import ExactSettings
 from weightsharing.sampling.run import Run
@@ -30,6 +31,7 @@ Quantity = Literal[
     "largest_eigenvalue",
     "action",
 ]
+NEEDS_ALL_TARGETS = ("target_alignment", "generalisation_error")
 # Parameters of a grid, and where they stand in a network, a task or a sampler.
 Axis = Literal["signal", "kappa", "steps", "w", "u", "v", "period", "width"]
 
@@ -49,7 +51,16 @@ class Span(Record):
         return tuple(float(f"{value:.12g}") for value in space(self.first, self.last, self.points))
 
 
-Values = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_ITEMS)] | Span
+# A list of values, or a span; the tags are not part of messages.
+LIST, SPAN = "values", "span"
+UNION_TAGS.update((LIST, SPAN))
+Values = Annotated[
+    Annotated[
+        Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_ITEMS)], Tag(LIST)
+    ]
+    | Annotated[Span, Tag(SPAN)],
+    Discriminator(lambda value: SPAN if isinstance(value, (dict, Span)) else LIST),
+]
 
 
 class Study(Record):
@@ -93,6 +104,11 @@ class Study(Record):
                 raise ValueError(f"grid: axis {axis} needs {wanted}")
         if extra := sorted(self.sampled.keys() - self.grid.keys()):
             raise ValueError(f"sampled: {extra[0]} is no axis of grid")
+        if self.sampled and not self.samplers:
+            raise ValueError("sampled: given without samplers")
+        for name, given in (("networks", self.networks), ("samplers", self.samplers)):
+            if len(set(map(str, given))) < len(given):
+                raise ValueError(f"{name}: some are given twice")
         for axis in ("steps", "width"):
             for values in (values_of(self.grid, axis), values_of(self.sampled, axis)):
                 if any(value != round(value) for value in values):
@@ -152,19 +168,49 @@ def theory_points(name: str, study: Study) -> Iterator[Point]:
     shape = tuple(len(values) for values in study.axes.values())
     for index, network in enumerate(study.networks):
         for number, at in enumerate(points(study.axes)):
-            place = (
-                (index, *(int(i) for i in np.unravel_index(number, shape))) if shape else (index,)
+            inner = np.unravel_index(number, shape) if shape else ()
+            yield Point((index, *map(int, inner)), _condition(name, study, network, at))
+
+
+def refuse_impossible(name: str, study: Study) -> None:
+    """Raises ConfigError if a point has no theory, if its task cannot be made, or lacks the quantity."""
+    made: dict[int, Task] = {}
+    for point in theory_points(name, study):
+        known = point.condition
+        steps = known.architecture.steps
+        if not known.has_theory:
+            raise ConfigError(
+                f"{known.id}: no theory of activation {known.architecture.activation!r} beyond T P = "
+                f"{LARGEST_INTEGRAL}"
             )
-            yield Point(place, _condition(name, study, network, at))
+        if steps not in made:
+            try:
+                made[steps] = known.tasks[0]
+            except UserError as error:
+                raise ConfigError(f"studies.{name}.task: {error}") from error
+        if reason := _lacks(study.quantity, known.architecture, made[steps]):
+            raise ConfigError(f"studies.{name}.quantity: {study.quantity} needs {reason}")
+
+
+def _lacks(quantity: str, network: Architecture, task: Task) -> str:
+    """What a network or its task would need to have the quantity; "" if it has it."""
+    if quantity in NEEDS_ALL_TARGETS and not np.isfinite(task.targets[:, 1:]).all():
+        return "targets at all times from t = 2 on"
+    driven_later = bool(task.inputs[:, 1:].any())
+    if quantity == "largest_eigenvalue" and (network.activation != "linear" or driven_later):
+        return "linear networks with input at t = 0 only"
+    return ""
 
 
 def _condition(name: str, study: Study, network: Architecture, at: dict[str, float]) -> Condition:
     words = ", ".join(f"{axis} = {value:g}" for axis, value in at.items())
     try:
         return Condition(
-            id=f"studies/{name} ({words})", architecture=network_at(network, at),
-            kappa=at.get("kappa", study.kappa), task=_task(study.task, at),
-        )  # fmt: skip
+            id=f"studies/{name} ({words})",
+            architecture=network_at(network, at),
+            kappa=at.get("kappa", study.kappa),
+            task=_task(study.task, at),
+        )
     except ValidationError as error:
         raise ConfigError(f"studies.{name} at {words}: {explain(error)[0]}") from error
 
