@@ -167,7 +167,7 @@ def as_json(parameters: str) -> str:
 
     from weightsharing.config import read
 
-    if parameters.lstrip()[:1] == "{":
+    if parameters.lstrip()[:1] == "{" or not _mode(parameters):
         return parameters
     return json.dumps(read(Path(parameters)), default=str)
 

@@ -165,7 +165,7 @@ def given_kernel(
     rows, labels = post.reshape(-1, width), targets.reshape(-1)
     chosen = np.flatnonzero(supervised.reshape(-1))
     noisy = np.empty((chosen.size, chosen.size))
-    largest = 0.0
+    finite = True
     for a in range(chosen.size):
         for b in range(a + 1):
             total = rows[chosen[a], 0] * rows[chosen[b], 0]
@@ -173,10 +173,10 @@ def given_kernel(
                 total += rows[chosen[a], unit] * rows[chosen[b], unit]
             noisy[a, b] = noisy[b, a] = v * total / width
         noisy[a, a] += kappa
-        largest = max(largest, noisy[a, a])
+        finite = finite and noisy[a, a] < np.inf  # false for NaN too
     answers, into = np.zeros(chosen.size), direct.reshape(-1, width)
     into[:] = 0.0
-    if not largest < np.inf:
+    if not finite:
         into[:] = np.nan
         return
     inverse = np.linalg.inv(noisy)
