@@ -124,7 +124,7 @@ def test_results_name_their_run_and_verdict(built: Path) -> None:
     assert not list((built / "results").rglob("*.safetensors"))
     assert not list((built / "results").rglob("*.part*"))
     log = (built / "logs/smoke/fig3/rnn-weak/sample.log").read_text()
-    assert "step 60 of 60" in log
+    assert "step 240 of 240" in log
 
 
 def test_a_family_is_one_file_with_an_axis_for_its_sets(built: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_change_of_the_theory_reruns_chains_that_start_from_it_only(built: Pat
 
 def test_a_failing_command_fails_its_job(built: Path) -> None:
     """It fails by its own error, not by a missing output, although `sample` writes into a pipe."""
-    preset = {"preset": "other", "fig4": {"sampler": {"readout": "sampled"}}}
+    preset = {"preset": "other", "fig4": {"sampler": {"readout": "sampled", "step_size": 0.1}}}
     (built / "other.yaml").write_text(yaml.safe_dump(preset))
     target = "results/other/fig4/rnn-depth4/samples.nc"
     code, output = run_snakemake(built, "--cores", "1", target, "--configfile", "other.yaml")
