@@ -165,11 +165,19 @@ def as_json(parameters: str) -> str:
     """
     import json
 
-    from weightsharing.config import read
+    from weightsharing.errors import ConfigError
+    from weightsharing.strict_yaml import StrictError, parse
 
     if parameters.lstrip()[:1] == "{" or not _mode(parameters):
         return parameters
-    return json.dumps(read(Path(parameters)), default=str)
+    try:
+        return json.dumps(parse(Path(parameters).read_text()), default=str)
+    except OSError as error:
+        raise FileError(f"{parameters}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{parameters}: not YAML: {error.reason}") from error
+    except StrictError as error:
+        raise ConfigError(f"{parameters}: {error}") from error
 
 
 def changed(parameters: str, assignments: Sequence[str]) -> str:
