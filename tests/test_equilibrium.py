@@ -102,14 +102,18 @@ def test_sgld_has_its_known_bias() -> None:
     assert "virial" not in str(measured.attrs["faults"])
 
 
-@pytest.mark.parametrize("settings", [{"friction": 1e-4}, {"refresh": 100_000}], ids=str)
-def test_chains_of_one_conserved_energy_do_not_pass(settings: dict[str, Any]) -> None:
-    """They agree with each other: R-hat and effective sample size find little or nothing."""
+@pytest.mark.parametrize(
+    ("settings", "others"), [({"friction": 1e-4}, []), ({"refresh": 100_000}, ["loss"])], ids=str
+)
+def test_chains_of_one_conserved_energy_do_not_pass(
+    settings: dict[str, Any], others: list[str]
+) -> None:
+    """They agree with each other: without the identities at most R-hat of the loss finds a fault."""
     run = changed(RIGHT["kinetic"], duration=640.0, draws=2000, **settings)
     measured = measures(run)
-    assert measured.attrs["largest_rhat"] < 2.0 * LARGEST_RHAT - 1.0
+    assert (measured.attrs["largest_rhat"] < LARGEST_RHAT) == (not others)
     assert measured.attrs["smallest_effective_size"] > SMALLEST_EFFECTIVE_SIZE
-    assert set(NAMES) <= set(str(measured.attrs["faults"]).split(", "))
+    assert str(measured.attrs["faults"]).split(", ") == [*others, *NAMES]
     assert measured.attrs["converged"] == 0
     # m is a fourth of its value.
     assert measured["order_parameter"] < 0.4 * 3.8

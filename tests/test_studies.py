@@ -13,7 +13,9 @@ import xarray as xr
 import yaml
 from conftest import ROOT, lines_of_failure, succeed
 
-from weightsharing.config import load, study_runs
+from weightsharing.config import load, study_part, study_runs
+from weightsharing.errors import FileError
+from weightsharing.identity import identity
 from weightsharing.model.architecture import Architecture, Prior
 from weightsharing.model.tasks import EndpointTask, GaussianTask
 from weightsharing.sampling.run import Run
@@ -84,6 +86,60 @@ def test_pictures_are_maps_or_lines() -> None:
     axes = draw(dataset, single).axes[0]
     assert axes.get_xscale() == "log"
     np.testing.assert_array_equal(axes.lines[0].get_ydata(), dataset.order_parameter_theory[0])
+
+
+def test_theory_that_did_not_converge_is_not_drawn() -> None:
+    one = study(grid={"kappa": [0.1, 0.2, 0.4]})
+    dataset = solved(one)
+    dataset["converged"][0, 1] = 0.0
+    figure = draw(dataset, one)
+    (line,) = (line for line in figure.axes[0].lines if line.get_label() == "theory")
+    assert np.isnan(line.get_ydata()).tolist() == [False, True, False]
+    assert [text.get_text() for text in figure.texts] == [
+        "theory did not converge at 1 of 6 points, not shown"
+    ]
+    assert not draw(solved(one), one).texts
+
+
+def test_a_study_is_another_one_when_its_file_changes(tmp_path: Path) -> None:
+    """Its hash is part of what the results belong to, and the solver refuses another file."""
+    data = tmp_path / "data.nc"
+    task = {"kind": "file", "path": str(data), "patterns": 2}
+    generator = np.random.default_rng(4)
+
+    def store() -> None:
+        xr.Dataset(
+            {
+                "inputs": (("pattern", "time", "feature"), generator.normal(size=(2, 4, 3))),
+                "targets": (("pattern", "output_time"), generator.normal(size=(2, 4))),
+            }
+        ).to_netcdf(data, engine="h5netcdf")
+
+    store()
+    config = load([ROOT / "config.yaml", write(tmp_path, task=task, grid={"kappa": [0.1]})])
+    before = study_part(config, "mine")
+    store()
+    after = study_part(config, "mine")
+    assert identity("study", before, "code") != identity("study", after, "code")
+    with pytest.raises(FileError, match="changed since the run was resolved"):
+        study_part(before, "mine")
+
+
+def test_measures_of_another_study_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = {"grid": {"kappa": [0.2]}, "networks": STUDY["networks"][:1], "samplers": [SAMPLER]}
+    path = write(tmp_path, **grid)
+    (run,) = study_runs(load([ROOT / "config.yaml", path])).values()
+    files = {name: tmp_path / name for name in ("run.yaml", "task.nc", "samples.nc", "measures.nc")}
+    succeed("resolve", run.model_dump_json(), files["run.yaml"], "--task", files["task.nc"])
+    succeed("sample", files["run.yaml"], files["task.nc"], files["samples.nc"])
+    succeed("measure", *files.values())
+    words = ("study", "mine", tmp_path / "out.nc", "--results", files["measures.nc"], "--config")
+    succeed(*words, ROOT / "config.yaml", path)
+    other = write(tmp_path, **grid | {"kappa": 0.3, "grid": {"w": [0.7]}})
+    (line,) = lines_of_failure(capsys, *words, ROOT / "config.yaml", other)
+    assert "measures.nc: " in line
 
 
 def test_runs_are_those_of_the_sampled_points(tmp_path: Path) -> None:

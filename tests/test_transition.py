@@ -57,7 +57,7 @@ def test_growth_reference() -> None:
 
 
 def test_no_transition_for_two_steps() -> None:
-    with pytest.raises(ValueError, match="T >= 3"):
+    with pytest.raises(ValueError, match="linear RNNs of 3 steps or more"):
         critical_signal(2, PRIOR, KAPPA)
     problem = endpoint("rnn", 2, [np.sqrt(50.0)])
     assert action.lowest_curvature(problem, disordered(50.0, 2))[0] > 0

@@ -143,11 +143,14 @@ def part(config: Config, *figures: str) -> Config:
 
 
 def study_part(config: Config, study: str) -> Config:
-    """The configuration with one study alone. Raises ConfigError if it is missing."""
+    """The configuration with one study alone, its task's file sealed by its hash.
+
+    Raises ConfigError if the study is missing, FileError if the file cannot be read or has changed.
+    """
     if study not in config.studies:
         known = ", ".join(config.studies) or "none in this configuration"
         raise ConfigError(f"study: got {shortened(study)}, must be one of {known}")
-    return part(config).model_copy(update={"studies": {study: config.studies[study]}})
+    return part(config).model_copy(update={"studies": {study: config.studies[study].sealed()}})
 
 
 def given(words: Sequence[str | Path]) -> Config:

@@ -166,9 +166,11 @@ def _endpoint(signal: float, network: Architecture, kappa: float) -> LinearProbl
 
 
 def _has_transition(network: Architecture) -> None:
+    from weightsharing.theory.scan import NO_TRANSITION, has_transition
+
     given.instance("network", network, Architecture, "ws.rnn")
-    if network.kind != "rnn" or network.activation != "linear" or network.steps < 3:
-        raise ConfigError("network: the transition is that of linear RNNs of 3 steps or more")
+    if not has_transition(network):
+        raise ConfigError(f"network: {NO_TRANSITION}")
 
 
 # --- samples ----------------------------------------------------------------------------------------

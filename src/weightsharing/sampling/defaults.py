@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -75,9 +75,7 @@ def default_settings(
         if not {"duration", "step_size"} <= given.keys():
             between = settings["draws"] * settings["step_size"]
             settings["duration"] = max(1, round(settings["duration"] / between)) * between
-    found: Any = record(kind, settings)
-    settled: SamplerSettings = found
-    return settled
+    return cast(SamplerSettings, record(kind, settings))
 
 
 def descent_step(task: Task, architecture: Architecture, kappa: float) -> float:

@@ -27,7 +27,7 @@ from weightsharing.model.network import (
     matrix_index,
     outputs,
 )
-from weightsharing.sampling.posterior import Posterior, labels, supervised_outputs
+from weightsharing.sampling.posterior import Posterior, labels, pairs, supervised_outputs
 
 
 class LossGradient(NamedTuple):
@@ -70,7 +70,7 @@ def _given_kernel(activities: Activities, posterior: Posterior) -> Tensor:
     """
     known, width = labels(activities.post, posterior), activities.post.shape[-1]
     pull = torch.cholesky_inverse(known.factor)
-    pull = known.pairs * (pull - width * known.answer[:, :, None] * known.answer[:, None])
+    pull = pairs(known.mask) * (pull - width * known.answer[:, :, None] * known.answer[:, None])
     direct = torch.zeros_like(activities.post)
     given = (posterior.architecture.prior.v / width * pull).to(known.post) @ known.post
     direct.flatten(1, 2)[:, supervised_outputs(posterior)[0]] = given
@@ -81,10 +81,11 @@ def loss_gradient(weights: Weights, posterior: Posterior) -> LossGradient:
     """Forward and backward pass: the gradient of L, in factors."""
     architecture = posterior.architecture
     activities = forward(weights, posterior.inputs, architecture)
-    error = posterior.supervised * (posterior.targets - outputs(weights, activities))
     if posterior.integrated:
-        direct, error = _given_kernel(activities, posterior), torch.zeros_like(error)
+        direct = _given_kernel(activities, posterior)
+        error = direct.new_zeros(direct.shape[:3])
     else:
+        error = posterior.supervised * (posterior.targets - outputs(weights, activities))
         # dE/df = -(N / kappa) (y - f) and df/dphi = v / N.
         direct = -error[..., None] * weights.readout[:, None, None, :] / posterior.kappa
     delta = backward(weights, activities, direct, architecture)
@@ -181,7 +182,7 @@ def curvature(weights: Weights, posterior: Posterior) -> Tensor:
         g.movedim(2, 1)[:, :, 1:], activities.post[:, :-1], architecture
     ):
         total = total + prior.w / width**2 * _products(g_of, before)
-    matrix = (known.pairs * total).double()
+    matrix = (pairs(known.mask) * total).double()
     if posterior.integrated:
         matrix = torch.linalg.solve_triangular(known.factor, matrix, upper=False)
         matrix = torch.linalg.solve_triangular(known.factor, matrix.mT, upper=False)

@@ -92,6 +92,11 @@ def supervised_outputs(posterior: Posterior) -> tuple[Tensor, Tensor]:
     return posterior.chosen, posterior.supervised.flatten(1)[:, posterior.chosen]
 
 
+def pairs(mask: Tensor) -> Tensor:
+    """The mask of pairs of outputs, (1 or chain, chosen, chosen), from that of outputs."""
+    return mask[:, :, None] * mask[:, None, :]
+
+
 class Labels(NamedTuple):
     """What the labels y depend on given the activities, on the outputs S that any chain learns.
 
@@ -107,23 +112,20 @@ class Labels(NamedTuple):
     factor: Tensor
     answer: Tensor
 
-    @property
-    def pairs(self) -> Tensor:
-        """The mask of pairs of outputs, (1 or chain, chosen, chosen)."""
-        return self.mask[:, :, None] * self.mask[:, None, :]
-
 
 def labels(post: Tensor, posterior: Posterior) -> Labels:
     """``Labels`` at the activities phi(h), (chain, time, pattern, unit)."""
     chosen, mask = supervised_outputs(posterior)
     phi = post.flatten(1, 2)[:, chosen]
     targets = posterior.targets.flatten(1)[:, chosen]
-    gram = posterior.architecture.prior.v / post.shape[-1] * (phi @ phi.mT).double()
+    # In float32, rounding could outweigh a small kappa and make M indefinite.
+    wide = phi.double()
+    gram = posterior.architecture.prior.v / post.shape[-1] * (wide @ wide.mT)
     identity = torch.eye(len(chosen), dtype=gram.dtype, device=phi.device)
     mask, targets = mask.double(), targets.double()
-    noisy = mask[:, :, None] * mask[:, None, :] * gram + posterior.kappa * identity
-    # Without an error for numbers that are not finite: the check of the chain finds them.
-    factor = torch.linalg.cholesky_ex(noisy).L
+    factor, failed = torch.linalg.cholesky_ex(pairs(mask) * gram + posterior.kappa * identity)
+    # Not an error: NaN, which the next check of the chain reports.
+    factor = torch.where(failed[:, None, None] == 0, factor, torch.nan)
     answer = torch.cholesky_solve(targets.expand(len(phi), -1)[..., None], factor)[..., 0]
     return Labels(mask, phi, targets, factor, answer)
 

@@ -16,6 +16,7 @@ from weightsharing.measures.compare import errors_in_theory, theory_values
 from weightsharing.model.condition import Condition
 from weightsharing.model.symmetry import is_sign_symmetric
 from weightsharing.studies.section import Study, network_at, points, theory_points
+from weightsharing.theory.scan import has_transition
 from weightsharing.theory.solve import solve
 from weightsharing.theory.transition import coexistence_signal, critical_signal, ordered_branch
 
@@ -27,8 +28,6 @@ MEASURED = (
     "target_alignment",
     "generalisation_error",
 )
-# Shorter RNNs have no transition.
-FEWEST_STEPS = 3
 # The ordered branch is followed to this multiple of lambda_c to look for coexistence.
 FAR = 3.0
 Progress = Callable[[int, int], None]
@@ -87,11 +86,9 @@ def _transitions(study: Study) -> dict[str, Any]:
     shape = tuple(len(values) for values in others.values())
     critical, coexisting = ([np.full(shape, np.nan) for _ in study.networks] for _ in range(2))
     for index, network in enumerate(study.networks):
-        if network.kind != "rnn" or network.activation != "linear":
-            continue
         for number, at in enumerate(points(others)):
             known = network_at(network, at)
-            if known.steps < FEWEST_STEPS:
+            if not has_transition(known):
                 continue
             kappa = at.get("kappa", study.kappa)
             lambda_c = critical_signal(known.steps, known.prior, kappa)

@@ -19,6 +19,7 @@ WORDS = {
     "generalisation_error": "generalisation error", "largest_eigenvalue": "largest eigenvalue, modulus",
     "action": "action per unit",
 }  # fmt: skip
+NOT_CONVERGED = "tab:red"
 # What a map shows beside its colours.
 TRANSITIONS = {"critical_signal": ("-", r"$\lambda_c$"), "coexistence_signal": (":", "coexistence")}
 
@@ -26,12 +27,32 @@ TRANSITIONS = {"critical_signal": ("-", r"$\lambda_c$"), "coexistence_signal": (
 def draw(dataset: xr.Dataset, study: Study) -> Figure:
     """The quantity of the study against its first axis; a map if two axes have no samplers.
 
-    dataset: of ``collect``. With samplers and two axes, each value of the second has a colour. Raises
-    ConfigError if neither theory nor samplers have the quantity.
+    dataset: of ``collect``. With samplers and two axes, each value of the second has a colour. Theory
+    that did not converge is not drawn but counted. Raises ConfigError if neither theory nor samplers
+    have the quantity.
     """
     theory = f"{study.quantity}_theory"
     if theory not in dataset and study.quantity not in dataset:
         raise ConfigError(f"quantity: this task has no {study.quantity}")
+    figure = _drawn(_converged(dataset, theory), study, theory)
+    missing = int((dataset["converged"] != 1).sum())
+    if missing:
+        words = (
+            f"theory did not converge at {missing} of {dataset['converged'].size} points, not shown"
+        )
+        figure.text(0.995, 0.005, words, ha="right", va="bottom", fontsize=6.5, color=NOT_CONVERGED)
+    return figure
+
+
+def _converged(dataset: xr.Dataset, theory: str) -> xr.Dataset:
+    """The dataset without the theory's values where it did not converge."""
+    if theory not in dataset:
+        return dataset
+    return dataset.assign({theory: dataset[theory].where(dataset["converged"] == 1)})
+
+
+def _drawn(dataset: xr.Dataset, study: Study, theory: str) -> Figure:
+    """Lines and symbols, or maps."""
     if len(study.axes) == 2 and not study.samplers:
         return _maps(dataset, study, theory)
     figure = page_figure(height=2.8)

@@ -128,6 +128,12 @@ class Study(Record):
             )
         return self
 
+    def sealed(self) -> Self:
+        """The study with the hash of its task's file, if it has one; raises as ``FileTask.sealed``."""
+        if not isinstance(self.task, FileTask):
+            return self
+        return self.model_copy(update={"task": self.task.sealed()})
+
     @property
     def axes(self) -> dict[str, tuple[float, ...]]:
         """The values of each axis for the theory; N does not change it."""

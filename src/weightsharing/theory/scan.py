@@ -13,6 +13,16 @@ from pydantic import Field, model_validator
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.record import MOST_ITEMS, Count, Number, Positive, Record
 
+# Shorter RNNs have no transition.
+FEWEST_STEPS = 3
+NO_TRANSITION = f"the transition is that of linear RNNs of {FEWEST_STEPS} steps or more"
+
+
+def has_transition(network: Architecture) -> bool:
+    """Whether a network has the phase transition of THEORY 5: a linear RNN that is long enough."""
+    linear_rnn = network.kind == "rnn" and network.activation == "linear"
+    return linear_rnn and network.steps >= FEWEST_STEPS
+
 
 class Transition(Record):
     """A theory scan over lambda for one depth of the linear RNN (THEORY 5, figure 4).
@@ -35,6 +45,6 @@ class Transition(Record):
 
     @model_validator(mode="after")
     def _has_transition(self) -> Self:
-        if self.architecture.steps < 3 or self.architecture.kind != "rnn":
-            raise ValueError("architecture: the transition exists for RNNs with steps >= 3 only")
+        if not has_transition(self.architecture):
+            raise ValueError(f"architecture: {NO_TRANSITION}")
         return self

@@ -21,6 +21,7 @@ from weightsharing.model.axes import Array
 from weightsharing.model.tasks import EndpointTask
 from weightsharing.theory.action import action, gradient, hessian, lowest_curvature
 from weightsharing.theory.problem import LinearProblem, linear_problem
+from weightsharing.theory.scan import FEWEST_STEPS, NO_TRANSITION
 from weightsharing.theory.symmetric import pack, unpack
 
 # The coordinate of m = H^(T-1,T-2) among the packed entries of H: the second to last.
@@ -69,8 +70,8 @@ def critical_growth(steps: int) -> float:
 
     Raises ValueError for T < 3, where there is no transition.
     """
-    if steps < 3:
-        raise ValueError(f"steps: got {steps}, the transition exists for T >= 3 only")
+    if steps < FEWEST_STEPS:
+        raise ValueError(f"steps: got {steps}; {NO_TRANSITION}")
     return (steps - 1) / (steps - 2)
 
 

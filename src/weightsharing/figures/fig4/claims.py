@@ -195,15 +195,7 @@ def means_agree(scan: Scan, runs: Runs) -> Finding:
 def each_mean_agrees(scan: Scan, runs: Runs) -> Finding:
     """The mean order parameter at the lambda where it deviates most."""
     expected, expected_error, _ = _law(scan, runs)
-    measured, error = values_and_errors(runs, "order_parameter")
-    test = compare(measured, expected, np.hypot(error, expected_error))
-    run = runs[test.index]
-    return Finding.of(
-        test,
-        f"mean order parameter at lambda = {run.signal:.3g}, where it deviates most, "
-        f"N = {run.width}",
-        explanation=f"{_infinite(scan, run.signal):.3f} for N to infinity.",
-    )
+    return _furthest(scan, runs, expected, expected_error)
 
 
 @claim(
@@ -248,14 +240,7 @@ def samplers_agree(pairs: Sequence[Pair]) -> Finding:
 def other_depths_agree(scan: Scan, runs: Runs) -> Finding:
     """The mean order parameter below and above lambda_c against the law of m at this N."""
     expected = np.array([scan.law(run.width, run.signal).mean for run in runs])
-    measured, error = values_and_errors(runs, "order_parameter")
-    test = compare(measured, expected, error)
-    run = runs[test.index]
-    return Finding.of(
-        test,
-        f"mean order parameter at lambda = {run.signal:.3g}, where it deviates most, N = {run.width}",
-        explanation=f"{_infinite(scan, run.signal):.3f} for N to infinity.",
-    )
+    return _furthest(scan, runs, expected, np.zeros(len(runs)))
 
 
 @claim(
@@ -346,6 +331,18 @@ def _law(scan: Scan, runs: Runs) -> tuple[Array, Array, Array]:
     )
     fine, coarse = CubicSpline(grid, mean)(at), CubicSpline(grid[::2], mean[::2])(at)
     return fine, np.abs(fine - coarse), CubicSpline(grid, deviation)(at)
+
+
+def _furthest(scan: Scan, runs: Runs, expected: Array, expected_error: Array) -> Finding:
+    """The mean order parameter at each lambda against what is expected there, and its error."""
+    measured, error = values_and_errors(runs, "order_parameter")
+    test = compare(measured, expected, np.hypot(error, expected_error))
+    run = runs[test.index]
+    return Finding.of(
+        test,
+        f"mean order parameter at lambda = {run.signal:.3g}, where it deviates most, N = {run.width}",
+        explanation=f"{_infinite(scan, run.signal):.3f} for N to infinity.",
+    )
 
 
 def _infinite(scan: Scan, signal: float) -> float:

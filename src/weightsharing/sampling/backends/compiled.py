@@ -168,8 +168,8 @@ def given_kernel(
     finite = True
     for a in range(chosen.size):
         for b in range(a + 1):
-            total = rows[chosen[a], 0] * rows[chosen[b], 0]
-            for unit in range(1, width):
+            total = 0.0  # float64: rounding must not outweigh a small kappa
+            for unit in range(width):
                 total += rows[chosen[a], unit] * rows[chosen[b], unit]
             noisy[a, b] = noisy[b, a] = v * total / width
         noisy[a, a] += kappa

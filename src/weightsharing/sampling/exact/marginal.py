@@ -23,6 +23,7 @@ from weightsharing.sampling.initial import activities_from_prior, symmetric_root
 from weightsharing.sampling.posterior import (
     Posterior,
     masked,
+    pairs,
     shift,
     shift_back,
     supervised_outputs,
@@ -48,11 +49,6 @@ class Marginal:
     chosen: Tensor
     mask: Tensor
     labels: Tensor
-
-    @property
-    def pairs(self) -> Tensor:
-        """The mask of pairs of outputs, (1 or chain, chosen, chosen)."""
-        return self.mask[:, :, None] * self.mask[:, None, :]
 
     @property
     def dimension(self) -> int:
@@ -136,7 +132,7 @@ def moments(marginal: Marginal, position: Tensor, post: Tensor) -> Moments:
     patterns = marginal.posterior.inputs.shape[1]
     phi = post.mT @ post / marginal.width
     carried = masked(shift(phi, patterns), marginal.posterior)
-    supervised = marginal.pairs * phi.index_select(1, marginal.chosen).index_select(
+    supervised = pairs(marginal.mask) * phi.index_select(1, marginal.chosen).index_select(
         2, marginal.chosen
     )
     noisy = prior.v * supervised + marginal.posterior.kappa * torch.eye(
@@ -183,10 +179,10 @@ def gradient(marginal: Marginal, position: Tensor) -> Tensor:
     mismatch = in_full(marginal, inverse @ at.kernel @ inverse - inverse)
     conjugate = prior.w * shift_back(masked(mismatch, marginal.posterior), patterns)
     loss = prior.v * answer[:, :, None] * answer[:, None, :]
-    loss = loss - prior.v / marginal.width * marginal.pairs * noisy_inverse
+    loss = loss - prior.v / marginal.width * pairs(marginal.mask) * noisy_inverse
     size = conjugate.shape[-1]
-    pairs = (size * marginal.chosen[:, None] + marginal.chosen).flatten()
-    conjugate.flatten(1).index_add_(1, pairs, loss.flatten(1))
+    places = (size * marginal.chosen[:, None] + marginal.chosen).flatten()
+    conjugate.flatten(1).index_add_(1, places, loss.flatten(1))
     if architecture.activation == "linear":
         linear: Tensor = position @ (inverse - reachable(marginal, conjugate))
         return linear
