@@ -24,6 +24,7 @@ from weightsharing.figures.statistics import (
     ChiSquare,
     Comparison,
     compare,
+    freedom_of,
     histogram,
     z_scores,
 )
@@ -224,7 +225,8 @@ def readout_residual(runs: Sequence[Result]) -> Finding:
     """
     values = np.stack([run.array("readout_residual") for run in runs])
     errors = np.stack([run.array("readout_residual_standard_error") for run in runs])
-    test = compare(values, 0.0, errors)
+    freedom = freedom_of(runs).reshape(-1, *[1] * (values.ndim - 1))
+    test = compare(values, 0.0, errors, freedom=freedom)
     run = runs[test.index // values[0].size]
     return Finding.of(
         test,
@@ -266,12 +268,14 @@ def span(runs: Sequence[Result]) -> str:
 def kernel_scale(runs: Sequence[Result]) -> Finding:
     """<H, H_theory> / |H_theory|^2 with the theory at N: 1. It sees an error that all entries share."""
     measured, error = values_and_errors(runs, "kernel_scale")
-    test = ChiSquare.of(z_scores(measured, 1.0, error))
     if len(runs) > 1:
         quantity = f"chi-square of the size of H, {len(runs)} sets, N = {runs[0].width}"
-        return Finding.of_chi_square(test, quantity)
+        return Finding.of_chi_square(
+            ChiSquare.of(z_scores(measured, 1.0, error, freedom=freedom_of(runs))), quantity
+        )
     quantity = f"size of H along the theory's at N = {runs[0].width}"
-    return Finding.of(compare(measured, 1.0, error), quantity)
+    test = compare(measured, 1.0, error, freedom=freedom_of(runs))
+    return Finding.of(test, quantity)
 
 
 def supervised_outputs(runs: Sequence[Result]) -> Finding:
@@ -281,7 +285,8 @@ def supervised_outputs(runs: Sequence[Result]) -> Finding:
         np.concatenate([run.array(name)[at] for run, at in zip(runs, chosen, strict=True)])
         for name in ("output", "output_finite_width", "output_standard_error")
     )
-    test = compare(measured, theory, error)
+    freedom = np.repeat(freedom_of(runs), [int(at.sum()) for at in chosen])
+    test = compare(measured, theory, error, freedom=freedom)
     names = [
         f"t = {time + 1} of {run.name}"
         for run, at in zip(runs, chosen, strict=True)

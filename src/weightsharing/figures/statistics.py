@@ -1,8 +1,9 @@
 """Statistics that claims and plots share: z-scores and their limits, fits, medians, kernel entries.
 
-Errors are normal unless the number of degrees of freedom is given. Limits are such that one claim
-fails with probability ``FALSE_ALARM`` although program and theory are right. They are corrected for
-the number of values compared (Bonferroni).
+Errors of means over draws are estimates themselves, so deviations over errors follow Student's t
+(``freedom_of``). A z-score is the normal deviate that is exceeded with the same probability. Limits are
+such that one claim fails with probability ``FALSE_ALARM`` although program and theory are right. They
+are corrected for the number of values compared (Bonferroni).
 """
 
 from __future__ import annotations
@@ -23,25 +24,54 @@ from weightsharing.theory.law import OrderParameterLaw
 
 # Probability that one claim fails although program and theory are right.
 FALSE_ALARM = 1e-3
+# An error bar from this number of effective draws has one degree of freedom. *tests/test_measures.py*
+DRAWS_PER_FREEDOM = 6.0
 # Of histograms, of equal probability.
 BINS = 10
 # Points of a law between two of its own, for the edges of histograms.
 REFINEMENT = 20
 
 
-def z_limit(count: int = 1, freedom: float = np.inf) -> float:
-    """Largest of ``count`` z-scores that chance explains; of Student's t with few degrees of freedom."""
-    return float(stats.t(freedom).isf(FALSE_ALARM / (2.0 * count)))
+def freedom_of(runs: Iterable[Result]) -> Array:
+    """Degrees of freedom of the standard errors of each run's means, (run,).
+
+    An error estimated from draws has itself the relative error (2 freedom)^(-1/2). Simulated
+    autoregressive chains give 6 effective draws for a degree of freedom, and fewer where draws are
+    strongly correlated.
+    """
+    sizes = np.array([run.data.attrs["smallest_effective_size"] for run in runs], dtype=float)
+    return sizes / DRAWS_PER_FREEDOM
 
 
-def z_scores(measured: Array | float, expected: Array | float, error: Array | float) -> Array:
-    """(measured - expected) / error.
+def freedom_of_pairs(pairs: Iterable[tuple[Result, Result]]) -> Array:
+    """Degrees of freedom of the error of a difference between two runs, at least, (pair,)."""
+    return np.array([freedom_of(pair).min() for pair in pairs])
 
-    Without an error it is 0 if both are equal, and infinite otherwise.
+
+def z_limit(count: int = 1) -> float:
+    """Largest modulus of ``count`` z-scores that chance explains."""
+    return float(stats.norm.isf(FALSE_ALARM / (2.0 * count)))
+
+
+def z_scores(
+    measured: Array | float,
+    expected: Array | float,
+    error: Array | float,
+    *,
+    freedom: Array | float,
+) -> Array:
+    """z-scores of (measured - expected) / error.
+
+    freedom: degrees of freedom of the errors, infinite for errors that are known. Without an error, a
+    score is 0 if both values are equal, and infinite otherwise.
     """
     difference, error = np.broadcast_arrays(np.subtract(measured, expected, dtype=float), error)
     scores = np.where(difference == 0.0, 0.0, np.copysign(np.inf, difference))
-    return np.asarray(np.divide(difference, error, out=scores, where=error > 0))
+    scores = np.divide(difference, error, out=scores, where=error > 0)
+    # Beyond the range of float64 the score stays that of Student's t: both are far above any limit.
+    chance = stats.t.sf(np.abs(scores), freedom)
+    exact = np.isfinite(freedom) & (chance > 0.0)
+    return np.asarray(np.where(exact, np.copysign(stats.norm.isf(chance), scores), scores))
 
 
 @dataclass(frozen=True)
@@ -77,14 +107,14 @@ def compare(
     expected: Array | float,
     error: Array | float,
     *,
-    freedom: float = np.inf,
+    freedom: Array | float,
 ) -> Comparison:
-    """Compare all values at once. freedom: degrees of freedom of the errors."""
-    flat = [np.ravel(x) for x in np.broadcast_arrays(measured, expected, error)]
-    z = z_scores(*flat)
+    """Compare all values at once. freedom: degrees of freedom of the errors, as of ``freedom_of``."""
+    *values, degrees = map(np.ravel, np.broadcast_arrays(measured, expected, error, freedom))
+    z = z_scores(*values, freedom=degrees)
     index = int(np.abs(z).argmax())
-    at = [float(value[index]) for value in (*flat, z)]
-    return Comparison(index, at[0], at[1], at[2], at[3], z.size, z_limit(z.size, freedom))
+    at = [float(value[index]) for value in (*values, z)]
+    return Comparison(index, at[0], at[1], at[2], at[3], z.size, z_limit(z.size))
 
 
 @dataclass(frozen=True)
@@ -140,7 +170,7 @@ class Histogram:
         """
         bins = len(self.share)
         expected = 1.0 / bins
-        square = z_scores(self.share, expected, self.error) ** 2
+        square = z_scores(self.share, expected, self.error, freedom=np.inf) ** 2
         return float((1.0 - expected) * square.sum()), bins - 1
 
 
@@ -195,7 +225,7 @@ def score_of_mean(values: Array) -> tuple[float, float, float, float]:
         raise NoDataError("needs two sets or more")
     limit = float(stats.t(count - 1).isf(FALSE_ALARM))
     mean, error = float(values.mean()), float(values.std(ddof=1)) / count**0.5
-    return mean, error, float(z_scores(mean, 0.0, error)), limit
+    return mean, error, float(z_scores(mean, 0.0, error, freedom=np.inf)), limit
 
 
 def within_two_errors(runs: Sequence[Result]) -> NDArray[np.bool_]:

@@ -12,6 +12,8 @@ from weightsharing.figures.statistics import (
     antidiagonal,
     compare,
     entry_name,
+    freedom_of,
+    freedom_of_pairs,
     kernel_entries,
     weighted_fit,
     z_limit,
@@ -75,8 +77,10 @@ def same_width(trained: Runs, exact: Runs) -> list[Pair]:
 def alignment_rises(runs: Runs) -> Finding:
     """CKA at the largest N; no step between neighbouring widths falls, and all of them together rise."""
     values, errors, widths = _alignments(runs, 2)
-    steps = z_scores(values[1:], values[:-1], np.hypot(errors[1:], errors[:-1]))
-    rise = float(z_scores(values[-1], values[0], np.hypot(errors[-1], errors[0])))
+    freedom = freedom_of(runs).min()
+    steps = z_scores(values[1:], values[:-1], np.hypot(errors[1:], errors[:-1]), freedom=freedom)
+    ends = np.hypot(errors[-1], errors[0])
+    rise = float(z_scores(values[-1], values[0], ends, freedom=freedom))
     limit = z_limit(steps.size)
     scaled = widths * (1.0 - values)
     return Finding(
@@ -101,7 +105,7 @@ def alignment_exponent(runs: Runs) -> Finding:
     fitted, error = weighted_fit(columns, np.log(1.0 - values), relative)
     without, _ = weighted_fit(columns[:, :2], np.log(1.0 - values), relative)
     return Finding.of(
-        compare(fitted[0], -1.0, error[0]),
+        compare(fitted[0], -1.0, error[0], freedom=freedom_of(runs).min()),
         f"exponent of 1 - CKA, N = {widths[0]:.0f} to {widths[-1]:.0f}",
         explanation=f"Fitted with a factor 1 + c/N, the next order; without it: {without[0]:.3f}.",
     )
@@ -117,7 +121,7 @@ def alignment_limit(runs: Runs) -> Finding:
     values, errors, widths = _alignments(runs, FEWEST_WIDTHS)
     limit, error = _limits(widths, 1.0 - values[:, None], errors[:, None])
     return Finding.of(
-        compare(limit[0], 0.0, error[0]),
+        compare(limit[0], 0.0, error[0], freedom=freedom_of(runs).min()),
         f"1 - CKA for N to infinity, from N = {widths[0]:.0f} to {widths[-1]:.0f}",
         explanation=EXTRAPOLATION,
     )
@@ -130,7 +134,9 @@ def kernel_limit(runs: Runs) -> Finding:
     measured, theory, error = (np.stack(parts) for parts in zip(*kernels, strict=True))
     limit, limit_error = _limits(_widths(runs), measured, error)
     of_theory = kernel_entries(_theory_error(runs[0], "activation_kernel"))
-    test = compare(limit, theory[0], np.hypot(limit_error, of_theory))
+    test = compare(
+        limit, theory[0], np.hypot(limit_error, of_theory), freedom=freedom_of(runs).min()
+    )
     return Finding.of(
         test,
         f"Phi for N to infinity at {entry_name(runs[0], test.index)}, where it deviates most, from "
@@ -148,7 +154,9 @@ def output_limit(runs: Runs) -> Finding:
     )
     limit, limit_error = _limits(_widths(runs), measured, error)
     of_theory = _theory_error(runs[0], "output")[0]
-    test = compare(limit, theory[0], np.hypot(limit_error, of_theory))
+    test = compare(
+        limit, theory[0], np.hypot(limit_error, of_theory), freedom=freedom_of(runs).min()
+    )
     return Finding.of(
         test,
         f"output for N to infinity at t = {test.index + 1}, where it deviates most, from "
@@ -201,7 +209,9 @@ def samplers_align(pairs: Sequence[Pair]) -> Finding:
     (first, first_error), (second, second_error) = (
         values_and_errors(runs, "alignment") for runs in zip(*pairs, strict=True)
     )
-    test = compare(first, second, np.hypot(first_error, second_error))
+    test = compare(
+        first, second, np.hypot(first_error, second_error), freedom=freedom_of_pairs(pairs)
+    )
     return Finding.of(
         test,
         f"difference of CKA at N = {pairs[test.index][0].width}, where they differ most",
@@ -214,7 +224,7 @@ def samplers_align(pairs: Sequence[Pair]) -> Finding:
 def kernel_agrees(run: Result) -> Finding:
     """The mean kernel of activations at the largest N against the theory's, every entry."""
     measured, theory, error = _beside_theory(run)
-    test = compare(*map(kernel_entries, (measured, theory, error)))
+    test = compare(*map(kernel_entries, (measured, theory, error)), freedom=freedom_of([run]))
     where = f"Largest at {entry_name(run, test.index)}; the 1/N term is not in this theory."
     return Finding.of(
         test,
@@ -237,7 +247,7 @@ def kernels_agree(pairs: Sequence[Pair]) -> Finding:
     entries = [[list(map(kernel_entries, _kernels(run))) for run in pair] for pair in pairs]
     difference = np.array([first[0] - second[0] for first, second in entries])
     error = np.array([np.hypot(first[2], second[2]) for first, second in entries])
-    test = compare(difference, 0.0, error)
+    test = compare(difference, 0.0, error, freedom=freedom_of_pairs(pairs)[:, None])
     first, second = pairs[-1]
     pair, entry = divmod(test.index, difference.shape[1])
     where = (
@@ -261,7 +271,7 @@ def kernels_agree(pairs: Sequence[Pair]) -> Finding:
 )
 def autocorrelation_agrees(run: Result) -> Finding:
     """Phi(t, T-1-t) at the largest N against the theory's."""
-    test = compare(*map(_autocorrelation, _beside_theory(run)))
+    test = compare(*map(_autocorrelation, _beside_theory(run)), freedom=freedom_of([run]))
     return Finding.of(
         test, f"Phi(t, T-1-t) at N = {run.width}, t = {test.index}, where it deviates most"
     )
@@ -278,7 +288,7 @@ def autocorrelations_agree(pair: Pair) -> Finding:
     (measured, theory, error), (exact, _, exact_error) = (
         list(map(_autocorrelation, _kernels(run))) for run in pair
     )
-    test = compare(measured, exact, np.hypot(error, exact_error))
+    test = compare(measured, exact, np.hypot(error, exact_error), freedom=freedom_of(pair).min())
     return Finding.of(
         test,
         f"Phi(t, T-1-t) where it deviates most, t = {test.index}, N = {pair[0].width}; theory: "
@@ -292,7 +302,7 @@ def output_agrees(run: Result) -> Finding:
     """Mean outputs at the largest N against the theory's."""
     expected, error = run.array("output_theory"), run.array("output_standard_error")
     error = np.hypot(error, _theory_error(run, "output"))
-    return _outputs(run, expected, error, "N to infinity")
+    return _outputs([run], expected, error, "N to infinity")
 
 
 @claim(
@@ -302,13 +312,14 @@ def output_agrees(run: Result) -> Finding:
 )
 def outputs_agree(pair: Pair) -> Finding:
     """Mean outputs of trained networks against the exact sampler's."""
-    trained, exact = pair
     error = np.hypot(*(run.array("output_standard_error") for run in pair))
-    return _outputs(trained, exact.array("output"), error, "exact sampler's")
+    return _outputs(pair, pair[1].array("output"), error, "exact sampler's")
 
 
-def _outputs(run: Result, expected: Array, error: Array, name: str) -> Finding:
-    test = compare(run.array("output"), expected, error)
+def _outputs(runs: Runs, expected: Array, error: Array, name: str) -> Finding:
+    """Mean outputs of the first run; the error is of all of them."""
+    run = runs[0]
+    test = compare(run.array("output"), expected, error, freedom=freedom_of(runs).min())
     return Finding.of(
         test,
         f"output where it deviates most, t = {test.index + 1}, N = {run.width}; theory: {name}",

@@ -22,6 +22,7 @@ from weightsharing.figures.statistics import (
     FALSE_ALARM,
     compare,
     entry_name,
+    freedom_of,
     kernel_entries,
     z_limit,
     z_scores,
@@ -150,7 +151,7 @@ def sample_kernels_are_similar(dnn: Result, rnn: Result) -> Finding:
     for run in (dnn, rnn):
         names = ("kernel", "kernel_standard_error")
         measured, error = (run.array(name)[..., -1, -1][upper] for name in names)
-        scores.append(z_scores(expected * measured, 0.0, error))
+        scores.append(z_scores(expected * measured, 0.0, error, freedom=freedom_of([run])))
     smallest = float(np.min(scores))
     # Only one side of the distribution counts, and every entry has to be beyond the limit.
     limit = z_limit(2 * len(expected))
@@ -171,6 +172,7 @@ def sample_kernels_are_similar(dnn: Result, rnn: Result) -> Finding:
         np.array([aligned, *along]),
         np.array([_aligned(*theories), *sizes]),
         np.array([bar, *along_errors]),
+        freedom=freedom_of((dnn, rnn)).min(),
     )
     return Finding.of(
         test,
@@ -207,7 +209,9 @@ def kernels_are_the_same(dnn: Result, rnn: Result) -> Finding:
     infinite = dnn.array("kernel_theory")
     size = float(np.linalg.norm(infinite))
     limit = relative_error(rnn.array("kernel_theory"), infinite)
-    test = compare(*map(kernel_entries, (measured, expected, error)))
+    test = compare(
+        *map(kernel_entries, (measured, expected, error)), freedom=freedom_of((dnn, rnn)).min()
+    )
     return Finding.of(
         test,
         f"relative Frobenius difference of H of RNN and DNN, N = {dnn.width}; error bar: "
@@ -233,7 +237,8 @@ def kernel_agrees(run: Result) -> Finding:
     """The whole kernel against the theory with its 1/N term, every entry."""
     expected = finite_width_kernel(run)
     test = compare(
-        *map(kernel_entries, (run.array("kernel"), expected, run.array("kernel_standard_error")))
+        *map(kernel_entries, (run.array("kernel"), expected, run.array("kernel_standard_error"))),
+        freedom=freedom_of([run]),
     )
     correction = relative_error(expected, run.array("kernel_theory"))
     noise = run.value("kernel_relative_error_noise")
@@ -257,7 +262,7 @@ def kernel_agrees(run: Result) -> Finding:
 def is_as_coherent_as_theory(run: Result) -> Finding:
     """Temporal coherence where the theory has none for N to infinity."""
     limit, expected, measured, error = _coherence(run)
-    test = compare(measured, expected, error)
+    test = compare(measured, expected, error, freedom=freedom_of([run]))
     return Finding.of(
         test,
         f"temporal coherence of H_00, N = {run.width}",
@@ -273,8 +278,8 @@ def is_as_coherent_as_theory(run: Result) -> Finding:
 def is_coherent(run: Result) -> Finding:
     """Temporal coherence where the theory has it."""
     limit, expected, measured, error = _coherence(run)
-    test = compare(measured, expected, error)
-    from_zero = float(z_scores(measured, 0.0, error))
+    test = compare(measured, expected, error, freedom=freedom_of([run]))
+    from_zero = float(z_scores(measured, 0.0, error, freedom=freedom_of([run]))[0])
     return Finding.of(
         test,
         f"temporal coherence of H_00, N = {run.width}",
@@ -337,7 +342,7 @@ def outlier_position_agrees(run: Result) -> Finding:
         for kernel in (run.array("kernel_theory"), finite_width_kernel(run))
     )
     measured, error = (run.value(f"largest_modulus{end}") for end in ("", "_standard_error"))
-    test = compare(measured, expected, error)
+    test = compare(measured, expected, error, freedom=freedom_of([run]))
     return Finding.of(
         test,
         f"modulus of the largest eigenvalue, N = {run.width}",
@@ -374,7 +379,9 @@ def samplers_agree(trained: Result, exact: Result) -> Finding:
         raise NoDataError("both samplers have different widths")
     measured, other = trained.array("kernel"), exact.array("kernel")
     error = np.hypot(*(run.array("kernel_standard_error") for run in (trained, exact)))
-    test = compare(*map(kernel_entries, (measured, other, error)))
+    test = compare(
+        *map(kernel_entries, (measured, other, error)), freedom=freedom_of((trained, exact)).min()
+    )
     return Finding.of(
         test,
         f"relative Frobenius difference of H, N = {trained.width}; error bar: noise",

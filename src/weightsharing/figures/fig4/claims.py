@@ -28,7 +28,14 @@ from weightsharing.figures.results import (
     values,
     values_and_errors,
 )
-from weightsharing.figures.statistics import FALSE_ALARM, ChiSquare, compare, z_scores
+from weightsharing.figures.statistics import (
+    FALSE_ALARM,
+    ChiSquare,
+    compare,
+    freedom_of,
+    freedom_of_pairs,
+    z_scores,
+)
 from weightsharing.model.axes import Array
 
 Runs = Sequence[Result]
@@ -181,7 +188,9 @@ def means_agree(scan: Scan, runs: Runs) -> Finding:
     expected, expected_error, _ = _law(scan, runs)
     measured, error = values_and_errors(runs, "order_parameter")
     return Finding.of_chi_square(
-        ChiSquare.of(z_scores(measured, expected, np.hypot(error, expected_error))),
+        ChiSquare.of(
+            z_scores(measured, expected, np.hypot(error, expected_error), freedom=freedom_of(runs))
+        ),
         f"chi-square of the mean order parameter over {len(runs)} lambdas, N = {runs[0].width}",
         explanation="Against the law of m at this N, which rounds the transition.",
     )
@@ -207,7 +216,12 @@ def fluctuations_agree(scan: Scan, runs: Runs) -> Finding:
     """Standard deviation of the order parameter against that of the law of m at this N."""
     _, _, expected = _law(scan, runs)
     measured = values(runs, "order_parameter_deviation")
-    test = compare(measured, expected, values(runs, "order_parameter_deviation_error"))
+    test = compare(
+        measured,
+        expected,
+        values(runs, "order_parameter_deviation_error"),
+        freedom=freedom_of(runs),
+    )
     run = runs[test.index]
     return Finding.of(
         test,
@@ -227,7 +241,11 @@ def samplers_agree(pairs: Sequence[Pair]) -> Finding:
         values_and_errors(runs, "order_parameter") for runs in zip(*pairs, strict=True)
     )
     return Finding.of_chi_square(
-        ChiSquare.of(z_scores(first, second, np.hypot(first_error, second_error))),
+        ChiSquare.of(
+            z_scores(
+                first, second, np.hypot(first_error, second_error), freedom=freedom_of_pairs(pairs)
+            )
+        ),
         f"chi-square between both samplers over {len(pairs)} lambdas",
     )
 
@@ -267,6 +285,7 @@ def dnn_has_no_order(runs: Runs) -> Finding:
         np.concatenate([measured, values(runs, "order_parameter_deviation")]),
         np.concatenate([np.zeros(len(runs)), spread]),
         np.concatenate([error, values(runs, "order_parameter_deviation_error")]),
+        freedom=np.tile(freedom_of(runs), 2),
     )
     which, index = divmod(test.index, len(runs))
     name = ("mean of m", "fluctuation of m")[which]
@@ -336,7 +355,7 @@ def _law(scan: Scan, runs: Runs) -> tuple[Array, Array, Array]:
 def _furthest(scan: Scan, runs: Runs, expected: Array, expected_error: Array) -> Finding:
     """The mean order parameter at each lambda against what is expected there, and its error."""
     measured, error = values_and_errors(runs, "order_parameter")
-    test = compare(measured, expected, np.hypot(error, expected_error))
+    test = compare(measured, expected, np.hypot(error, expected_error), freedom=freedom_of(runs))
     run = runs[test.index]
     return Finding.of(
         test,

@@ -35,6 +35,7 @@ from weightsharing.figures.statistics import (
     FALSE_ALARM,
     compare,
     entry_name,
+    freedom_of,
     kernel_entries,
     score_of_mean,
 )
@@ -232,7 +233,7 @@ def unsupervised_outputs_vanish(runs: Runs) -> Finding:
         np.array([run.data[name].to_numpy()[0, time] for run, time in free])
         for name in ("output", "output_standard_error")
     )
-    test = compare(values, 0.0, error)
+    test = compare(values, 0.0, error, freedom=freedom_of([run for run, _ in free]))
     run, time = free[test.index]
     return Finding.of(
         test,
@@ -286,7 +287,7 @@ def kernels_agree(runs: Runs) -> Finding:
             [run.array("kernel_standard_error") for run in runs],
         )
     )
-    test = compare(measured, theory, error)
+    test = compare(measured, theory, error, freedom=freedom_of(runs)[:, None])
     index, entry = divmod(test.index, measured.shape[1])
     run = runs[index]
     limit = kernel_entries(run.array("kernel_theory"))[entry]

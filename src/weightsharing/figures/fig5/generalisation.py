@@ -15,6 +15,7 @@ from weightsharing.figures.statistics import (
     ChiSquare,
     by_supervised_count,
     compare,
+    freedom_of,
     median,
     score_of_mean,
     within_two_errors,
@@ -94,7 +95,12 @@ def rnn_is_aligned(dnn: Runs, rnn: Runs) -> Finding:
 def alignments_agree(runs: Runs) -> Finding:
     """The set whose alignment deviates most from that of the theory's kernel with its 1/N term."""
     measured, error = values_and_errors(runs, "target_alignment")
-    test = compare(measured, values(runs, "target_alignment_finite_width"), error)
+    test = compare(
+        measured,
+        values(runs, "target_alignment_finite_width"),
+        error,
+        freedom=freedom_of(runs),
+    )
     run = runs[test.index]
     return Finding.of(
         test,
@@ -187,7 +193,7 @@ def errors_agree(runs: Runs) -> Finding:
     """Share of the sets within two standard errors of the theory at their N, and their chi-square."""
     inside = within_two_errors(runs)
     measured, error, theory = _errors(runs)
-    test = ChiSquare.of(z_scores(measured, theory, error))
+    test = ChiSquare.of(z_scores(measured, theory, error, freedom=freedom_of(runs)))
     count, total = int(inside.sum()), len(runs)
     expected = float(2.0 * stats.norm.cdf(2.0) - 1.0)
     chance = float(stats.binom(total, expected).cdf(count))
@@ -215,7 +221,7 @@ def errors_agree(runs: Runs) -> Finding:
 def each_error_agrees(runs: Runs) -> Finding:
     """The set whose error deviates most from the theory at its N."""
     measured, error, theory = _errors(runs)
-    test = compare(measured, theory, error)
+    test = compare(measured, theory, error, freedom=freedom_of(runs))
     run = runs[test.index]
     limit = run.value("generalisation_error_theory")
     return Finding.of(

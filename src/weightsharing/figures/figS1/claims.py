@@ -27,6 +27,7 @@ from weightsharing.figures.results import (
 from weightsharing.figures.statistics import (
     ChiSquare,
     compare,
+    freedom_of,
     weighted_fit,
     z_limit,
     z_scores,
@@ -89,7 +90,7 @@ def exponent_agrees(scan: Scan, runs: Runs) -> Finding:
     fitted, errors = weighted_fit(columns, np.log(measured), relative)
     law = np.log([_law(scan, run).mean for run in runs])
     expected, _ = weighted_fit(columns, law, relative)
-    test = compare(fitted[0], expected[0], errors[0])
+    test = compare(fitted[0], expected[0], errors[0], freedom=freedom_of(runs).min())
     distance = abs(fitted[0] + OF_M)
     return Finding.of(
         test,
@@ -191,7 +192,7 @@ def cumulant_is_universal(scan: Scan, runs: Runs) -> Finding:
     columns = np.stack([np.ones(len(wide)), widths(wide) ** -OF_SIGNAL], axis=1)
     fitted, error = weighted_fit(columns, values, errors)
     laws = np.array([_law(scan, run).binder_cumulant for run in wide])
-    test = compare(fitted[0], UNIVERSAL_BINDER, error[0])
+    test = compare(fitted[0], UNIVERSAL_BINDER, error[0], freedom=freedom_of(wide).min())
     return Finding.of(
         test,
         f"Binder cumulant at lambda_c for N to infinity, from N = {wide[0].width} to {wide[-1].width}",
@@ -227,7 +228,7 @@ def _against_laws(runs: Runs, name: str, laws: Sequence[float], words: str) -> F
     """Chi-square of a measure of each run against that of its law of m."""
     values, errors = values_and_errors(runs, name)
     return Finding.of_chi_square(
-        ChiSquare.of(z_scores(values, np.array(laws), errors)),
+        ChiSquare.of(z_scores(values, np.array(laws), errors, freedom=freedom_of(runs))),
         f"chi-square of {words} over {len(runs)} pairs of lambda and N, N = {span(runs)}",
     )
 
