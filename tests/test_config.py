@@ -373,7 +373,7 @@ SIZES = re.compile(
     r"preset|fig2\.(trained|exact|shown)|fig4\.(curve_points|landau_ratios|lambdas|other_ratios)"
     r"|fig5\.(steps|period|sets|shown)|figS1\.(depths|offsets|around|trained|exact)"
     r"|(fig3\.samplers\.\w+|fig4\.sampler|fig5\.(trained\.\w+|untrained)|fig[345]\.exact)"
-    r"\.(width|method|readout|step_size|friction|refresh|burn_in|ramp|duration|draws|chains|spectra"
+    r"\.(width|method|noise|readout|step_size|friction|refresh|burn_in|ramp|duration|draws|chains|spectra"
     r"|warm_up|thinning|leapfrog_steps)"
 )
 

@@ -74,6 +74,28 @@ def test_step_is_the_splitting_written_out(
         torch.testing.assert_close(block, value, rtol=1e-11, atol=1e-12)
 
 
+@both_energies
+def test_friction_that_forgets_all_gives_sgld_with_averaged_noise(integrated: bool) -> None:
+    """Theta - eta s^2 grad E + (2 eta s^2)^(1/2) (xi + xi') / 2, with xi of the step before."""
+    target, eta = posterior("rnn", "erf", integrated=integrated), 0.03
+    weights = weights_of(target.architecture)
+    last, noise = (weights_of(target.architecture, seed=seed) for seed in (2, 3))
+    leaves = Weights(*(block.clone().requires_grad_() for block in weights))
+    gradient = torch.autograd.grad(langevin.energy(leaves, target).sum(), list(leaves))
+    expected = [
+        theta - eta * s2 * g + math.sqrt(2.0 * eta * s2) * (before + after) / 2.0
+        for theta, s2, g, before, after in zip(
+            weights, VARIANCES, gradient, last, noise, strict=True
+        )
+    ]
+    velocities = Weights(*(math.sqrt(s2) * xi for s2, xi in zip(VARIANCES, last, strict=True)))
+    kinetic.step(weights, velocities, noise, target, math.sqrt(2.0 * eta), math.inf)
+    for block, value in zip(weights, expected, strict=True):
+        torch.testing.assert_close(block, value, rtol=1e-11, atol=1e-12)
+    for block, s2, xi in zip(velocities, VARIANCES, noise, strict=True):
+        torch.testing.assert_close(block, math.sqrt(s2) * xi)
+
+
 @pytest.mark.parametrize("refresh", [1, 3])
 @pytest.mark.parametrize("step_size", [0.3, 1.5])
 def test_variance_along_a_quadratic_direction_is_exact_at_any_step(
@@ -129,6 +151,10 @@ def exact_kernels(signal: float, kind: Kind) -> Estimate:
 # The step and friction of each energy: the loss of a sampled readout is stiff.
 SAMPLED = {"readout": "sampled", "step_size": 0.05, "friction": 1.0, "duration": 400.0}
 INTEGRATED = {"step_size": 0.2, "friction": 0.25, "duration": 800.0, "ramp": 5.0}
+AVERAGED = {
+    "method": "sgld", "noise": "averaged", "readout": "integrated", "step_size": 0.02,
+    "duration": 400.0, "ramp": 5.0,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -136,14 +162,15 @@ INTEGRATED = {"step_size": 0.2, "friction": 0.25, "duration": 800.0, "ramp": 5.0
     [
         ("rnn", SAMPLED), ("rnn", SAMPLED | {"refresh": 8}), ("dnn", SAMPLED | {"refresh": 8}),
         ("rnn", INTEGRATED), ("rnn", INTEGRATED | {"refresh": 4}),
-        ("dnn", INTEGRATED | {"refresh": 4}),
+        ("dnn", INTEGRATED | {"refresh": 4}), ("rnn", AVERAGED), ("dnn", AVERAGED),
     ],
     ids=str,
 )  # fmt: skip
-def test_kinetic_agrees_with_the_exact_sampler(kind: Kind, settings: dict[str, Any]) -> None:
+def test_dynamics_agree_with_the_exact_sampler(kind: Kind, settings: dict[str, Any]) -> None:
     """Above the transition at N = 64: kernels within errors, without an allowance for the step size."""
     signal = 2.0 * critical_signal(4, PRIOR, KAPPA)
-    run = kinetic_run(
+    made = endpoint_run if settings.get("method") == "sgld" else kinetic_run
+    run = made(
         signal, kind=kind, width=64, **{"burn_in": 20.0, "draws": 400, "chains": 4} | settings
     )
     found = drawn_kernel(run)

@@ -23,7 +23,7 @@ from weightsharing.measures.estimate import Estimate, estimate
 from weightsharing.model.axes import Array
 from weightsharing.model.task import Task
 from weightsharing.sampling.run import Run
-from weightsharing.sampling.sgld import LangevinSettings
+from weightsharing.sampling.settings import DynamicsSettings
 
 IDENTITIES = ("virial", "input_virial", "kinetic_temperature", "loss_temperature")
 # Probability that one identity fails for a right sampler in equilibrium.
@@ -72,8 +72,8 @@ def broken(run: Run, task: Task, samples: xr.Dataset, found: Mapping[str, Estima
 
     With q the step relative to its limit of stability in the stiffest direction, SGLD widens a
     direction of curvature k by 1 / (1 - eta k / 2): weight decay by 1 / (1 - eta / 2), the directions of
-    the loss by at most 1 / (1 - q). Underdamped dynamics are exact for quadratic energies; terms beyond
-    them add a bias of order q. The exact sampler has none.
+    the loss by at most 1 / (1 - q). Underdamped dynamics, and SGLD with averaged noise, are exact for
+    quadratic energies; terms beyond them add a bias of order q. The exact sampler has none.
     """
     settings, q = run.sampler, float(samples.attrs["stiffness"])
     weights = run.architecture.weight_matrices * settings.width**2
@@ -86,9 +86,8 @@ def broken(run: Run, task: Task, samples: xr.Dataset, found: Mapping[str, Estima
         "loss_temperature": q / (1.0 - q),
     }
     lowest = {name: -width for name, width in widest.items()}
-    if isinstance(settings, LangevinSettings):
-        decay = settings.step_size / (2.0 - settings.step_size)
-        widest |= {name: widest[name] + decay for name in ("virial", "input_virial")}
+    if isinstance(settings, DynamicsSettings) and settings.widening:
+        widest |= {name: widest[name] + settings.widening for name in ("virial", "input_virial")}
         lowest = dict.fromkeys(widest, 0.0)
     names = []
     for name, value in found.items():

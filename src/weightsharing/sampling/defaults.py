@@ -21,9 +21,10 @@ from weightsharing.sampling.random import new_streams
 from weightsharing.sampling.settings import DynamicsSettings
 
 # The step relative to its limit of stability, h^2 k / 4 or eta k / 2, at the largest curvature seen.
-STIFFNESS = {"kinetic": 0.1, "sgld": 0.02}
+# "white": of SGLD with white noise, whose bias is of first order, and of gradient descent.
+STIFFNESS = {"kinetic": 0.1, "sgld": 0.1, "white": 0.02}
 # Longest step, for tasks whose loss is not stiff. Time between two refreshments of the velocities.
-LONGEST_STEP, REFRESH = {"kinetic": 0.2, "sgld": 0.01}, 0.8
+LONGEST_STEP, REFRESH = {"kinetic": 0.2, "sgld": 0.02, "white": 0.01}, 0.8
 # The trial: small networks in which no chain takes long, short steps, and a time in which they learn.
 TRIAL = KineticSettings(
     method="kinetic", width=48, step_size=0.02, refresh=20, burn_in=16.0, ramp=8.0, duration=4.0,
@@ -33,7 +34,14 @@ USUAL: dict[str, dict[str, Any]] = {
     "exact": {"warm_up": 100, "thinning": 2, "leapfrog_steps": 8, "draws": 500},
     "kinetic": {"friction": 0.2, "burn_in": 30.0, "ramp": 10.0, "duration": 200.0, "draws": 400},
     # The readout is integrated out: the steps of a sampled one would be ten times as short.
-    "sgld": {"readout": "integrated", "burn_in": 10.0, "ramp": 5.0, "duration": 20.0, "draws": 400},
+    "sgld": {
+        "readout": "integrated",
+        "noise": "averaged",
+        "burn_in": 10.0,
+        "ramp": 5.0,
+        "duration": 40.0,
+        "draws": 400,
+    },
 }
 SHARED = {"chains": 4, "start": "prior"}
 # Settings that others are computed from.
@@ -69,7 +77,8 @@ def default_settings(
         readout = settings.get("readout", kind.model_fields["readout"].default)
         if "step_size" not in settings:
             stiffest = largest_curvature(task, architecture, kappa, readout)
-            settings["step_size"] = _step(method, stiffest)
+            white = settings.get("noise") == "white"
+            settings["step_size"] = _step("white" if white else method, stiffest)
         if method == "kinetic" and "refresh" not in settings:
             settings["refresh"] = max(1, round(REFRESH / settings["step_size"]))
         if not {"duration", "step_size"} <= given.keys():
@@ -84,14 +93,14 @@ def descent_step(task: Task, architecture: Architecture, kappa: float) -> float:
     k is the curvature with the readout sampled. Untrained networks are not yet fitted, and fits of them
     are as stiff as those that have learned.
     """
-    return _step("sgld", largest_curvature(task, architecture, kappa, "sampled"))
+    return _step("white", largest_curvature(task, architecture, kappa, "sampled"))
 
 
-def _step(method: str, stiffest: float) -> float:
+def _step(dynamics: str, stiffest: float) -> float:
     """The step of ``STIFFNESS`` at this curvature, rounded down to two digits."""
-    step = STIFFNESS[method]
-    step = 2.0 * (step / stiffest) ** 0.5 if method == "kinetic" else 2.0 * step / stiffest
-    step = min(step, LONGEST_STEP[method])
+    step = STIFFNESS[dynamics]
+    step = 2.0 * (step / stiffest) ** 0.5 if dynamics == "kinetic" else 2.0 * step / stiffest
+    step = min(step, LONGEST_STEP[dynamics])
     scale = 10.0 ** (np.floor(np.log10(step)) - 1.0)
     return float(f"{np.floor(step / scale + 1e-9) * scale:.2g}")
 

@@ -124,6 +124,18 @@ class DynamicsSettings(ChainSettings):
         """The step, for a direction of curvature 1, relative to the limit of stability."""
 
     @property
+    def details(self) -> str:
+        """What a caption adds about the dynamics, in sentences."""
+        if self.readout == "sampled":
+            return ""
+        return "Readouts are integrated out, and drawn exactly for each draw."
+
+    @property
+    def widening(self) -> float:
+        """By what share the step widens the prior's variances."""
+        return 0.0
+
+    @property
     def burn_in_steps(self) -> int:
         """Steps discarded at the beginning of each chain."""
         return round(self.burn_in / self.step_size)

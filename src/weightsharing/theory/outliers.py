@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,6 @@ from scipy import integrate, optimize, special
 
 from weightsharing.model.architecture import Kind
 from weightsharing.model.axes import Array, kernel_matrix
-
-# Nodes of the quadrature over the angle, whose integrand has a layer of width 1 / sqrt(N) at 0.
-_ANGLES, _ANGLE_WEIGHTS = np.polynomial.legendre.leggauss(400)
 
 
 def weight_eigenvalues(kernel: Array, kind: Kind) -> NDArray[np.complex128]:
@@ -63,9 +61,11 @@ def noise_beyond(radius: float, width: int, w: float) -> float:
         upper = special.gammaincc(width - 1, x * x)
         return float((upper + math.exp(log_tail) * lower) / math.sqrt(2.0 * math.pi))
 
+    angles, angle_weights = _angles()
+
     def pairs(x: float) -> float:
-        y = x * np.sin(0.25 * math.pi * (_ANGLES + 1.0))
-        angular = 0.5 * math.pi * _ANGLE_WEIGHTS @ (y * special.erfcx(math.sqrt(2.0) * y))
+        y = x * np.sin(0.25 * math.pi * (angles + 1.0))
+        angular = 0.5 * math.pi * angle_weights @ (y * special.erfcx(math.sqrt(2.0) * y))
         return float(x * math.sqrt(2.0 / math.pi) * angular * special.gammaincc(width - 1, x * x))
 
     # Both densities vanish within a few units beyond the disc.
@@ -76,6 +76,15 @@ def noise_beyond(radius: float, width: int, w: float) -> float:
         for density in (real, pairs)
     )
     return float(2.0 * reals + both)
+
+
+@cache
+def _angles() -> tuple[Array, Array]:
+    """Nodes and weights of the quadrature over the angle, (400,).
+
+    Its integrand has a layer of width 1 / sqrt(N) at 0.
+    """
+    return np.polynomial.legendre.leggauss(400)
 
 
 def noise_edge(width: int, w: float, expected: float) -> float:

@@ -7,6 +7,12 @@ Citation: Welling & Teh, "Bayesian learning via stochastic gradient Langevin dyn
 
 with E of ``langevin``. It targets p(Theta | y) proportional to exp(-E) up to a bias of order eta. A
 direction of curvature k has the stationary variance 1/(k (1 - eta k/2)): it is unstable for eta k >= 2.
+
+With (xi + xi') / 2 for xi, where xi' is the noise of the step before, the variance is 1/k at any
+stable step, and the bias is of order eta^2 (Leimkuhler & Matthews, "Rational construction of stochastic
+numerical methods for molecular sampling", Applied Mathematics Research eXpress 2013). It is the step of
+underdamped dynamics with h^2 / 2 = eta whose friction forgets all of the velocity: ``kinetic.step``
+makes it.
 """
 
 from __future__ import annotations
