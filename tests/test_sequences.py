@@ -57,6 +57,7 @@ from weightsharing.sampling.initial import start_kernel
 from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.run import Run
 from weightsharing.theory import action, finite_width, search
+from weightsharing.theory.minimiser import minimise
 from weightsharing.theory.problem import linear_problem, predict
 from weightsharing.theory.solve import solve
 from weightsharing.theory.symmetric import pack, unpack
@@ -604,6 +605,34 @@ def test_rnns_generalise_five_times_better_from_half_of_the_steps_on(number: int
     sets = [times for times in random_sets(10, 3, seed=1) if len(times) == number]
     rnn, dnn = (np.median(errors_in_theory(kind, sets, PRIOR)) for kind in ("rnn", "dnn"))
     assert rnn < 0.2 * dnn
+
+
+def test_the_phase_that_interpolates_is_found() -> None:
+    """Trained networks found it where an earlier search did not: the set {1, 2, 3, 5, 7, 8}."""
+    (member,) = family("rnn", ((1, 2, 3, 5, 7, 8),), 10).members
+    task = member.tasks[0]
+    problem = linear_problem(task, member.architecture, member.kappa)
+    lowest, other = search.stationary_points(problem)
+    assert lowest.action == pytest.approx(1.00199571, abs=1e-6)
+    assert other.action == pytest.approx(1.04087665, abs=1e-6)
+    errors = [
+        float(generalisation_error(predict(problem, point.kernel), task.targets))
+        for point in (lowest, other)
+    ]
+    assert errors[0] < 0.01 < 0.2 < errors[1]
+
+
+def test_other_starts_reach_no_lower_action() -> None:
+    """Turning kernels between those of the search, for ten random sets."""
+    generator = np.random.default_rng(8)
+    for times in random_sets(10, 2, seed=5)[4:14]:
+        (member,) = family("rnn", (times,), 10).members
+        problem = linear_problem(member.tasks[0], member.architecture, member.kappa)
+        lowest = search.stationary_points(problem)[0].action
+        for correlation, angle in generator.uniform((0.3, 0.0), (1.0, np.pi), (12, 2)):
+            start = search.coherent_start(problem, correlation, angle)
+            reached = action.action(problem, minimise(problem, start))
+            assert reached > lowest - 1e-8, (times, correlation, angle)
 
 
 def test_a_step_size_that_fails_names_the_member(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from arviz_stats.base.array import array_stats
 from numpy.typing import NDArray
 
 from weightsharing.model.axes import Array
@@ -62,6 +61,9 @@ def estimate(draws: NDArray[np.floating]) -> Estimate:
 
     What has one value in all draws, such as an output whose targets are all 0, has R-hat 1.
     """
+    # Loaded here: it takes a second, and figures need the errors of this module alone.
+    from arviz_stats.base.array import array_stats
+
     values = np.asarray(draws, dtype=np.float64)
     axes = {"chain_axis": 0, "draw_axis": 1}
     mean = average(values)

@@ -1,0 +1,26 @@
+"""Hooks of the website: README.md is its first page, and links to other files than pages become plain names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+# A link to a file of the repository that is no page.
+OUTSIDE = re.compile(r"\[([^]]+)\]\((?!https?:|#)(\.\./(?!\w+\.md)[^)]+)\)")
+
+
+def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401
+    """Add README.md as index.md, with its links as seen from docs/."""
+    text = (ROOT / "README.md").read_text()
+    text = re.sub(r"\]\((?!https?:|#|docs/)", "](../", text).replace("](docs/", "](")
+    files.append(File.generated(config, "index.md", content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:  # noqa: ANN401, ARG001
+    """Name files outside docs/ without a link."""
+    return OUTSIDE.sub(r"\1", markdown)
