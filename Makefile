@@ -6,6 +6,7 @@
 #   make test-mutations      runs deliberately wrong programs: which rows of the scorecard turn red
 #   make test-slurm          starts a Slurm of one node and submits to it (about 15 minutes on two quiet cores)
 #   make check               formatters, linters and types
+#   make docs                the documentation as a website, site/index.html, with the tutorials run
 #   make review              all results for a reader: review/laptop.html and .zip
 # `make review PRESET=smoke` uses another preset; figures take PRESET too.
 PYTHON ?= python3
@@ -15,7 +16,7 @@ INSTALLED := .venv/.installed
 PRESET ?= laptop
 PRESET_FILE = $(if $(filter-out laptop,$(PRESET)),--configfile workflow/presets/$(PRESET).yaml)
 
-.PHONY: all review test test-faults test-fuzz test-mutations test-slurm check bench format lock clean FORCE
+.PHONY: all docs review test test-faults test-fuzz test-mutations test-slurm check bench format lock clean FORCE
 
 all: $(INSTALLED)
 	$(BIN)/snakemake $(PRESET_FILE)
@@ -27,6 +28,11 @@ figures/%.pdf: $(INSTALLED) FORCE
 review: $(INSTALLED)
 	$(BIN)/snakemake archive $(PRESET_FILE)
 	$(BIN)/snakemake archive $(PRESET_FILE) --report review/$(PRESET).html
+
+# Its packages come on top of those of requirements.lock.
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable .[docs]
+	$(BIN)/mkdocs build
 
 test: $(INSTALLED)
 	$(BIN)/pytest
@@ -75,4 +81,4 @@ lock:
 		-e 's/^triton==.*/&; sys_platform == "linux" and platform_machine == "x86_64"/' > requirements.lock
 
 clean:
-	rm -rf results logs benchmarks review figures/*.pdf figures/*.png figures/*.rst .snakemake
+	rm -rf results logs benchmarks review site .cache figures/*.pdf figures/*.png figures/*.rst .snakemake
