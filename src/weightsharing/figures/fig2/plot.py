@@ -54,7 +54,7 @@ def _conditions(runs: Runs) -> list[str]:
     parts = []
     for method, group in _by_method(runs).items():
         size = f"$N = {group[0].width}$ to ${group[-1].width}$, {conditions.chains(group)}"
-        parts.append(f"{SAMPLER_NAMES[method]}: {size}{conditions.step_size(group[:1])}")
+        parts.append(f"{SAMPLER_NAMES[method]}: {size}{conditions.step_size(group)}")
     kappa = rf"$\kappa = {runs[0].run.kappa:g}$"
     first = "; ".join([*parts, kappa, "error bars: standard error"])
     failed = [run for run in runs if run.faults_with("alignment")]
