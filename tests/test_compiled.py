@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import replace
+from typing import Any, cast
 
 import numba
 import numpy as np
 import pytest
+import torch
+from weight_steps import CPU, problem, states
 
-from weightsharing.sampling.backends import compiled
+from weightsharing.model.activations import ACTIVATIONS, Activation
+from weightsharing.model.architecture import Kind
+from weightsharing.sampling.backends import compiled, reference
+from weightsharing.sampling.kinetic import step as kinetic
+from weightsharing.sampling.protocol import Dynamics
+from weightsharing.sampling.random import new_streams
 
 
 @pytest.mark.parametrize("rank", range(1, 10))
@@ -41,3 +50,51 @@ def test_nowhere_to_keep_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> No
     compiled_function, options = compiled._compiled(function)
     assert compiled_function is function
     assert options["nogil"]
+
+
+def gelu(h: float) -> float:
+    return 0.5 * h * (1.0 + math.erf(h / math.sqrt(2.0)))
+
+
+def slope_of_gelu(h: float) -> float:
+    normal = math.exp(-0.5 * h * h) / math.sqrt(2.0 * math.pi)
+    return 0.5 * (1.0 + math.erf(h / math.sqrt(2.0))) + h * normal
+
+
+# Activations of one's own, as model/activations.py would have them.
+OWN = {
+    "sin": Activation(torch.sin, torch.cos, odd=True, scalar=(math.sin, math.cos)),
+    "gelu": Activation(
+        lambda h: 0.5 * h * (1.0 + torch.erf(h / math.sqrt(2.0))),
+        lambda h: 0.5 * (1.0 + torch.erf(h / math.sqrt(2.0)))
+        + h * torch.exp(-0.5 * h * h) / math.sqrt(2.0 * math.pi),
+        odd=False,
+        scalar=(gelu, slope_of_gelu),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("kind", ["rnn", "dnn"])
+def test_activations_of_ones_own_are_compiled(
+    name: str, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same step as PyTorch's; without ``scalar`` there is none."""
+    target = problem(kind, "tanh", 2, 4, torch.float64, CPU, True)
+    architecture = target.architecture.model_copy(update={"activation": name})
+    target = replace(target, architecture=architecture)
+    monkeypatch.setitem(cast(dict[str, Activation], ACTIVATIONS), name, OWN[name])
+    dynamics = Dynamics(kinetic.move, 0.02, 0.05, 2, has_velocities=True)
+    assert compiled.supports(target, dynamics)
+    memory, blocks = states(target, 11, chains=2, moving=True)
+    expected = memory.clone()
+    for backend, moved in ((compiled, memory), (reference, expected)):
+        streams = new_streams(3, 2, CPU)
+        advance = backend.advance(target, dynamics, blocks, lambda number: target)
+        for number in range(3):
+            advance(moved, streams, number)
+    torch.testing.assert_close(memory, expected, rtol=1e-12, atol=1e-12)
+    monkeypatch.setitem(
+        cast(dict[str, Activation], ACTIVATIONS), name, replace(OWN[name], scalar=None)
+    )
+    assert not compiled.supports(target, dynamics)

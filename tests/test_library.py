@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import assert_z, succeed
+from conftest import assert_z, exact_run, lines_of_failure, succeed
+from safetensors.numpy import load_file
 
 import weightsharing as ws
 from weightsharing.errors import ConfigError, DivergenceError
+from weightsharing.files import read_members
 from weightsharing.model.network import Weights
-from weightsharing.model.tasks import ArraysTask
+from weightsharing.model.tasks import ArraysTask, SignalsTask
 from weightsharing.sampling import defaults, langevin, posterior
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.sgld import LangevinSettings
@@ -136,6 +138,41 @@ def test_gradient_descent_ends_where_the_gradient_of_the_energy_vanishes() -> No
     assert (free.loss[:, -1] < 1e-6 * free.loss[:, 0]).all()
     with pytest.raises(DivergenceError, match="gradient descent diverged before step"):
         ws.descend(task, network, KAPPA, width, step_size=0.5, steps=1000)
+
+
+@pytest.mark.parametrize("signals", [None, (3.0, 4.0)])
+def test_kept_weights_are_exported_by_name(
+    signals: tuple[float, ...] | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tensors of samples.nc, by safetensors; of a family behind the names of its members."""
+    run = exact_run(3.0, draws=4, chains=2, warm_up=10, keep_weights=2)
+    if signals is not None:
+        run = run.model_copy(update={"task": SignalsTask(kind="signals", signals=signals)})
+    paths = {
+        name: tmp_path / name for name in ("run.yaml", "task.nc", "samples.nc", "w.safetensors")
+    }
+    succeed("resolve", run.model_dump_json(), paths["run.yaml"], "--task", paths["task.nc"])
+    succeed("sample", paths["run.yaml"], paths["task.nc"], paths["samples.nc"])
+    succeed("weights", paths["run.yaml"], paths["samples.nc"], paths["w.safetensors"])
+    tensors = load_file(paths["w.safetensors"])
+    members = read_members(paths["samples.nc"], "samples", run)
+    prefixes = [f"{name}/" for name in run.member_names] if signals else [""]
+    assert set(tensors) == {
+        f"{prefix}{name}"
+        for prefix in prefixes
+        for name in ("recurrent", "input_weights", "readout")
+    }
+    for prefix, data in zip(prefixes, members, strict=True):
+        assert data.sizes["kept"] == 2
+        np.testing.assert_array_equal(tensors[f"{prefix}recurrent"], data["recurrent"])
+        np.testing.assert_array_equal(tensors[f"{prefix}readout"], data["readout"])
+    without = exact_run(3.0, draws=4, chains=2, warm_up=10)
+    succeed("resolve", without.model_dump_json(), paths["run.yaml"])
+    succeed("sample", paths["run.yaml"], paths["task.nc"], paths["samples.nc"])
+    line = lines_of_failure(
+        capsys, "weights", paths["run.yaml"], paths["samples.nc"], paths["w.safetensors"]
+    )
+    assert line == ["samples: no weights were kept; keep_weights is 0"]
 
 
 def test_draws_open_in_arviz() -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,21 @@ def test_readme_and_docs_name_files_that_exist() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_website_has_all_pages() -> None:
+    def leaves(part: Any) -> Iterator[str]:
+        if isinstance(part, str):
+            yield part
+        else:
+            for one in part if isinstance(part, list) else part.values():
+                yield from leaves(one)
+
+    docs = ROOT / "docs"
+    listed = set(leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
+    pages = [*docs.rglob("*.md"), *(docs / "tutorials").glob("*.py")]
+    # Its first page is README.md.
+    assert listed == {str(page.relative_to(docs)) for page in pages} | {"index.md"}
 
 
 def test_every_fault_has_a_test_that_exists() -> None:

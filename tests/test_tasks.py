@@ -111,7 +111,7 @@ def test_a_run_of_other_patterns_and_a_file_that_is_none_are_refused(tmp_path: P
     with pytest.raises(FileError, match="No such file"):
         file_task(tmp_path / "none.nc", PATTERNS, STEPS)
     path.write_text("not NetCDF")
-    with pytest.raises(FileError, match="damaged, or not NetCDF"):
+    with pytest.raises(FileError, match=r"not NetCDF; Dataset\.to_netcdf"):
         file_task(path, PATTERNS, STEPS)
 
 

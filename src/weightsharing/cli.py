@@ -309,6 +309,21 @@ def read_starts(run: Run, theory: Path | None) -> list[Array | None]:
 
 @verb(
     RUN,
+    path("samples", help="samples, NetCDF"),
+    path("output", help="weights, safetensors"),
+)
+def weights(options: Namespace) -> None:
+    """Export the weights that a run kept, as named tensors."""
+    from weightsharing.files import read_members, read_record, write_weights
+    from weightsharing.sampling.run import Run
+
+    run = read_record(options.run, Run)
+    members = read_members(options.samples, "samples", run)
+    write_weights(members, run.member_names, options.output, {"run": run.model_dump_json()})
+
+
+@verb(
+    RUN,
     TASK,
     path("samples", help="samples, NetCDF"),
     path("output", help="measures, NetCDF"),

@@ -152,6 +152,30 @@ def write_members(
     write_dataset(join(members, condition.member_names), path, content, condition, code)
 
 
+def write_weights(
+    members: Sequence[xr.Dataset], names: Sequence[str], path: Path, metadata: Mapping[str, str]
+) -> None:
+    """Write the kept weights as named tensors, by safetensors: what ``load_file`` reads in one line.
+
+    Names are recurrent (chain, kept, matrix, unit, unit_), input_weights (chain, kept, unit, feature) and
+    readout (chain, kept, unit), behind the member's name and a slash if there are several. Raises
+    FileError if no weights were kept.
+    """
+    from safetensors.numpy import save
+
+    tensors = {
+        name if len(members) == 1 else f"{member}/{name}": np.ascontiguousarray(data[name])
+        for member, data in zip(names, members, strict=True)
+        for name in ("recurrent", "input_weights", "readout")
+        if name in data
+    }
+    if not tensors:
+        raise FileError("samples: no weights were kept; keep_weights is 0")
+    stored = save(tensors, metadata=dict(metadata))
+    with replacing(path) as temporary:
+        temporary.write_bytes(stored)
+
+
 # --- reading ----------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """The activation functions phi. All that the code knows of one stands in this file.
 
-A new one needs its name in ``ActivationName`` and a record in ``ACTIVATIONS``. The compiled step on a CPU
-(``sampling.backends.compiled``) knows some of them; PyTorch makes the steps of all others.
+A new one needs its name in ``ActivationName`` and a record in ``ACTIVATIONS``. With ``scalar``, the
+compiled step on a CPU (``sampling.backends.compiled``) knows it too; without, PyTorch makes its steps.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ class Activation:
     """One activation function, elementwise, of a NumPy array or a PyTorch tensor.
 
     phi: phi(h). slope: phi'(h). odd: whether phi(-h) = -phi(h), which the sign symmetry needs (THEORY 4).
+    scalar: phi and phi' of one number, in functions of ``math`` that Numba compiles.
     """
 
     phi: Callable[[Values], Values]
     slope: Callable[[Values], Values]
     odd: bool
+    scalar: tuple[Callable[[float], float], Callable[[float], float]] | None = None
 
 
 # The functions of NumPy and SciPy by the names that PyTorch has for them.

@@ -28,6 +28,8 @@ except Exception as error:
     print(str(error).partition("\\n")[0] or type(error).__name__)
 """
 OPENING_SECONDS = 5
+# First bytes of NetCDF files: version 4, which is HDF5, and the older ones.
+_SIGNATURES = (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02")
 # Sizes of the largest number of a task.
 SMALLEST, LARGEST = 1e-9, 1e9
 
@@ -51,6 +53,8 @@ def file_task(path: Path, patterns: int, steps: int) -> Task:
         content = path.read_bytes()
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+    if not content.startswith(_SIGNATURES):
+        raise FileError(f"{path}: not NetCDF; Dataset.to_netcdf of xarray writes such files")
     if fault := _opening_fault(content):
         raise FileError(f"{path}: damaged, or not NetCDF: {fault}")
     with xr.open_dataset(io.BytesIO(content), decode_times=False) as opened:

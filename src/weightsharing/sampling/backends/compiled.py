@@ -11,15 +11,19 @@ W (matrix, unit, unit), U (unit, feature), v (unit,), inputs (time, pattern, fea
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
+from functools import cache
+from types import BuiltinFunctionType
 from typing import Any
 
 import numba
 import numpy as np
+from numba.core.errors import NumbaExperimentalFeatureWarning
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightsharing.model.activations import ActivationName
+from weightsharing.model.activations import ACTIVATIONS, ActivationName
 from weightsharing.sampling.backends import reference
 from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
@@ -27,15 +31,37 @@ from weightsharing.sampling.protocol import Advance, Blocks, Dynamics
 from weightsharing.sampling.random import Streams, by_thread
 
 Reals = NDArray[np.floating]
+Pointers = tuple[Callable[[float], float], Callable[[float], float]]
 
-# The activations that ``phi`` and ``slope`` know, by the number that compiled code takes.
+# The activations that ``phi`` and ``slope`` know, by the number that compiled code takes. Others are
+# called through pointers, one number at a time.
 CODES: dict[ActivationName, int] = {"linear": 0, "erf": 1, "tanh": 2, "relu": 3}
-LINEAR, ERF, TANH, _ = CODES.values()
+LINEAR, ERF, TANH, RELU = CODES.values()
+OTHER = len(CODES)
 
 
 def supports(posterior: Posterior, dynamics: Dynamics) -> bool:
     """Whether there is a compiled step for these dynamics and this activation."""
-    return dynamics.move is kinetic.move and posterior.architecture.activation in CODES
+    name = posterior.architecture.activation
+    return dynamics.move is kinetic.move and (name in CODES or ACTIVATIONS[name].scalar is not None)
+
+
+@cache
+def pointers(activation: ActivationName) -> tuple[Any, Any]:
+    """phi and phi' of an activation, which compiled code calls if it does not know the activation."""
+    pair = ACTIVATIONS[activation].scalar or (_never_called, _never_called)
+    first, second = map(_pointer, pair)
+    return first, second
+
+
+def _pointer(function: Callable[[float], float]) -> Any:  # noqa: ANN401
+    """A compiled function of one number; functions of ``math`` are compiled code already."""
+    known = function if isinstance(function, BuiltinFunctionType) else numba.njit(function)
+    return numba.cfunc("float64(float64)")(lambda h: known(h))
+
+
+def _never_called(h: float) -> float:
+    return h
 
 
 def advance(
@@ -53,7 +79,8 @@ def advance(
     deviates_of = reference.deviates_of(blocks)
     h, kept = dynamics.step_size, math.exp(-dynamics.damping)
     inputs = posterior.inputs.contiguous().numpy()
-    shared, code = architecture.weight_matrices == 1, CODES[architecture.activation]
+    shared, code = architecture.weight_matrices == 1, CODES.get(architecture.activation, OTHER)
+    functions = pointers(architecture.activation)
     integrated = posterior.integrated
     times = np.array([-h, h, 0.5 * h, kept], real)
 
@@ -74,11 +101,14 @@ def advance(
 
         def move_chains(chains: slice) -> None:
             step(
-                states[chains], deviates[chains], has_noise, width, shared, code, integrated,
+                states[chains], deviates[chains], has_noise, width, shared, code, functions, integrated,
                 real(posterior.kappa), inputs, targets[chains], supervised[chains], *scales,
             )  # fmt: skip
 
-        by_thread(move_chains, memory)
+        with warnings.catch_warnings():
+            # Numba calls pointers to functions experimental each time it compiles.
+            warnings.simplefilter("ignore", NumbaExperimentalFeatureWarning)
+            by_thread(move_chains, memory)
 
     return step_of
 
@@ -94,23 +124,27 @@ def _compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401
 
 
 @_compiled
-def phi(code: int, h: float) -> float:
+def phi(code: int, functions: Pointers, h: float) -> float:
     """The activation at h, unless it is linear."""
     if code == ERF:
         return math.erf(0.5 * math.sqrt(math.pi) * h)
     if code == TANH:
         return math.tanh(h)
-    return max(h, 0.0)
+    if code == RELU:
+        return max(h, 0.0)
+    return functions[0](h)
 
 
 @_compiled
-def slope(code: int, h: float, phi_h: float) -> float:
+def slope(code: int, functions: Pointers, h: float, phi_h: float) -> float:
     """The slope of ``phi`` at h, given phi(h), unless it is linear."""
     if code == ERF:
         return math.exp(-0.25 * math.pi * h**2)
     if code == TANH:
         return 1.0 - phi_h**2
-    return 0.0 if h <= 0.0 else 1.0
+    if code == RELU:
+        return 0.0 if h <= 0.0 else 1.0
+    return functions[1](h)
 
 
 @_compiled
@@ -191,7 +225,7 @@ def given_kernel(
 
 
 @_compiled
-def forward(code: int, matrices: Reals, pre: Reals, post: Reals) -> None:
+def forward(code: int, functions: Pointers, matrices: Reals, pre: Reals, post: Reals) -> None:
     """h^t and phi(h^t) at all times; ``pre`` holds U x before and h after."""
     for time in range(len(pre)):
         if time > 0:
@@ -199,11 +233,13 @@ def forward(code: int, matrices: Reals, pre: Reals, post: Reals) -> None:
         if code != LINEAR:
             for pattern in range(pre.shape[1]):
                 for unit in range(pre.shape[2]):
-                    post[time, pattern, unit] = phi(code, pre[time, pattern, unit])
+                    post[time, pattern, unit] = phi(code, functions, pre[time, pattern, unit])
 
 
 @_compiled
-def backward(code: int, matrices: Reals, pre: Reals, post: Reals, delta: Reals) -> None:
+def backward(
+    code: int, functions: Pointers, matrices: Reals, pre: Reals, post: Reals, delta: Reals
+) -> None:
     """delta holds dL/dphi(h) at fixed later h before, and dL/dh after, (time, pattern, unit)."""
     for time in range(len(pre) - 1, -1, -1):
         if time + 1 < len(pre):
@@ -213,7 +249,7 @@ def backward(code: int, matrices: Reals, pre: Reals, post: Reals, delta: Reals) 
             for pattern in range(pre.shape[1]):
                 for unit in range(pre.shape[2]):
                     h, phi_h = pre[time, pattern, unit], post[time, pattern, unit]
-                    delta[time, pattern, unit] *= slope(code, h, phi_h)
+                    delta[time, pattern, unit] *= slope(code, functions, h, phi_h)
 
 
 @_compiled
@@ -269,16 +305,17 @@ def move(
 @_compiled
 def step(
     memory: Reals, noise: Reals, has_noise: bool, width: int, shared: bool, code: int,
-    integrated: bool, kappa: float, inputs: Reals, targets: Reals, supervised: Reals,
+    functions: Pointers, integrated: bool, kappa: float, inputs: Reals, targets: Reals, supervised: Reals,
     variances: Reals, spreads: Reals, times: Reals,
 ) -> None:  # fmt: skip
     """One step of a batch of chains, in place.
 
     memory: (chain, 2 x weights), weights W, U, v and velocities. noise: standard normal deviates
     (chain, weights), read only if ``has_noise``. shared: whether all times have one matrix. code: of
-    ``CODES``. integrated: whether the readout is integrated out. targets and supervised: (chain, time,
-    pattern). variances: of the prior, w/N, u and v. spreads: standard deviations of the noise of each
-    block. times: -h, h, h / 2 and exp(-damping). All reals have the precision of ``memory``.
+    ``CODES``, or ``OTHER``. functions: of ``pointers``. integrated: whether the readout is integrated
+    out. targets and supervised: (chain, time, pattern). variances: of the prior, w/N, u and v. spreads:
+    standard deviations of the noise of each block. times: -h, h, h / 2 and exp(-damping). All reals have
+    the precision of ``memory``.
     """
     steps, patterns, features = inputs.shape
     numbers = memory.shape[1] // 2
@@ -297,12 +334,12 @@ def step(
             weights[first:second].reshape(width, features), inputs.reshape(-1, features),
             pre.reshape(-1, width),
         )  # fmt: skip
-        forward(code, matrices, pre, post)
+        forward(code, functions, matrices, pre, post)
         if integrated:
             given_kernel(post, targets[chain], supervised[chain], kappa, variances[2], delta)
         else:
             given_readout(post, readout, targets[chain], supervised[chain], kappa, error, delta)
-        backward(code, matrices, pre, post, delta)
+        backward(code, functions, matrices, pre, post, delta)
         for index in range(count):
             start, end = index * size, (index + 1) * size
             until = steps if shared else index + 2
