@@ -1,4 +1,4 @@
-"""Hooks of the website: README.md is its first page, and links to other files than pages become plain names."""
+"""Hooks of the website: README.md is its first page; links to other files become plain names."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:  # noqa: ANN401, ARG001
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:  # noqa: ANN401
     """Name files outside docs/ without a link."""
     return OUTSIDE.sub(r"\1", markdown)

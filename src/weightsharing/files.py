@@ -158,14 +158,15 @@ def write_weights(
     """Write the kept weights as named tensors, by safetensors: what ``load_file`` reads in one line.
 
     Names are recurrent (chain, kept, matrix, unit, unit_), input_weights (chain, kept, unit, feature) and
-    readout (chain, kept, unit), behind the member's name and a slash if there are several. Raises
+    readout (chain, kept, unit), behind the member's name and a slash if ``names`` has any. Raises
     FileError if no weights were kept.
     """
     from safetensors.numpy import save
 
+    prefixes = [f"{name}/" for name in names] or [""]
     tensors = {
-        name if len(members) == 1 else f"{member}/{name}": np.ascontiguousarray(data[name])
-        for member, data in zip(names, members, strict=True)
+        prefix + name: np.ascontiguousarray(data[name])
+        for prefix, data in zip(prefixes, members, strict=True)
         for name in ("recurrent", "input_weights", "readout")
         if name in data
     }
