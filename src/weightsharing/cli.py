@@ -523,6 +523,8 @@ def refuse_repeated(options: Namespace) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one verb. Returns 0, or 1 after printing one line for each fault, or 130 after Ctrl-C."""
+    # A notebook sets it for its own process. Matplotlib refuses a backend that is not installed here.
+    os.environ.pop("MPLBACKEND", None)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("weightsharing").setLevel(logging.INFO)
     parser = argparse.ArgumentParser(

@@ -44,7 +44,7 @@ def kernels(theory: xr.Dataset | None, draws: xr.Dataset) -> Figure:
     first = None if expected is None else expected[0, 0]
     show_split_kernel(left, result.array("kernel")[0, 0], first, norm, "t")
     left.set_title(f"$H_{{00}}$, N = {result.width}", fontsize=8)
-    figure.colorbar(left.images[0], ax=left, shrink=0.8)
+    figure.colorbar(left.collections[0], ax=left, shrink=0.8)
     if expected is None:
         right.set_visible(False)
         return figure

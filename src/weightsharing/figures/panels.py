@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import AsinhNorm, Normalize
-from matplotlib.image import AxesImage
 from matplotlib.patches import Circle, Polygon
 
 from weightsharing.figures.results import Result
@@ -79,7 +79,7 @@ def outlier_count(run: Result) -> str:
     return f"outliers: {run.array('outliers').mean():.2g}"
 
 
-def show_label_kernel(axes: Axes, kernel: Array, norm: Normalize) -> AxesImage:
+def show_label_kernel(axes: Axes, kernel: Array, norm: Normalize) -> QuadMesh:
     """A label kernel over output times 1..T."""
     image = show_matrix(axes, kernel, norm, "$t$", "$t'$")
     steps = len(kernel)
@@ -103,7 +103,7 @@ def show_split_kernel(
     axes.plot([-0.5, size - 0.5], [-0.5, size - 0.5], color="black", linewidth=0.6)
 
 
-def show_matrix(axes: Axes, matrix: Array, norm: Normalize, row: str, column: str) -> AxesImage:
+def show_matrix(axes: Axes, matrix: Array, norm: Normalize, row: str, column: str) -> QuadMesh:
     """A matrix with ticks at its first and last index. row, column: names of the indices."""
     for spine in ("top", "right"):
         axes.spines[spine].set_visible(True)
@@ -111,4 +111,10 @@ def show_matrix(axes: Axes, matrix: Array, norm: Normalize, row: str, column: st
     axes.set_yticks([0, matrix.shape[0] - 1])
     axes.set_ylabel(row, labelpad=-4)
     axes.set_xlabel(column, labelpad=-5)
-    return axes.imshow(matrix, cmap=KERNEL_COLOURS, norm=norm, interpolation="nearest")
+    rows, columns = (np.arange(size + 1) - 0.5 for size in matrix.shape)
+    # Cells, not an image: sharp at any size. Their edges hide the seams that viewers of PDF show.
+    mesh = axes.pcolormesh(
+        columns, rows, matrix, cmap=KERNEL_COLOURS, norm=norm, edgecolors="face", linewidth=0.2
+    )
+    axes.set(xlim=columns[[0, -1]], ylim=rows[[-1, 0]], aspect="equal")
+    return mesh

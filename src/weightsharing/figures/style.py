@@ -50,32 +50,41 @@ def greys(count: int) -> list[str]:
 
 
 _SETTINGS: Any = {
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
+    "font.size": 8.5,
+    "axes.labelsize": 8.5,
+    "axes.titlesize": 8.5,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "pdf.fonttype": 42,
-    "mathtext.fontset": "cm",
+    # One type for words and formulas.
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
 }
 
 
 def page_figure(height: float) -> Figure:
-    """An empty figure over both columns, ``height`` inches high."""
+    """An empty figure over both columns, ``height`` inches high.
+
+    A user's settings of Matplotlib change nothing.
+    """
+    matplotlib.rcdefaults()
     matplotlib.rcParams.update(_SETTINGS)
     # Not by pyplot, which would choose a backend by the user's settings.
     return Figure(figsize=(PAGE_WIDTH, height), layout="constrained")
 
 
 def panel_letter(axes: Axes, letter: str) -> None:
-    """The bold letter at the upper left of a panel."""
-    axes.set_title(letter, loc="left", fontweight="bold", fontsize=10)
+    """The bold letter at the upper left of a panel, above the labels of its vertical axis."""
+    axes.annotate(
+        letter, (0.0, 1.0), xytext=(-22.0, 5.0), xycoords="axes fraction", textcoords="offset points",
+        fontweight="bold", fontsize=10,
+    )  # fmt: skip
 
 
 def part_title(part: SubFigure, letter: str, text: str) -> None:

@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from weightsharing.figures import conditions
-from weightsharing.figures.panels import KERNEL_COLOURS
+from weightsharing.figures.panels import show_matrix
 from weightsharing.figures.results import Result, Results
 from weightsharing.figures.statistics import antidiagonal
 from weightsharing.figures.style import MARKERS, SAMPLER_NAMES, colours, page_figure, panel_letter
@@ -35,16 +37,16 @@ def draw(results: Results, section: Section) -> Figure:
     Runs that did not converge are hollow and named below.
     """
     runs = results.runs
-    figure = page_figure(height=2.9)
-    grid = figure.add_gridspec(1, 3, width_ratios=[1.0, 1.3, 0.85])
-    _alignment(figure.add_subplot(grid[0]), runs)
+    figure = page_figure(height=3.3)
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.0, 1.35], height_ratios=[1.0, 1.15])
+    _alignment(figure.add_subplot(grid[:, 0]), runs)
     order = list(MARKERS)
     chosen = [
         min((run for run in runs if run.width == width), key=lambda run: order.index(run.method))
         for width in sorted(section.shown)
     ]
-    _kernels(figure, grid[1], chosen)
-    _autocorrelation(figure.add_subplot(grid[2]), chosen)
+    _kernels(figure, grid[0, 1], chosen)
+    _autocorrelation(figure.add_subplot(grid[1, 1]), chosen)
     conditions.write_conditions(figure, _conditions(runs))
     return figure
 
@@ -126,27 +128,19 @@ def _kernels(figure: Figure, place: Any, chosen: Runs) -> None:
     panels = [(f"$N = {run.width}$", run.array("activation_kernel_draw")[0, 0]) for run in chosen]
     panels.append(("theory", chosen[-1].array("activation_kernel_theory")[0, 0]))
     largest = max(float(np.abs(kernel).max()) for _, kernel in panels)
-    columns = 2
-    grid = place.subgridspec(-(-len(panels) // columns), columns, wspace=0.05, hspace=0.1)
-    every = [figure.add_subplot(grid[i // columns, i % columns]) for i in range(len(panels))]
-    for index, (axes, (title, kernel)) in enumerate(zip(every, panels, strict=True)):
-        image = axes.imshow(kernel, cmap=KERNEL_COLOURS, vmin=-largest, vmax=largest)
+    grid = place.subgridspec(1, len(panels), wspace=0.05)
+    every = [figure.add_subplot(grid[index]) for index in range(len(panels))]
+    for axes, (title, kernel) in zip(every, panels, strict=True):
+        image = show_matrix(axes, kernel, Normalize(-largest, largest), "$t$", "$t'$")
         size = len(kernel)
         axes.plot([-0.5, size - 0.5], [size - 0.5, -0.5], color=ANTIDIAGONAL, linewidth=1.0)
-        axes.set_title(title, fontsize=6.5, pad=2)
-        axes.set_xticks([0, size - 1])
-        axes.set_yticks([0, size - 1])
-        axes.tick_params(labelsize=6, length=2, pad=1)
-        if index % columns == 0:
-            axes.set_ylabel("$t$", labelpad=-4)
-        if index // columns == (len(panels) - 1) // columns:
-            axes.set_xlabel("$t'$", labelpad=-4)
-    bar = figure.colorbar(image, ax=every, shrink=0.8, aspect=18, pad=0.02)
+        axes.set_title(title, fontsize=7, pad=2)
+        axes.tick_params(labelsize=6.5, length=2, pad=1)
+        axes.label_outer()
+    bar = figure.colorbar(image, ax=every, shrink=0.9, aspect=14, pad=0.02)
     bar.set_label(r"$\Phi^{tt'}$", labelpad=0)
-    bar.ax.tick_params(labelsize=6)
-    every[0].text(
-        -0.45, 1.15, "b", transform=every[0].transAxes, fontweight="bold", fontsize=10, va="bottom"
-    )
+    bar.ax.tick_params(labelsize=6.5)
+    panel_letter(every[0], "b")
 
 
 def _autocorrelation(axes: Axes, chosen: Runs) -> None:
@@ -165,9 +159,8 @@ def _autocorrelation(axes: Axes, chosen: Runs) -> None:
     theory = antidiagonal(chosen[-1].array("activation_kernel_theory"))
     axes.plot(lag, theory, color="black", linestyle="--", linewidth=1.2, zorder=4, label="theory")
     axes.set_xlabel("$t - t'$")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_ylabel(r"$\Phi^{t,\,T-1-t}$", color=ANTIDIAGONAL)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.02), fontsize=6, handlelength=1.4, ncols=2,
-                columnspacing=0.8)  # fmt: skip
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.35 * (high - low))
+    # Beside the curves: they fill the panel.
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, handlelength=1.4)
     panel_letter(axes, "c")
