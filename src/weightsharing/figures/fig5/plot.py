@@ -58,8 +58,8 @@ def draw(results: Results, section: Section) -> Figure:
     """
     results, untrained = parted(results)
     shown = section.shown
-    figure = page_figure(height=3.6 + 2.1 * len(shown))
-    parts: Any = figure.subfigures(2, 1, height_ratios=[3.2, 2.1 * len(shown)])
+    figure = page_figure(height=3.5 + 0.9 * len(shown))
+    parts: Any = figure.subfigures(2, 1, height_ratios=[2.4, 0.45 + 0.9 * len(shown)])
     left, right = parts[0].subfigures(1, 2, width_ratios=[0.8, 1.0])
     _task(left, results.runs[0].task.targets[0], section.period)
     _errors(right, results)
@@ -72,7 +72,7 @@ def draw(results: Results, section: Section) -> Figure:
     norm = kernel_norm([run for runs in networks.values() for run in runs])
     cells = parts[1].subfigures(1, len(KINDS))
     for letter, cell, (kind, runs) in zip("cd", cells, networks.items(), strict=True):
-        part_title(cell, letter, f"{kind.upper()}: kernel, eigenvalues of the weights, output")
+        part_title(cell, letter, f"{kind.upper()}: kernel, eigenvalues, output")
         _cells(cell, runs, norm)
     lines = _conditions(results, float(norm.vmax or 1.0))
     inside, total = chains_in_phase(untrained)
@@ -234,22 +234,27 @@ def _measured(axes: Axes, place: float, run: Result) -> None:
 
 
 def _cells(part: SubFigure, runs: Runs, norm: Normalize) -> None:
-    """One cell for each set: kernel and spectrum above the output beside the target."""
-    cells: Any = part.subfigures(len(runs), 1, squeeze=False)
-    for (cell,), run in zip(cells, runs, strict=True):
-        grid = cell.add_gridspec(2, 2, height_ratios=[1.0, 0.8])
-        kernel, spectrum = cell.add_subplot(grid[0, 0]), cell.add_subplot(grid[0, 1])
-        output = cell.add_subplot(grid[1, :])
+    """One row for each set: kernel, spectrum, and the output beside the target."""
+    grid = part.add_gridspec(len(runs), 3, width_ratios=[1.0, 1.0, 1.9], wspace=0.02)
+    for row, run in enumerate(runs):
+        kernel, spectrum, output = (part.add_subplot(grid[row, column]) for column in range(3))
         measured, theory = run.array("kernel")[0, 0], run.array("kernel_theory")[0, 0]
         show_split_kernel(kernel, measured, theory, norm, "t")
-        count = len(run.supervised_times)
-        steps = "step" if count == 1 else "steps"
-        kernel.set_title(f"{count} supervised {steps}", fontsize=7, pad=3)
         show_spectrum(spectrum, run)
-        spectrum.set_title(f"eigenvalues, {outlier_count(run)}", fontsize=7, pad=3)
         _output(output, run)
+        count = len(run.supervised_times)
+        for axes, title in (
+            (kernel, r"$\mathbb{H}^{tt'}$"),
+            (spectrum, outlier_count(run)),
+            (output, f"{count} supervised {'step' if count == 1 else 'steps'}"),
+        ):
+            axes.set_title(title, fontsize=7, pad=2)
+            axes.tick_params(labelsize=6.5, length=2, pad=1)
+            if run is not runs[-1]:
+                axes.tick_params(labelbottom=False)
+                axes.set_xlabel("")
     part.legend(
-        *output.get_legend_handles_labels(), loc="outside lower right", fontsize=6, ncols=4,
+        *output.get_legend_handles_labels(), loc="outside lower right", fontsize=6.5, ncols=4,
         handlelength=1.4, columnspacing=1.0,
     )  # fmt: skip
 
@@ -275,4 +280,4 @@ def _output(axes: Axes, run: Result) -> None:
     axes.set(xlim=(0.5, steps + 0.5), ylim=(-1.45, 1.45), yticks=[-1, 0, 1])
     between = max(2, steps // 5)
     axes.set_xticks(sorted({1, *range(between, steps, between), steps}))
-    axes.set_xlabel("$t$", labelpad=-2)
+    axes.set_xlabel("$t$", labelpad=0)
