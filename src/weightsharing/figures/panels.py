@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,28 +32,45 @@ def kernel_norm(runs: Sequence[Result]) -> AsinhNorm:
     return AsinhNorm(linear_width=LINEAR_UP_TO, vmin=-largest, vmax=largest)
 
 
-def show_spectrum(axes: Axes, run: Result, exact: Result | None = None) -> None:
+# The marks of outliers: those of a trained network lie inside those of the theory.
+OUTLIERS: dict[str, dict[str, Any]] = {
+    "network": {"marker": "o", "color": "black", "markersize": 3.0},
+    "exact": {"marker": "+", "color": colours(3)[2], "markersize": 6.0},
+    "theory": {"marker": "o", "color": colours(3)[1], "markersize": 6.5, "markerfacecolor": "none"},
+}
+
+
+def show_spectrum(
+    axes: Axes, run: Result, exact: Result | None = None, limit: float | None = None
+) -> None:
     """Eigenvalues of one network of the first chain, the disc of noise, and the theory's outliers.
 
-    exact: the same network by the exact sampler, of which only outliers are shown.
+    exact: the same network by the exact sampler, of which only outliers are shown. limit: of both axes,
+    by default the least that shows all.
     """
-    noise, theory, third = colours(3)
+    noise = colours(1)[0]
     last, outliers = _last_spectrum(run)
     radius, edge = run.run.architecture.prior.w**0.5, run.value("noise_edge")
     size = float(np.clip(25.0 / np.sqrt(len(last)), 0.4, 2.0))
     axes.plot(last[:, 0], last[:, 1], "o", color="0.35", markersize=size, mew=0, rasterized=True)
-    axes.plot(outliers[:, 0], outliers[:, 1], ".", color="black", markersize=4)
+    axes.plot(outliers[:, 0], outliers[:, 1], linestyle="", **OUTLIERS["network"])
     if exact is not None and "eigenvalue" in exact.data:
         _, outliers = _last_spectrum(exact)
-        axes.plot(outliers[:, 0], outliers[:, 1], "+", color=third, markersize=6)
+        axes.plot(outliers[:, 0], outliers[:, 1], linestyle="", **OUTLIERS["exact"])
     axes.add_patch(Circle((0, 0), radius, fill=False, color=noise, linewidth=1.0))
     axes.add_patch(Circle((0, 0), edge, fill=False, color=noise, linewidth=0.8, linestyle="--"))
     if "eigenvalue_theory" in run.data:
         predicted = _beyond(run.array("eigenvalue_theory"), radius)
-        axes.plot(predicted[:, 0], predicted[:, 1], "x", color=theory, markersize=6)
-    limit = 1.12 * max(edge, float(np.abs(last).max()), 1.3 * radius)
-    complex_plane(axes, limit)
+        axes.plot(predicted[:, 0], predicted[:, 1], linestyle="", **OUTLIERS["theory"])
+    complex_plane(axes, limit or spectrum_limit([run]))
     axes.set_title("eigenvalues", fontsize=7, pad=3)
+
+
+def spectrum_limit(runs: Iterable[Result]) -> float:
+    """The least limit of axes that show the spectra of all runs."""
+    return 1.2 * max(
+        max(run.value("noise_edge"), float(np.abs(_last_spectrum(run)[0]).max())) for run in runs
+    )
 
 
 def complex_plane(axes: Axes, limit: float) -> None:

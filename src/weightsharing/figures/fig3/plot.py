@@ -13,12 +13,14 @@ from matplotlib.figure import Figure, SubFigure
 from weightsharing.figures import conditions
 from weightsharing.figures.fig3.cells import PANELS, STRENGTHS, cell
 from weightsharing.figures.panels import (
+    OUTLIERS,
     kernel_norm,
     outlier_count,
     show_label_kernel,
     show_matrix,
     show_spectrum,
     show_split_kernel,
+    spectrum_limit,
 )
 from weightsharing.figures.results import Result, Results
 from weightsharing.figures.style import colours, page_figure, part_title
@@ -30,21 +32,23 @@ def draw(results: Results, section: object) -> Figure:
     """Panel a (the task) above the four cells: DNN and RNN, weak and strong signal.
 
     Upper right of each kernel: measured in the trained networks; lower left: theory. The exact sampler
-    adds its errors and outliers.
+    adds its outliers.
     """
-    figure = page_figure(height=6.0)
+    figure = page_figure(height=5.3)
     norm = kernel_norm(results.runs)
     parts: Any = figure.subfigures(2, 1, height_ratios=[0.48, 1.0])
     top, bottom = parts
     _task(top, max(results.runs, key=lambda run: run.signal).task, norm)
     cells = bottom.subfigures(len(STRENGTHS), len(KINDS), squeeze=False)
+    spectra = [run for run in results.select(role="trained") if "eigenvalue" in run.data]
+    limit = spectrum_limit(spectra) if spectra else None
     for (kind, strength), panel in PANELS.items():
         place = cells[STRENGTHS.index(strength), KINDS.index(kind)]
         axes = place.subplots(1, 3)
         trained = cell(results, kind, strength, "trained")
         if trained is None:
             continue
-        _cell(axes, trained, cell(results, kind, strength, "exact"), norm)
+        _cell(axes, trained, cell(results, kind, strength, "exact"), norm, limit)
         signal = rf"$\lambda = {trained.signal:g}$"
         part_title(place, panel, f"{kind.upper()}, {strength} signal ({signal})")
     conditions.write_conditions(figure, _conditions(results))
@@ -108,10 +112,12 @@ def _task(top: SubFigure, task: Task, norm: Normalize) -> None:
 
 def _key(axes: Axes) -> None:
     """The key to the triangles of the kernels and the marks of the spectra."""
-    noise, theory, third = colours(3)
-    axes.plot([], [], ".", color="black", markersize=4, label="eigenvalue of trained $W$")
-    axes.plot([], [], "x", color=theory, markersize=5, label="outlier in theory")
-    axes.plot([], [], "+", color=third, markersize=5, label="outlier, exact sampler")
+    noise = colours(1)[0]
+    for name, label in (
+        ("network", "outlier of trained $W$"), ("theory", "outlier in theory"),
+        ("exact", "outlier, exact sampler"),
+    ):  # fmt: skip
+        axes.plot([], [], linestyle="", **OUTLIERS[name], label=label)
     axes.plot([], [], color=noise, linewidth=1.0, label=r"disc, radius $\sqrt{w}$")
     axes.plot([], [], color=noise, linewidth=0.8, linestyle="--", label="edge of noise, this $N$")
     axes.legend(
@@ -121,7 +127,9 @@ def _key(axes: Axes) -> None:
     )  # fmt: skip
 
 
-def _cell(panels: Sequence[Axes], run: Result, exact: Result | None, norm: Normalize) -> None:
+def _cell(
+    panels: Sequence[Axes], run: Result, exact: Result | None, norm: Normalize, limit: float | None
+) -> None:
     """Temporal kernel, sample kernel and spectrum of one network."""
     temporal, samples, spectrum = panels
     measured = run.array("kernel")
@@ -132,37 +140,8 @@ def _cell(panels: Sequence[Axes], run: Result, exact: Result | None, norm: Norma
     step = run.run.architecture.steps - 1
     temporal.set_title(r"$\mathbb{H}_{00}^{tt'}$", fontsize=7, pad=3)
     samples.set_title(rf"$\mathbb{{H}}_{{pp'}}^{{{step}\,{step}}}$", fontsize=7, pad=3)
-    coherence = (
-        f"coherence {run.value('temporal_coherence'):.3f} $\\pm$ "
-        f"{run.value('temporal_coherence_standard_error'):.3f}"
-    )
-    if theory is not None:
-        coherence = (
-            f"{_errors(run, exact, 'temporal_kernel')}\n{coherence}\n"
-            f"(theory {run.value('temporal_coherence_theory'):.3f}, at this $N$ "
-            f"{run.value('temporal_coherence_finite_width'):.3f})"
-        )
-        _note(samples, _errors(run, exact, "sample_kernel"))
-    _note(temporal, coherence)
     if "eigenvalue" in run.data:
-        show_spectrum(spectrum, run, exact)
-        spectrum.set_xlabel(f"Re\n{outlier_count(run)}", fontsize=6, labelpad=0, linespacing=1.25)
+        show_spectrum(spectrum, run, exact, limit)
+        spectrum.set_title(outlier_count(run), fontsize=7, pad=3)
     else:
         spectrum.axis("off")
-
-
-def _note(axes: Axes, text: str) -> None:
-    axes.set_xlabel(f"{axes.get_xlabel()}\n{text}", fontsize=6, labelpad=-3, linespacing=1.25)
-
-
-def _errors(run: Result, exact: Result | None, name: str) -> str:
-    """Relative Frobenius errors of a kernel with their error bars."""
-    text = f"error {_error(run, name)}"
-    return text if exact is None else f"{text}\nexact {_error(exact, name)}"
-
-
-def _error(run: Result, name: str) -> str:
-    value, bar = (
-        100.0 * run.value(f"{name}_relative_error{end}") for end in ("", "_standard_error")
-    )
-    return f"{value:.1f} $\\pm$ {bar:.1f} %"
