@@ -55,8 +55,8 @@ def kernels(theory: xr.Dataset | None, draws: xr.Dataset) -> Figure:
 def spectrum(theory: xr.Dataset | None, draws: xr.Dataset) -> Figure:
     """Eigenvalues of W of one network, the disc of the noise, and the outliers of the theory.
 
-    The latter are open circles. draws: of ``library.sample`` with ``spectra`` above 0. Raises ConfigError if
-    there are none.
+    The latter are open circles. draws: of ``library.sample`` with ``spectra`` above 0. Raises ConfigError
+    if there are none.
     """
     if "eigenvalue" not in draws:
         raise ConfigError("spectra: none kept; sample with spectra=1 or more")
