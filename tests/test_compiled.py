@@ -12,7 +12,8 @@ import pytest
 import torch
 from weight_steps import CPU, problem, states
 
-from weightsharing.model.activations import ACTIVATIONS, Activation
+from weightsharing.errors import ConfigError
+from weightsharing.model.activations import ACTIVATIONS, Activation, ActivationName
 from weightsharing.model.architecture import Kind
 from weightsharing.sampling.backends import compiled, reference
 from weightsharing.sampling.kinetic import step as kinetic
@@ -98,3 +99,21 @@ def test_activations_of_ones_own_are_compiled(
         cast(dict[str, Activation], ACTIVATIONS), name, replace(OWN[name], scalar=None)
     )
     assert not compiled.supports(target, dynamics)
+
+
+@pytest.mark.parametrize(
+    ("scalar", "says"),
+    [
+        ((math.tanh, math.cos), "scalar of 'sin' differs from phi and slope"),
+        ((math.sin, lambda h: -math.cos(h)), "scalar of 'sin' differs from phi and slope"),
+        ((lambda h: cast(Any, np.linalg).nothing(h), math.cos), "Numba cannot compile scalar of 'sin'"),
+    ],
+)
+def test_scalars_that_are_not_those_of_the_activation_are_refused(
+    scalar: tuple[Any, Any], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = cast(dict[str, Activation], ACTIVATIONS)
+    monkeypatch.setitem(own, "sin", replace(OWN["sin"], scalar=scalar))
+    with pytest.raises(ConfigError, match=says) as caught:
+        compiled.pointers.__wrapped__(cast(ActivationName, "sin"))
+    assert "\n" not in str(caught.value)

@@ -160,7 +160,7 @@ def test_kept_weights_are_exported_by_name(
     assert set(tensors) == {
         f"{prefix}{name}"
         for prefix in prefixes
-        for name in ("recurrent", "input_weights", "readout")
+        for name in ("recurrent", "input_weights", "readout", "kept_draw")
     }
     for prefix, data in zip(prefixes, members, strict=True):
         assert data.sizes["kept"] == 2
@@ -172,7 +172,7 @@ def test_kept_weights_are_exported_by_name(
     line = lines_of_failure(
         capsys, "weights", paths["run.yaml"], paths["samples.nc"], paths["w.safetensors"]
     )
-    assert line == ["samples: no weights were kept; keep_weights is 0"]
+    assert line == [f"{paths['samples.nc']}: no weights were kept: keep_weights is 0 in this run"]
 
 
 def test_draws_open_in_arviz() -> None:

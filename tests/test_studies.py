@@ -243,6 +243,8 @@ def test_values_of_a_run_are_set_on_the_command_line(
         48,
         [1, 3],
     )
-    for bad in ("sampler.widht=3", "sampler.width", "task.labels.first=1"):
+    for bad in ("sampler.width", "task.labels.first=1"):
         (line,) = lines_of_failure(capsys, "resolve", *words, bad)
         assert line == f"--set {bad}: want KEY=VALUE with a key of the run"
+    (line,) = lines_of_failure(capsys, "resolve", *words, "sampler.widht=3")
+    assert line.startswith("sampler.widht: ")

@@ -183,7 +183,8 @@ def as_json(parameters: str) -> str:
 def changed(parameters: str, assignments: Sequence[str]) -> str:
     """Parameters as JSON with values replaced, KEY=VALUE with dots in KEY and VALUE in YAML.
 
-    Raises ConfigError for a key that is not there or a value that is no YAML.
+    A last part of KEY that is not there is added; the record refuses it if it has no such key. Raises
+    ConfigError for any other key that is not there, or a value that is no YAML.
     """
     import json
 
@@ -200,7 +201,7 @@ def changed(parameters: str, assignments: Sequence[str]) -> str:
         place = tree
         for name in path:
             place = place.get(name) if isinstance(place, dict) else None
-        if not separator or not isinstance(place, dict) or (last not in place and path):
+        if not separator or not isinstance(place, dict):
             raise ConfigError(f"--set {assignment}: want KEY=VALUE with a key of the run")
         try:
             place[last] = parse(text)
@@ -319,7 +320,13 @@ def weights(options: Namespace) -> None:
 
     run = read_record(options.run, Run)
     members = read_members(options.samples, "samples", run)
-    write_weights(members, run.member_names, options.output, {"run": run.model_dump_json()})
+    known = {name: str(members[0].attrs.get(name, "")) for name in ("code", "git_commit")}
+    try:
+        write_weights(
+            members, run.member_names, options.output, {"run": run.model_dump_json(), **known}
+        )
+    except FileError as error:
+        raise FileError(f"{options.samples}: {error}") from error
 
 
 @verb(

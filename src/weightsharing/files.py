@@ -157,9 +157,9 @@ def write_weights(
 ) -> None:
     """Write the kept weights as named tensors, by safetensors: what ``load_file`` reads in one line.
 
-    Names are recurrent (chain, kept, matrix, unit, unit_), input_weights (chain, kept, unit, feature) and
-    readout (chain, kept, unit), behind the member's name and a slash if ``names`` has any. Raises
-    FileError if no weights were kept.
+    Names are recurrent (chain, kept, matrix, unit, unit_), input_weights (chain, kept, unit, feature),
+    readout (chain, kept, unit) and kept_draw (kept), the index of each draw, behind the member's name and
+    a slash if ``names`` has any. Raises FileError if no weights were kept.
     """
     from safetensors.numpy import save
 
@@ -167,11 +167,11 @@ def write_weights(
     tensors = {
         prefix + name: np.ascontiguousarray(data[name])
         for prefix, data in zip(prefixes, members, strict=True)
-        for name in ("recurrent", "input_weights", "readout")
-        if name in data
+        for name in ("recurrent", "input_weights", "readout", "kept_draw")
+        if name in data.variables
     }
-    if not tensors:
-        raise FileError("samples: no weights were kept; keep_weights is 0")
+    if not any(name.endswith("recurrent") for name in tensors):
+        raise FileError("no weights were kept: keep_weights is 0 in this run")
     stored = save(tensors, metadata=dict(metadata))
     with replacing(path) as temporary:
         temporary.write_bytes(stored)

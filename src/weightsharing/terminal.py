@@ -59,7 +59,8 @@ def progress(name: str) -> Callable[[int, int], None]:
         if bar.disable and (now - shown[0] > LINE_EVERY or done == total):
             shown[0] = now
             rate = (done - first[0]) / max(now - started, 1e-9)
-            left = (total - done) / rate if rate > 0 else float("nan")
-            log.info("%s: step %d of %d, %.0f/s, %.0f s left", name, done, total, rate, left)
+            # Of a short run only the end is seen.
+            speed = f", {rate:.0f}/s, {(total - done) / rate:.0f} s left" if rate > 0 else ""
+            log.info("%s: step %d of %d%s", name, done, total, speed)
 
     return show

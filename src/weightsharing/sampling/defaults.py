@@ -37,9 +37,9 @@ USUAL: dict[str, dict[str, Any]] = {
     "sgld": {
         "readout": "integrated",
         "noise": "averaged",
-        "burn_in": 10.0,
+        "burn_in": 20.0,
         "ramp": 5.0,
-        "duration": 40.0,
+        "duration": 200.0,
         "draws": 400,
     },
 }

@@ -165,7 +165,8 @@ class DynamicsSampler:
             advised = settings.step_size * ratio ** (1.0 / settings.stiffness_order)
             raise StepSizeError(
                 f"step_size: {settings.step_size:g} is too large at step {number}: the curvature of the "
-                f"energy is {float(curvature[stiffest]):.3g}; use at most {advised:.1g}",
+                f"energy is {float(curvature[stiffest]):.3g}, and may still grow; use at most "
+                f"{advised:.1g}",
                 stiffest,
             )
         return stiffness

@@ -19,10 +19,12 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.core.errors import NumbaExperimentalFeatureWarning
+import torch
+from numba.core.errors import NumbaError, NumbaExperimentalFeatureWarning
 from numpy.typing import NDArray
 from torch import Tensor
 
+from weightsharing.errors import ConfigError
 from weightsharing.model.activations import ACTIVATIONS, ActivationName
 from weightsharing.sampling.backends import reference
 from weightsharing.sampling.kinetic import step as kinetic
@@ -48,9 +50,29 @@ def supports(posterior: Posterior, dynamics: Dynamics) -> bool:
 
 @cache
 def pointers(activation: ActivationName) -> tuple[Any, Any]:
-    """phi and phi' of an activation, which compiled code calls if it does not know the activation."""
-    pair = ACTIVATIONS[activation].scalar or (_never_called, _never_called)
-    first, second = map(_pointer, pair)
+    """phi and phi' of an activation, which compiled code calls if it does not know the activation.
+
+    Raises ConfigError if Numba cannot compile them, or if they are not those of the activation.
+    """
+    known = ACTIVATIONS[activation]
+    if known.scalar is None:
+        return _pointer(_never_called), _pointer(_never_called)
+    try:
+        first, second = map(_pointer, known.scalar)
+    except NumbaError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"activation: Numba cannot compile scalar of {activation!r}: {reason}; without scalar, "
+            "PyTorch makes the steps"
+        ) from error
+    at = torch.tensor([-3.1, -0.7, 0.2, 1.9], dtype=torch.float64)
+    for function, pointer in ((known.phi, first), (known.slope, second)):
+        found = torch.tensor([pointer.ctypes(float(h)) for h in at], dtype=torch.float64)
+        if not torch.allclose(found, function(at), rtol=1e-9, atol=1e-9):
+            raise ConfigError(
+                f"activation: scalar of {activation!r} differs from phi and slope: {found.tolist()} at "
+                f"{at.tolist()}, want {function(at).tolist()}"
+            )
     return first, second
 
 
