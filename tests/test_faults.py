@@ -581,10 +581,10 @@ def test_a_gradient_that_is_nan_ends_the_run_at_the_next_check(
 
     def of_velocities(*rest: Any) -> None:
         """The compiled step, its errors y - f of chain 1 not numbers."""
-        targets = rest[9].copy()
+        targets = rest[10].copy()
         if now >= first:
             targets[1] = np.nan
-        compiled_step(*rest[:9], targets, *rest[10:])
+        compiled_step(*rest[:10], targets, *rest[11:])
 
     monkeypatch.setattr(langevin, "loss_gradient", of_weights)
     monkeypatch.setattr(compiled, "step", of_velocities)
