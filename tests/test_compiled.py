@@ -106,7 +106,10 @@ def test_activations_of_ones_own_are_compiled(
     [
         ((math.tanh, math.cos), "scalar of 'sin' differs from phi and slope"),
         ((math.sin, lambda h: -math.cos(h)), "scalar of 'sin' differs from phi and slope"),
-        ((lambda h: cast(Any, np.linalg).nothing(h), math.cos), "Numba cannot compile scalar of 'sin'"),
+        (
+            (lambda h: cast(Any, np.linalg).nothing(h), math.cos),
+            "Numba cannot compile scalar of 'sin'",
+        ),
     ],
 )
 def test_scalars_that_are_not_those_of_the_activation_are_refused(
