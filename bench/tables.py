@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import CubicSpline
 
 from weightsharing.config import load, runs
 from weightsharing.figures.fig2.claims import same_width
 from weightsharing.figures.fig3.cells import PANELS, cell
+from weightsharing.figures.fig4.claims import law_at
 from weightsharing.figures.fig4.networks import by_network
 from weightsharing.figures.results import ROLES, Result, Results, read_results, values
 from weightsharing.figures.scorecard import scorecard, table
@@ -125,15 +125,12 @@ def order_parameters(results: Results) -> Iterator[dict[str, object]]:
     trained, exact = (
         by_network(results.select(role=role)).get(("rnn", scan.depth), []) for role in ROLES
     )
-    grid = np.log(scan.data["signal"].to_numpy())
-    for pair in zip(trained, exact, strict=True):
-        signal = pair[0].signal
-        mean, deviation = (
-            float(CubicSpline(grid, scan.data[f"finite_width_{name}"].to_numpy())(np.log(signal)))
-            for name in ("mean", "deviation")
-        )
+    means, _, deviations = law_at(scan, trained)
+    for pair, mean, deviation in zip(
+        zip(trained, exact, strict=True), means, deviations, strict=True
+    ):
         row: dict[str, object] = {
-            "lambda": f"{signal:.3g}",
+            "lambda": f"{pair[0].signal:.3g}",
             "theory, infinite N": f"{pair[0].value('order_parameter_theory'):.2f}",
             f"theory, N = {pair[0].width}": f"{mean:.3f}",
             "fluctuation, theory": f"{deviation:.2f}",

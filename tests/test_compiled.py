@@ -118,5 +118,5 @@ def test_scalars_that_are_not_those_of_the_activation_are_refused(
     own = cast(dict[str, Activation], ACTIVATIONS)
     monkeypatch.setitem(own, "sin", replace(OWN["sin"], scalar=scalar))
     with pytest.raises(ConfigError, match=says) as caught:
-        compiled.pointers.__wrapped__(cast(ActivationName, "sin"))
+        compiled.pointers(cast(ActivationName, "sin"))
     assert "\n" not in str(caught.value)

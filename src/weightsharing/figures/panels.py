@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,18 +59,19 @@ def show_spectrum(
         axes.plot(outliers[:, 0], outliers[:, 1], linestyle="", **OUTLIERS["exact"])
     axes.add_patch(Circle((0, 0), radius, fill=False, color=noise, linewidth=1.0))
     axes.add_patch(Circle((0, 0), edge, fill=False, color=noise, linewidth=0.8, linestyle="--"))
-    if "eigenvalue_theory" in run.data:
-        predicted = _beyond(run.array("eigenvalue_theory"), radius)
-        axes.plot(predicted[:, 0], predicted[:, 1], linestyle="", **OUTLIERS["theory"])
+    predicted = _outliers_in_theory(run)
+    axes.plot(predicted[:, 0], predicted[:, 1], linestyle="", **OUTLIERS["theory"])
     complex_plane(axes, limit or spectrum_limit([run]))
     axes.set_title("eigenvalues", fontsize=7, pad=3)
 
 
-def spectrum_limit(runs: Iterable[Result]) -> float:
-    """The least limit of axes that show the spectra of all runs."""
-    return 1.2 * max(
-        max(run.value("noise_edge"), float(np.abs(_last_spectrum(run)[0]).max())) for run in runs
-    )
+def spectrum_limit(runs: Sequence[Result]) -> float:
+    """The least limit of axes that show the spectra of all runs, with the outliers of the theory."""
+    shown = [
+        np.abs(part) for run in runs for part in (_last_spectrum(run)[0], _outliers_in_theory(run))
+    ]
+    edges = [run.value("noise_edge") for run in runs]
+    return 1.2 * max(*edges, *(float(part.max(initial=0.0)) for part in shown))
 
 
 def complex_plane(axes: Axes, limit: float) -> None:
@@ -85,6 +86,13 @@ def _last_spectrum(run: Result) -> tuple[Array, Array]:
     """Eigenvalues of the last spectrum of the first chain, and those beyond the edge of the noise."""
     last = run.data["eigenvalue"].isel(chain=0, spectrum=-1).to_numpy().reshape(-1, 2)
     return last, _beyond(last, run.value("noise_edge"))
+
+
+def _outliers_in_theory(run: Result) -> Array:
+    """The theory's eigenvalues beyond the disc, (value, part); none if there is no theory."""
+    if "eigenvalue_theory" not in run.data:
+        return np.empty((0, 2))
+    return _beyond(run.array("eigenvalue_theory"), run.run.architecture.prior.w**0.5)
 
 
 def _beyond(values: Array, radius: float) -> Array:

@@ -24,7 +24,7 @@ from weightsharing.theory.law import OrderParameterLaw
 
 # Probability that one claim fails although program and theory are right.
 FALSE_ALARM = 1e-3
-# An error bar from this number of effective draws has one degree of freedom. *tests/test_measures.py*
+# An error bar from this number of effective draws has one degree of freedom. *tests/test_scorecard.py*
 DRAWS_PER_FREEDOM = 6.0
 # Of histograms, of equal probability.
 BINS = 10

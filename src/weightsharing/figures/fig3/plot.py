@@ -40,7 +40,7 @@ def draw(results: Results, section: object) -> Figure:
     top, bottom = parts
     _task(top, max(results.runs, key=lambda run: run.signal).task, norm)
     cells = bottom.subfigures(len(STRENGTHS), len(KINDS), squeeze=False)
-    spectra = [run for run in results.select(role="trained") if "eigenvalue" in run.data]
+    spectra = [run for run in results.runs if "eigenvalue" in run.data]
     limit = spectrum_limit(spectra) if spectra else None
     for (kind, strength), panel in PANELS.items():
         place = cells[STRENGTHS.index(strength), KINDS.index(kind)]

@@ -185,7 +185,7 @@ def exponent_is_half(scan: Scan) -> Finding:
 )
 def means_agree(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of the mean order parameters against the theory's law of m at this N."""
-    expected, expected_error, _ = _law(scan, runs)
+    expected, expected_error, _ = law_at(scan, runs)
     measured, error = values_and_errors(runs, "order_parameter")
     return Finding.of_chi_square(
         ChiSquare.of(
@@ -203,7 +203,7 @@ def means_agree(scan: Scan, runs: Runs) -> Finding:
 )
 def each_mean_agrees(scan: Scan, runs: Runs) -> Finding:
     """The mean order parameter at the lambda where it deviates most."""
-    expected, expected_error, _ = _law(scan, runs)
+    expected, expected_error, _ = law_at(scan, runs)
     return _furthest(scan, runs, expected, expected_error)
 
 
@@ -214,7 +214,7 @@ def each_mean_agrees(scan: Scan, runs: Runs) -> Finding:
 )
 def fluctuations_agree(scan: Scan, runs: Runs) -> Finding:
     """Standard deviation of the order parameter against that of the law of m at this N."""
-    _, _, expected = _law(scan, runs)
+    _, _, expected = law_at(scan, runs)
     measured = values(runs, "order_parameter_deviation")
     test = compare(
         measured,
@@ -331,7 +331,7 @@ def runs_of_panel_b(scan: Scan | None, runs: Runs) -> list[Result]:
     return [run for run in runs if np.isclose(run.signal, signals, rtol=1e-9).any()]
 
 
-def _law(scan: Scan, runs: Runs) -> tuple[Array, Array, Array]:
+def law_at(scan: Scan, runs: Runs) -> tuple[Array, Array, Array]:
     """Mean of the law of m at the runs' lambdas, its interpolation error, and its standard deviation.
 
     The scan has the law on a grid of ln lambda, interpolated by a cubic spline. The error is the

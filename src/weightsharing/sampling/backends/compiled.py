@@ -48,7 +48,6 @@ def supports(posterior: Posterior, dynamics: Dynamics) -> bool:
     return dynamics.move is kinetic.move and (name in CODES or ACTIVATIONS[name].scalar is not None)
 
 
-@cache
 def pointers(activation: ActivationName) -> tuple[Any, Any]:
     """phi and phi' of an activation, which compiled code calls if it does not know the activation.
 
@@ -76,6 +75,7 @@ def pointers(activation: ActivationName) -> tuple[Any, Any]:
     return first, second
 
 
+@cache
 def _pointer(function: Callable[[float], float]) -> Any:  # noqa: ANN401
     """A compiled function of one number; functions of ``math`` are compiled code already."""
     known = function if isinstance(function, BuiltinFunctionType) else numba.njit(function)
