@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import datetime
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 import yaml
 from conftest import ROOT, lines_of_failure, succeed
 from pydantic import ValidationError
@@ -30,9 +32,10 @@ from weightsharing.config import (
     validate,
 )
 from weightsharing.errors import ConfigError
-from weightsharing.figures.captions import caption
+from weightsharing.figures.captions import caption, plain
 from weightsharing.figures.claims import Claim
 from weightsharing.figures.registry import FIGURES, in_order
+from weightsharing.figures.results import Result, Results
 from weightsharing.model.architecture import Prior
 from weightsharing.model.tasks import SignalsTask
 from weightsharing.sampling.run import Run
@@ -339,10 +342,10 @@ def test_runs_that_differ_in_their_sampler_only_share_a_theory() -> None:
     assert {shared[name] for name in shared if "fig2" in name} == {"fig2/sgld-width16"}
     assert shared["fig3/rnn-strong-exact"] == "fig3/rnn-strong"
     assert shared["fig5/rnn-exact"] == shared["fig5/rnn"] == "fig5/rnn"
-    # Figure 4: all lambdas of four networks. Figure S1: lambda_c of two T, and the lambdas around it of
-    # four widths.
+    # Figure 1: two networks on two tasks. Figure 4: all lambdas of four networks. Figure S1: lambda_c
+    # of two T, and the lambdas around it of four widths.
     assert shared["figS1/depth4-width64-exact"] == shared["figS1/depth4-width128"]
-    assert len(set(shared.values())) == 1 + 4 + 4 + 3 + (2 + 4)
+    assert len(set(shared.values())) == 4 + 1 + 4 + 4 + 3 + (2 + 4)
 
 
 def test_random_and_even_sets_are_the_same_for_both_networks() -> None:
@@ -370,9 +373,10 @@ def test_changing_one_lambda_changes_the_runs_of_one_network() -> None:
 
 # Keys of presets: sizes, lengths and dynamics of samplers, but not the sampled law.
 SIZES = re.compile(
-    r"preset|fig2\.(trained|exact|shown)|fig4\.(curve_points|landau_ratios|lambdas|other_ratios)"
+    r"preset|fig1\.(endpoint\.steps|sequence\.(steps|period|supervised))|fig2\.(trained|exact|shown)"
+    r"|fig4\.(curve_points|landau_ratios|lambdas|other_ratios)"
     r"|fig5\.(steps|period|sets|shown)|figS1\.(depths|offsets|around|trained|exact)"
-    r"|(fig3\.samplers\.\w+|fig4\.sampler|fig5\.(trained\.\w+|untrained)|fig[345]\.exact)"
+    r"|(fig3\.samplers\.\w+|fig4\.sampler|fig5\.(trained\.\w+|untrained)|fig[1345]\.exact)"
     r"\.(width|method|noise|readout|step_size|friction|refresh|burn_in|ramp|duration|draws|chains|spectra"
     r"|warm_up|thinning|leapfrog_steps)"
 )
@@ -417,6 +421,23 @@ def test_paper_presets_have_the_widths_of_the_captions(preset: str) -> None:
     assert sections["fig4"].sampled_depth == 4
 
 
+def judged(config: Config, figure: str) -> Results:
+    """Results with what captions read, of all runs of a figure: the last did not converge."""
+    numbers = (
+        "generalisation_error", "generalisation_error_standard_error",
+        "generalisation_error_finite_width", "alignment_rhat", "alignment_effective_size",
+    )  # fmt: skip
+    attributes = {
+        "largest_rhat": 1.0, "smallest_effective_size": 500.0,
+        "alignment_converged": 1, "coherence_converged": 1,
+    }  # fmt: skip
+    data = xr.Dataset(dict.fromkeys(numbers, 1.0), attrs=attributes)
+    data["nearest_point"] = ("chain", [0, 1])
+    members = [member for run in trained(config, figure) for member in run.members]
+    *good, bad = (Result(member, data, True, ()) for member in members)
+    return Results((*good, dataclasses.replace(bad, converged=False, faults=("loss",))))
+
+
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("name", FIGURES)
 def test_captions_have_the_numbers_of_the_configuration(preset: Path, name: str) -> None:
@@ -431,15 +452,20 @@ def test_captions_have_the_numbers_of_the_configuration(preset: Path, name: str)
             verdict="fail",
             explanation="Why.",
         ),
-        Claim(id="b", figure="2", panel="a", kind="networks", claim="second", verdict="pass"),
+        Claim(id="b", figure="2", panel="a", kind="networks", claim="unnamed", verdict="pass"),
     ]
     config = laid_over(preset.stem)
-    text = caption(FIGURES[name], config.section(name), 7, claims)
+    text = caption(FIGURES[name], config.section(name), 7, judged(config, name), claims)
     for run in trained(config, name):
         assert f"{run.sampler.width}" in text
     assert re.search(r"[Rr]oot\s+seed\s+7\b", text)
     assert "- **FAIL**, panel a: first. Why." in text
-    assert "second" not in text
+    assert "unnamed" not in text
+    last = trained(config, name)[-1].id.partition("/")[2]
+    assert f"NOT CONVERGED (hollow): {last}" in text
+    pasted = plain(text)
+    assert not re.search(r":math:|\*\*|`|(?<!\\)%", pasted)
+    assert pasted.count("$") % 2 == 0
 
 
 def test_reading_a_configuration_loads_neither_torch_nor_matplotlib() -> None:
@@ -453,7 +479,7 @@ def test_reading_a_configuration_loads_neither_torch_nor_matplotlib() -> None:
 
 
 def test_figures_are_in_the_order_of_their_numbers() -> None:
-    assert list(FIGURES) == ["fig2", "fig3", "fig4", "fig5", "figS1"]
+    assert list(FIGURES) == ["fig1", "fig2", "fig3", "fig4", "fig5", "figS1"]
     assert sorted(["figS1", "fig10", "fig9"], key=in_order) == ["fig9", "fig10", "figS1"]
 
 

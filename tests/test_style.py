@@ -1,4 +1,4 @@
-"""Drawing: a user's settings of Matplotlib change nothing, and kernels are cells, not images."""
+"""Drawing: settings of a user change nothing, kernels are cells, crowded text and near colours show."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import ROOT
+from eyes import LEAST_DISTANCE, distance, lab
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize
 
+from weightsharing.figures.crowding import crowded
 from weightsharing.figures.panels import show_matrix
-from weightsharing.figures.style import page_figure
+from weightsharing.figures.style import page_figure, settled
 
 SCRIPT = """
 import sys
@@ -76,3 +79,24 @@ def test_kernels_are_cells_with_the_first_row_above() -> None:
     np.testing.assert_array_equal(np.asarray(mesh.get_array()).reshape(2, 3), matrix)
     assert axes.get_ylim() == (1.5, -0.5)
     assert axes.get_xlim() == (-0.5, 2.5)
+
+
+def test_crowding_is_seen() -> None:
+    """Words on words, words at the edge, and words that are hidden."""
+    figure = page_figure(2.0)
+    axes = figure.subplots()
+    axes.text(0.5, 0.5, "first")
+    assert crowded(settled(figure)) == []
+    axes.text(0.51, 0.52, "second")
+    assert crowded(figure) == ["'first' and 'second' overlap"]
+    axes.texts[1].set_visible(False)
+    figure.text(0.0, 0.5, "edge")
+    assert crowded(figure) == ["'edge' is less than 3 points from the edge of the page"]
+
+
+def test_distances_are_those_of_the_literature() -> None:
+    """White is 100 from black; red and green come close for two of the eyes."""
+    assert distance("white", "black") == pytest.approx(100.0, abs=0.1)
+    np.testing.assert_allclose(lab("#ff0000", "none"), [53.24, 80.09, 67.20], atol=0.1)
+    red, green = (lab(colour, "deutan") for colour in ("#b04040", "#5e7a2c"))
+    assert np.linalg.norm(red - green) < LEAST_DISTANCE < distance("#0173b2", "#de8f05")

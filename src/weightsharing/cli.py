@@ -384,13 +384,14 @@ def figure(options: Namespace) -> None:
     results = read_results(options.results, runs(config), complete=True)
     code = code_of(options, f"weightsharing.figures.{chosen.name}.plot")
     belongs = f"preset {config.preset}, {identity('figure', config, code)}"
-    drawn = chosen.module("plot").draw(results, config.section(chosen.name))
+    drawn = chosen.module("plot").draw(results, config.section(chosen.name), config.preset)
     save(drawn, *options.output, belongs=belongs)
 
 
 @verb(
     NAME,
     path("output", help="reStructuredText"),
+    path("--text", help="the same as plain text, formulas in dollars"),
     CONFIG,
     RESULTS,
     CODE,
@@ -398,7 +399,7 @@ def figure(options: Namespace) -> None:
 def caption(options: Namespace) -> None:
     """Write the caption of a figure, with the claims that do not pass."""
     from weightsharing.config import given, part, runs
-    from weightsharing.figures.captions import caption
+    from weightsharing.figures.captions import caption, plain
     from weightsharing.figures.registry import find
     from weightsharing.figures.results import read_results
     from weightsharing.figures.scorecard import claims_of
@@ -407,12 +408,16 @@ def caption(options: Namespace) -> None:
 
     chosen = find(options.name)
     config = part(given(options.config), chosen.name)
-    claims = claims_of(chosen, read_results(options.results, runs(config), complete=True))
+    results = read_results(options.results, runs(config), complete=True)
+    claims = claims_of(chosen, results)
     code = code_of(options, f"weightsharing.figures.{chosen.name}.claims")
-    text = caption(chosen, config.section(chosen.name), config.seed, claims)
-    text += f"\n.. preset {config.preset}, {identity('caption', config, code)}\n"
+    text = caption(chosen, config.section(chosen.name), config.seed, results, claims)
+    belongs = f"preset {config.preset}, {identity('caption', config, code)}"
     with replacing(options.output) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(f"{text}\n.. {belongs}\n")
+    if options.text is not None:
+        with replacing(options.text) as temporary:
+            temporary.write_text(f"{plain(text)}\n% {belongs}\n")
 
 
 @verb(

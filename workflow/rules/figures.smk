@@ -46,13 +46,14 @@ rule caption:
         ),
         others=belongs_to(
             "caption",
-            ["figures/{figure}.rst"],
+            ["figures/{figure}.rst", "figures/{figure}.txt"],
             lambda wildcards: part(CONFIG, wildcards.figure),
             "cli:caption",
             claims_of,
         ),
     output:
-        "figures/{figure}.rst",
+        page="figures/{figure}.rst",
+        text="figures/{figure}.txt",
     log:
         f"{LOGS}/{{figure}}-caption.log",
     localrule: True
@@ -62,5 +63,5 @@ rule caption:
         code=lambda wildcards: code("cli:caption", claims_of(wildcards)),
         config=lambda wildcards: part(CONFIG, wildcards.figure).model_dump_json(),
     shell:
-        "python -m weightsharing caption {wildcards.figure} {output:q} --config {params.config:q}"
-        " --results {input.results:q} --code {params.code} 2> {log:q}"
+        "python -m weightsharing caption {wildcards.figure} {output.page:q} --text {output.text:q}"
+        " --config {params.config:q} --results {input.results:q} --code {params.code} 2> {log:q}"

@@ -54,7 +54,7 @@ rule runs:
 
 rule archive:
     input:
-        [f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "rst")],
+        [f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "rst", "txt")],
         rules.scorecard.output,
         rules.runs.output,
         results_of(FIGURE_RUNS),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Sequence
 
 from jinja2 import Environment, StrictUndefined
 
 from weightsharing.figures.claims import Claim
+from weightsharing.figures.convergence import convergence
 from weightsharing.figures.registry import Figure
+from weightsharing.figures.results import Results
 from weightsharing.model.record import Record
 from weightsharing.sampling import SAMPLERS
 
 # The symbols that samplers have in figures.
-_SYMBOLS = {"D": "Diamonds", "s": "Squares", "o": "Circles"}
+_SYMBOLS = {"D": "Diamonds", "d": "Thin diamonds", "o": "Circles"}
 # Names of samplers in a sentence, their symbols, and starts of chains.
 WORDS = {
     "names": {method: settings.sentence for method, settings in SAMPLERS.items()},
@@ -34,12 +38,28 @@ _CLAIMS = """
 """
 
 
-def caption(figure: Figure, section: Record, seed: int, claims: Sequence[Claim]) -> str:
+def caption(
+    figure: Figure, section: Record, seed: int, results: Results, claims: Sequence[Claim]
+) -> str:
     """The caption in reStructuredText.
 
-    section: of the configuration. seed: root seed. claims: of the figure. Raises
+    section: of the configuration. seed: root seed. results, claims: of the figure. Templates may also
+    call the functions that the figure's module ``claims`` has, as ``figure.NAME``. Raises
     jinja2.UndefinedError if the template names an unknown value.
     """
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     template = environment.from_string(figure.caption.read_text() + _CLAIMS)
-    return template.render(section=section, seed=seed, claims=claims, **WORDS)
+    return template.render(
+        section=section, seed=seed, results=results, claims=claims, convergence=convergence,
+        figure=figure.module("claims"), **WORDS,
+    )  # fmt: skip
+
+
+def plain(text: str) -> str:
+    """A caption as plain text, a paragraph for each panel, with formulas in dollars as LaTeX has them."""
+    text = re.sub(r":math:`([^`]*)`", r"$\1$", text)
+    # A lone % would begin a comment.
+    text = re.sub(r"(?<!\\)%", r"\%", text)
+    parts = re.split(r"\n(?=\*\*\(|- )", text.strip())
+    wrapped = (textwrap.fill(" ".join(part.split()).replace("**", ""), 100) for part in parts)
+    return "\n\n".join(wrapped) + "\n"

@@ -1,4 +1,4 @@
-"""Panels that several figures share: kernels as images, spectra in the complex plane."""
+"""Panels that several figures share: kernels, outputs, and spectra in the complex plane."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Polygon
 
 from weightsharing.figures.results import Result
-from weightsharing.figures.style import colours
+from weightsharing.figures.style import GUIDE, KERNEL_COLOURS, NOISE, PREDICTION, TARGET, symbol
 from weightsharing.model.axes import Array
 
-# Blue through white to red, which colour-blind readers can tell apart.
-KERNEL_COLOURS = "RdBu_r"
+# Spectra of more points are rasterised.
+MOST_POINTS = 512
 # Kernels up to this size are drawn on a linear scale, larger ones on a logarithmic one.
 LINEAR_UP_TO = 1.0
 
@@ -35,9 +36,12 @@ def kernel_norm(runs: Sequence[Result]) -> AsinhNorm:
 # The marks of outliers: those of a trained network lie inside those of the theory.
 OUTLIERS: dict[str, dict[str, Any]] = {
     "network": {"marker": "o", "color": "black", "markersize": 3.0},
-    "exact": {"marker": "+", "color": colours(3)[2], "markersize": 6.0},
-    "theory": {"marker": "o", "color": colours(3)[1], "markersize": 6.5, "markerfacecolor": "none"},
-}
+    "exact": {"marker": "+", "color": "black", "markersize": 5.5, "markeredgewidth": 0.8},
+    "theory": {
+        "marker": "o", "color": PREDICTION, "markersize": 6.5, "markerfacecolor": "none",
+        "markeredgewidth": 1.2,
+    },
+}  # fmt: skip
 
 
 def show_spectrum(
@@ -48,21 +52,23 @@ def show_spectrum(
     exact: the same network by the exact sampler, of which only outliers are shown. limit: of both axes,
     by default the least that shows all.
     """
-    noise = colours(1)[0]
     last, outliers = _last_spectrum(run)
     radius, edge = run.run.architecture.prior.w**0.5, run.value("noise_edge")
     size = float(np.clip(25.0 / np.sqrt(len(last)), 0.4, 2.0))
-    axes.plot(last[:, 0], last[:, 1], "o", color="0.35", markersize=size, mew=0, rasterized=True)
+    axes.plot(
+        last[:, 0], last[:, 1], "o", color="0.35", markersize=size, mew=0,
+        rasterized=len(last) > MOST_POINTS,
+    )  # fmt: skip
     axes.plot(outliers[:, 0], outliers[:, 1], linestyle="", **OUTLIERS["network"])
     if exact is not None and "eigenvalue" in exact.data:
         _, outliers = _last_spectrum(exact)
         axes.plot(outliers[:, 0], outliers[:, 1], linestyle="", **OUTLIERS["exact"])
-    axes.add_patch(Circle((0, 0), radius, fill=False, color=noise, linewidth=1.0))
-    axes.add_patch(Circle((0, 0), edge, fill=False, color=noise, linewidth=0.8, linestyle="--"))
+    axes.add_patch(Circle((0, 0), radius, fill=False, color=NOISE, linewidth=1.0))
+    axes.add_patch(Circle((0, 0), edge, fill=False, color=NOISE, linewidth=0.8, linestyle="--"))
     predicted = _outliers_in_theory(run)
     axes.plot(predicted[:, 0], predicted[:, 1], linestyle="", **OUTLIERS["theory"])
     complex_plane(axes, limit or spectrum_limit([run]))
-    axes.set_title("eigenvalues", fontsize=7, pad=3)
+    axes.set_title("eigenvalues")
 
 
 def spectrum_limit(runs: Sequence[Result]) -> float:
@@ -71,7 +77,7 @@ def spectrum_limit(runs: Sequence[Result]) -> float:
         np.abs(part) for run in runs for part in (_last_spectrum(run)[0], _outliers_in_theory(run))
     ]
     edges = [run.value("noise_edge") for run in runs]
-    return 1.2 * max(*edges, *(float(part.max(initial=0.0)) for part in shown))
+    return 1.3 * max(*edges, *(float(part.max(initial=0.0)) for part in shown))
 
 
 def complex_plane(axes: Axes, limit: float) -> None:
@@ -127,6 +133,43 @@ def show_split_kernel(
     lower.set_transform(axes.transData)
     shown.set_clip_path(lower)
     axes.plot([-0.5, size - 0.5], [-0.5, size - 0.5], color="black", linewidth=0.6)
+
+
+def show_outputs(axes: Axes, run: Result) -> None:
+    """Outputs of theory and networks for the first pattern, beside the target.
+
+    ``output_key`` is the key.
+    """
+    steps, target = run.run.architecture.steps, run.array("target")[0]
+    time, supervised = np.arange(1, steps + 1), np.array(run.supervised_times)
+    axes.axhline(0.0, color=GUIDE, linewidth=0.6)
+    axes.plot(time, target, **_OUTPUTS["target $y^t$"])
+    axes.plot(supervised, target[supervised - 1], **_OUTPUTS["supervised"])
+    axes.plot(time, run.array("output_theory")[0], **_OUTPUTS["theory"])
+    axes.errorbar(
+        time, run.array("output")[0], yerr=run.array("output_standard_error")[0], elinewidth=0.7,
+        **symbol(run.method, PREDICTION, scale=1.2),
+    )  # fmt: skip
+    axes.set(xlim=(0.5, steps + 0.5), ylim=(-1.45, 1.45), yticks=[-1, 0, 1])
+    between = max(2, steps // 5)
+    axes.set_xticks(sorted({1, *range(between, steps, between), steps}))
+    axes.set_xlabel("$t$", labelpad=0)
+
+
+# Supervised targets lie above the networks' larger symbols.
+_OUTPUTS: dict[str, dict[str, Any]] = {
+    "target $y^t$": {"color": TARGET, "linewidth": 0.9},
+    "supervised": {
+        "marker": "o", "linestyle": "none", "color": TARGET, "markersize": 2.2, "zorder": 4,
+    },
+    "theory": {"color": PREDICTION, "linewidth": 1.6, "linestyle": ":"},
+}  # fmt: skip
+
+
+def output_key(method: str) -> tuple[list[Line2D], list[str]]:
+    """Handles and labels of a legend of ``show_outputs``. method: of the sampler."""
+    looks = _OUTPUTS | {"network $f^t$": symbol(method, PREDICTION, scale=1.2)}
+    return [Line2D([], [], **look) for look in looks.values()], list(looks)
 
 
 def show_matrix(axes: Axes, matrix: Array, norm: Normalize, row: str, column: str) -> QuadMesh:

@@ -40,11 +40,13 @@ def claims_of(figure: Figure, results: Results) -> list[Claim]:
     """The claims of one figure, by panel."""
     mine = results.of_figure(figure.number)
     claims: list[Claim] = figure.module("claims").claims(mine)
+    # Some figures have networks of one sampler only.
+    roles = [role for role in ROLES if mine.select(role=role)] or ROLES
     claims += [
         in_equilibrium.judge(
             mine.select(role=role), figure=figure.number, role=role, sampler=SAMPLERS[role]
         )
-        for role in ROLES
+        for role in roles
     ]
     return sorted(claims, key=lambda claim: claim.panel)
 

@@ -28,14 +28,12 @@ class ChainSettings(Record):
     cannot delete a key of the configuration below it.
 
     Every sampler says: ``label`` and ``marker``, its name and symbol in figures; ``sentence``, its name
-    in captions; ``step_symbol``, the TeX symbol of its step size, None without one;
-    ``many_members_on_cpu``, whether a CPU moves members of a family together (``batches``).
+    in captions; ``many_members_on_cpu``, whether a CPU moves members of a family together (``batches``).
     """
 
     label: ClassVar[str]
     sentence: ClassVar[str]
     marker: ClassVar[str]
-    step_symbol: ClassVar[str | None] = None
     many_members_on_cpu: ClassVar[bool] = False
 
     width: Count

@@ -11,11 +11,22 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from weightsharing.figures import conditions
+from weightsharing.figures.footer import footer
 from weightsharing.figures.panels import show_matrix
 from weightsharing.figures.results import Result, Results
 from weightsharing.figures.statistics import antidiagonal
-from weightsharing.figures.style import MARKERS, SAMPLER_NAMES, colours, page_figure, panel_letter
+from weightsharing.figures.style import (
+    EXACT,
+    GUIDE,
+    MARKERS,
+    RNN_COLOUR,
+    SAMPLER_NAMES,
+    SMALL,
+    page_figure,
+    panel_letter,
+    symbol,
+    width_colours,
+)
 
 ANTIDIAGONAL = "#1b7837"
 Runs = Sequence[Result]
@@ -29,7 +40,7 @@ class Section(Protocol):
         """Widths of panels b and c."""
 
 
-def draw(results: Results, section: Section) -> Figure:
+def draw(results: Results, section: Section, preset: str) -> Figure:
     """Panels a (alignment against N), b (kernels beside theory) and c (along the anti-diagonal).
 
     Kernels of panels b and c are those of one network each, not means: they approach the theory with N.
@@ -37,8 +48,8 @@ def draw(results: Results, section: Section) -> Figure:
     Runs that did not converge are hollow and named below.
     """
     runs = results.runs
-    figure = page_figure(height=3.3)
-    grid = figure.add_gridspec(2, 2, width_ratios=[1.0, 1.35], height_ratios=[1.0, 1.15])
+    figure = page_figure(height=3.1)
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.0, 1.45], height_ratios=[1.0, 1.1])
     _alignment(figure.add_subplot(grid[:, 0]), runs)
     order = list(MARKERS)
     chosen = [
@@ -47,27 +58,8 @@ def draw(results: Results, section: Section) -> Figure:
     ]
     _kernels(figure, grid[0, 1], chosen)
     _autocorrelation(figure.add_subplot(grid[1, 1]), chosen)
-    conditions.write_conditions(figure, _conditions(runs))
+    footer(figure, preset, runs, "alignment")
     return figure
-
-
-def _conditions(runs: Runs) -> list[str]:
-    """N, chains, samplers, and the runs that did not converge."""
-    parts = []
-    for method, group in _by_method(runs).items():
-        size = f"$N = {group[0].width}$ to ${group[-1].width}$, {conditions.chains(group)}"
-        parts.append(f"{SAMPLER_NAMES[method]}: {size}{conditions.step_size(group)}")
-    kappa = rf"$\kappa = {runs[0].run.kappa:g}$"
-    first = "; ".join([*parts, kappa, "error bars: standard error"])
-    failed = [run for run in runs if run.faults_with("alignment")]
-    if failed:
-        named = ", ".join(f"{SAMPLER_NAMES[run.method]} $N = {run.width}$" for run in failed)
-        return [first, f"NOT CONVERGED (hollow): {named}"]
-    verdict = conditions.diagnostics(
-        (run.value("alignment_rhat") for run in runs),
-        (run.value("alignment_effective_size") for run in runs),
-    )
-    return [first, f"all runs converged: CKA has {verdict}"]
 
 
 def _by_method(runs: Runs) -> dict[str, list[Result]]:
@@ -78,53 +70,55 @@ def _by_method(runs: Runs) -> dict[str, list[Result]]:
 
 
 def _alignment(axes: Axes, runs: Runs) -> None:
-    inset = axes.inset_axes((0.42, 0.16, 0.56, 0.5))
-    axes.axhline(1.0, color="0.8", linewidth=0.8, zorder=0)
+    """CKA with the theory, and in the inset its distance from 1."""
+    inset = axes.inset_axes((0.4, 0.13, 0.58, 0.5))
+    axes.axhline(1.0, color=GUIDE, linewidth=0.6, zorder=0)
     groups = _by_method(runs)
-    for (method, group), colour in zip(groups.items(), colours(len(groups)), strict=True):
-        style: dict[str, Any] = {
-            "marker": MARKERS[method], "markersize": 4 if method == "exact" else 4.5,
-            "color": colour, "markeredgecolor": "black", "markeredgewidth": 0.6,
-            "linestyle": "none",
-        }  # fmt: skip
+    for method, group in groups.items():
+        colour = EXACT if method == "exact" else RNN_COLOUR
         for run in group:
             value, error = run.value("alignment"), run.value("alignment_standard_error")
-            hollow = bool(run.faults_with("alignment"))
-            face = style | {"markerfacecolor": "white" if hollow else colour}
-            axes.errorbar(run.width, value, yerr=error, **face)
-            inset.errorbar(run.width, 1.0 - value, yerr=error, **face | {"markersize": 3})
-        axes.plot([], [], **style | {"markerfacecolor": colour}, label=SAMPLER_NAMES[method])
-    axes.set_xscale("log", base=2)
+            face = symbol(method, colour, filled=not run.faults_with("alignment"))
+            above = 4 if method == "exact" else 3
+            axes.errorbar(run.width, value, yerr=error, zorder=above, **face)
+            inset.errorbar(run.width, 1.0 - value, yerr=error, zorder=above, **face)
+        axes.plot([], [], **symbol(method, colour), label=SAMPLER_NAMES[method])
+    widths = sorted({run.width for run in runs})
+    _powers_of_two(axes, widths)
     axes.set_xlabel("width $N$")
-    axes.set_ylabel(r"CKA($\Phi_{\mathrm{exp}}, \Phi_{\mathrm{theory}}$)")
-    # Beside the points of the smallest widths, below those of the others.
-    axes.legend(
-        loc="upper right", bbox_to_anchor=(1.03, 0.85), handlelength=1.0, fontsize=6,
-        labelspacing=0.3,
-    )  # fmt: skip
+    axes.set_ylabel(r"CKA$\,(\Phi_{\mathrm{exp}}, \Phi_{\mathrm{theory}})$")
+    axes.legend(loc="upper right", bbox_to_anchor=(1.02, 0.9), handlelength=1.0)
     panel_letter(axes, "a")
-    _distance(inset, groups.get("exact") or sorted(runs, key=lambda run: run.width), runs)
+    _distance(inset, groups.get("exact") or sorted(runs, key=lambda run: run.width), widths)
 
 
-def _distance(inset: Axes, guided: Runs, runs: Runs) -> None:
+def _powers_of_two(axes: Axes, widths: Sequence[int]) -> None:
+    """A logarithmic axis with a tick at every other power of 2."""
+    axes.set_xscale("log", base=2)
+    first, last = (int(np.floor(np.log2(width))) for width in (widths[0], widths[-1]))
+    powers = range(first, last + 1, 1 if last - first < 5 else 2)
+    axes.set_xticks([2.0**power for power in powers], [f"$2^{{{power}}}$" for power in powers])
+    axes.minorticks_off()
+
+
+def _distance(inset: Axes, guided: Runs, widths: Sequence[int]) -> None:
     """Axes of 1 - CKA, and a line of slope -1 through the run in the middle of ``guided``."""
-    inset.set_xscale("log")
+    _powers_of_two(inset, widths)
     inset.set_yscale("log")
     middle = guided[len(guided) // 2]
-    widths = [run.width for run in runs]
-    line = np.array([min(widths), max(widths)], dtype=float)
+    line = np.array([widths[0], widths[-1]], dtype=float)
     inset.plot(
-        line, (1.0 - middle.value("alignment")) * middle.width / line, color="black",
-        linewidth=0.8, linestyle="--", zorder=0, label="$\\propto 1/N$",
+        line, (1.0 - middle.value("alignment")) * middle.width / line, color=GUIDE, linewidth=0.8,
+        linestyle="--", zorder=0, label="$\\propto 1/N$",
     )  # fmt: skip
-    inset.legend(loc="upper right", fontsize=6, handlelength=1.2)
-    inset.tick_params(labelsize=5.5, pad=1, length=2)
+    inset.legend(loc="upper right", bbox_to_anchor=(1.05, 1.05))
+    inset.tick_params(labelsize=SMALL, pad=1)
     inset.minorticks_off()
-    inset.set_ylabel("1 - CKA", fontsize=6, labelpad=0)
-    inset.set_xlabel("$N$", fontsize=6, labelpad=0)
+    inset.set_title(r"$1 - \mathrm{CKA}$", fontsize=7)
 
 
 def _kernels(figure: Figure, place: Any, chosen: Runs) -> None:
+    """Kernels of one network of each width, and that of the theory, on one scale."""
     panels = [(f"$N = {run.width}$", run.array("activation_kernel_draw")[0, 0]) for run in chosen]
     panels.append(("theory", chosen[-1].array("activation_kernel_theory")[0, 0]))
     largest = max(float(np.abs(kernel).max()) for _, kernel in panels)
@@ -134,20 +128,19 @@ def _kernels(figure: Figure, place: Any, chosen: Runs) -> None:
         image = show_matrix(axes, kernel, Normalize(-largest, largest), "$t$", "$t'$")
         size = len(kernel)
         axes.plot([-0.5, size - 0.5], [size - 0.5, -0.5], color=ANTIDIAGONAL, linewidth=1.0)
-        axes.set_title(title, fontsize=7, pad=2)
-        axes.tick_params(labelsize=6.5, length=2, pad=1)
+        axes.set_title(title)
         axes.label_outer()
     bar = figure.colorbar(image, ax=every, shrink=0.9, aspect=14, pad=0.02)
     bar.set_label(r"$\Phi^{tt'}$", labelpad=0)
-    bar.ax.tick_params(labelsize=6.5)
     panel_letter(every[0], "b")
 
 
 def _autocorrelation(axes: Axes, chosen: Runs) -> None:
+    """The kernels of panel b along the anti-diagonal; bands are the fluctuation over draws."""
     steps = chosen[0].run.architecture.steps
     lag = 2 * np.arange(steps) - (steps - 1)
-    axes.axhline(0.0, color="0.85", linewidth=0.6, zorder=0)
-    for run, colour in zip(chosen, colours(len(chosen) + 2)[2:], strict=True):
+    axes.axhline(0.0, color=GUIDE, linewidth=0.6, zorder=0)
+    for run, colour in zip(chosen, width_colours(len(chosen)), strict=True):
         one, mean, deviation = (
             antidiagonal(run.array(f"activation_kernel{end}"))
             for end in ("_draw", "", "_deviation")
@@ -155,12 +148,15 @@ def _autocorrelation(axes: Axes, chosen: Runs) -> None:
         axes.fill_between(
             lag, mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0
         )
-        axes.plot(lag, one, color=colour, linewidth=1.4, label=f"$N = {run.width}$")
+        axes.plot(lag, one, color=colour, label=f"$N = {run.width}$")
     theory = antidiagonal(chosen[-1].array("activation_kernel_theory"))
     axes.plot(lag, theory, color="black", linestyle="--", linewidth=1.2, zorder=4, label="theory")
     axes.set_xlabel("$t - t'$")
+    axes.set_xlim(lag[0], lag[-1])
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_ylabel(r"$\Phi^{t,\,T-1-t}$", color=ANTIDIAGONAL)
-    # Beside the curves: they fill the panel.
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, handlelength=1.4)
+    # Above the curves: they fill the panel.
+    axes.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 0.97), ncols=len(chosen) + 1, handlelength=1.6
+    )
     panel_letter(axes, "c")

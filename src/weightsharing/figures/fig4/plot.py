@@ -7,163 +7,116 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from weightsharing.figures import conditions
 from weightsharing.figures.fig4.networks import by_network
+from weightsharing.figures.footer import footer
 from weightsharing.figures.results import Result, Results, Scan
 from weightsharing.figures.statistics import histogram
 from weightsharing.figures.style import (
-    MARKERS,
+    DASHES,
+    DNN_COLOUR,
+    DOTTED,
+    EXACT,
+    GUIDE,
     SAMPLER_NAMES,
-    colours,
-    greys,
+    SIGNAL_COLOURS,
+    SMALL,
+    depth_colour,
     page_figure,
     panel_letter,
+    symbol,
 )
 
 Runs = Sequence[Result]
 # Symbols of the two samplers at one lambda are drawn this many points to its left and right.
 BESIDE = 1.6
-DNN_COLOUR = "0.8"
-# Half the length of the line that shows the theory at N, relative to lambda.
-LAW_LENGTH = 0.12
+# Half the length of the line that shows the theory at N, in points.
+LAW_LENGTH = 6.0
 
 
-def draw(results: Results, section: object) -> Figure:
-    """Panels a (order parameter against lambda) and b (Landau curve) with a line of conditions.
+def draw(results: Results, section: object, preset: str) -> Figure:
+    """Panels a (order parameter against lambda, with its scaling and its fold) and b (Landau curves).
 
     Runs that did not converge are drawn hollow and named below the panels.
     """
-    figure = page_figure(height=3.6)
-    grid = figure.add_gridspec(1, 2, width_ratios=[1.65, 1.0])
-    left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     scans = sorted(results.scans, key=lambda scan: scan.depth)
-    _order_parameter(left, scans, results.runs)
+    second = [scan for scan in scans if scan.is_second_order]
+    first = [scan for scan in scans if not scan.is_second_order]
     sampled = next(scan for scan in scans if "landau_action" in scan.data)
-    _landau(right, sampled, results.select(role="trained"))
-    conditions.write_conditions(figure, _conditions(results), size=6.5)
+    looks = dict(zip((scan.depth for scan in scans), _looks(scans, sampled), strict=True))
+
+    figure = page_figure(height=3.3)
+    columns = figure.add_gridspec(1, 3, width_ratios=[1.75, 0.8, 1.35])
+    _order_parameter(figure.add_subplot(columns[0]), scans, looks, results.runs)
+    details = columns[1].subgridspec(bool(second) + bool(first), 1)
+    if second:
+        _scaling(figure.add_subplot(details[0]), second, looks, results.runs)
+    if first:
+        _fold(figure.add_subplot(details[-1]), first[0], looks[first[0].depth])
+    _landau(figure.add_subplot(columns[2]), sampled, results.runs)
+    footer(figure, preset, results.runs)
     return figure
 
 
-def _conditions(results: Results) -> list[str]:
-    """N, chains, samplers, and the runs that did not converge."""
-    runs = results.runs
-    first, exact = results.select(role="trained")[:1], results.select(role="exact")[:1]
-    others = len(by_network(runs)) > 1
-    lines = [
-        f"{conditions.names(first)}: {conditions.size(first)}{conditions.schedule(first)}; "
-        rf"$\kappa = {first[0].run.kappa:g}$; branch $m > 0$; error bars: fluctuation at equilibrium"
+def _looks(scans: Sequence[Scan], sampled: Scan) -> list[dict[str, Any]]:
+    """Colour and dashes of the curve of each depth; that of the trained networks is solid."""
+    dashes = iter([*DASHES[1:], *DASHES[1:] * len(scans)])
+    return [
+        {
+            "color": depth_colour(scan.depth),
+            "linestyle": DASHES[0] if scan is sampled else next(dashes),
+        }
+        for scan in scans
     ]
-    if exact:
-        lines.append(
-            "circles, side by side with them about $\\lambda$: exact sampler of the activities, "
-            f"weights integrated out, {conditions.size(exact)}"
-        )
-    if others:
-        lines.append(
-            "circles in the colours of other $T$ and in grey (DNN): exact sampler; "
-            "dotted beside them: theory at their $N$"
-        )
-    failed = [run for run in runs if not run.converged]
-    if not failed:
-        verdict = conditions.run_diagnostics(runs)
-        return [*lines, f"all runs of both samplers converged: {verdict}"]
-    for method, name in SAMPLER_NAMES.items():
-        signals = [
-            f"{run.signal:.3g} ({run.kind.upper()}, $T = {run.run.architecture.steps}$)"
-            for run in failed
-            if run.method == method
-        ]
-        if signals:
-            lines.append(f"NOT CONVERGED (hollow), {name}: $\\lambda$ = {', '.join(signals)}")
-    return lines
 
 
-def _order_parameter(axes: Axes, scans: Sequence[Scan], runs: Runs) -> None:
-    depths = [scan.depth for scan in scans]
-    palette = dict(zip(depths, colours(len(depths)), strict=True))
-    networks = by_network(runs)
-    inset = axes.inset_axes((0.12, 0.62, 0.29, 0.28), zorder=5)
-    # Curves start well below the transitions, and below every network.
-    first = 0.25 * min(scan.critical_signal for scan in scans)
-    first = min([first, *(0.9 * run.signal for run in runs)])
+def _order_parameter(
+    axes: Axes, scans: Sequence[Scan], looks: dict[int, dict[str, Any]], runs: Runs
+) -> None:
+    """Theory for each depth and for DNNs, and the networks."""
     last = max(float(scan.branch.signal.max()) for scan in scans)
-    axes.plot(
-        [first, last], [0, 0], color=DNN_COLOUR, linewidth=4, label="DNN, every $T$", zorder=0.5
+    top = 1.4 * max(
+        run.value("order_parameter") + run.value("order_parameter_deviation") for run in runs
     )
+    axes.set_xlim(0.0, last)
+    axes.set_ylim(-0.03 * top, top)
+    axes.plot([0, last], [0, 0], color=DNN_COLOUR, linewidth=5, alpha=0.3, zorder=0.5)
+    _label(axes, last, 0.0, "DNN,\nany $T$", DNN_COLOUR)
     for scan in reversed(scans):
-        colour, critical = palette[scan.depth], scan.critical_signal
+        look, critical = looks[scan.depth], scan.critical_signal
         m, signal, stable = scan.branch
-        order = "2nd" if scan.is_second_order else "1st"
+        axes.plot(np.where(stable, signal, np.nan), m, **look)
         # Shorter depths lie on top at m = 0, where each is stable up to its own lambda_c.
-        below = 1.0 + 0.1 / critical
-        axes.plot(np.where(stable, signal, np.nan), m, color=colour)
-        axes.plot(np.where(stable, np.nan, signal), m, color=colour, linestyle=":", linewidth=1.2)
-        axes.plot(
-            [first, critical],
-            [0, 0],
-            color=colour,
-            zorder=below,
-            label=f"RNN, $T = {scan.depth}$ ({order} order)",
-        )
-        axes.axvline(critical, color=colour, linewidth=0.6, linestyle=(0, (4, 3)), zorder=0)
-        if scan.is_second_order:
-            inset.plot(signal / critical - 1.0, m, color=colour)
+        axes.plot([0, critical], [0, 0], **look, zorder=1.0 + 0.1 / critical)
+        axes.axvline(critical, color=look["color"], linewidth=0.5, zorder=0)
+        leaves = float(np.interp(top, m, signal))
+        end = min(leaves, last)
+        _label(axes, end, float(np.interp(end, signal[stable], m[stable])), f"$T = {scan.depth}$",
+               look["color"])  # fmt: skip
         if "finite_width_mean" in scan.data:
-            _finite_width(axes, scan, colour)
-        _markers(axes, inset, networks.get(("rnn", scan.depth), []), colour, scan)
-    for (kind, _), dnns in networks.items():
-        if kind == "dnn":
-            _markers(axes, None, dnns, DNN_COLOUR, None)
-
-    top = max(run.value("order_parameter") + run.value("order_parameter_deviation") for run in runs)
-    axes.set_xscale("log")
-    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if first <= tick <= last]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
-    axes.set_xlim(first, last)
-    axes.set_ylim(-0.03 * top, 1.45 * top)
+            _finite_width(axes, scan, look["color"])
+    for (kind, depth), group in by_network(runs).items():
+        rnn = next((scan for scan in scans if (kind, scan.depth) == ("rnn", depth)), None)
+        _symbols(axes, group, looks[depth]["color"] if rnn else DNN_COLOUR, rnn)
     axes.set_xlabel(r"signal strength $\lambda = \sum_p y_p^2$")
     axes.set_ylabel(r"order parameter $m = \mathbb{H}^{T-1,T-2}$")
-    axes.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.46, -0.2),
-        fontsize=6.5,
-        ncols=3,
-        handlelength=1.4,
-        labelspacing=0.3,
-        columnspacing=1.0,
-    )
+    # Above the labels of the curves.
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.06), ncols=2)
     panel_letter(axes, "a")
-    _slope_guide(inset, [scan for scan in scans if scan.is_second_order])
-    folded = [scan for scan in scans if not scan.is_second_order]
-    if folded:
-        fold = axes.inset_axes((0.12, 0.23, 0.25, 0.17), zorder=5)
-        _fold(fold, folded[0], palette[folded[0].depth])
 
 
-def _fold(inset: Axes, scan: Scan, colour: str) -> None:
-    """The fold of a first-order branch: where two minima coexist."""
-    m, signal, stable = scan.branch
-    ratio = signal / scan.critical_signal
-    lowest = float(ratio.min())
-    left, right = 1.0 - 1.5 * (1.0 - lowest), 1.0 + 0.5 * (1.0 - lowest)
-    inset.plot(ratio[stable], m[stable], color=colour)
-    inset.plot(ratio[~stable], m[~stable], color=colour, linestyle=":", linewidth=1.2)
-    inset.plot([left, 1.0], [0, 0], color=colour)
-    inset.plot([1.0, right], [0, 0], color=colour, linestyle=":", linewidth=1.2)
-    if "coexistence_signal" in scan.data.attrs:
-        equal = float(scan.data.attrs["coexistence_signal"]) / scan.critical_signal
-        inset.axvline(equal, color="0.4", linewidth=0.6)
-    inset.set_xlim(left, right)
-    top = float(np.interp(right, ratio[stable], m[stable]))
-    inset.set_ylim(-0.08 * top, top)
-    inset.set_xticks([lowest, 1.0], [f"{lowest:.3f}", "1"])
-    inset.tick_params(labelsize=5.5, pad=1, length=2)
-    inset.set_xlabel(r"$\lambda/\lambda_c$", fontsize=6.5, labelpad=0)
-    inset.set_title(f"fold, $T = {scan.depth}$", fontsize=5.5, pad=2)
+def _label(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
+    """A label where a curve leaves the axes: above them, or to their right."""
+    above = y >= 0.999 * axes.get_ylim()[1]
+    axes.annotate(
+        text, (x, y), xytext=(0, 2) if above else (3, 0), textcoords="offset points", color=colour,
+        ha="center" if above else "left", va="bottom" if above else "center", fontsize=7,
+        annotation_clip=False,
+    )  # fmt: skip
 
 
 def _finite_width(axes: Axes, scan: Scan, colour: str) -> None:
@@ -172,126 +125,158 @@ def _finite_width(axes: Axes, scan: Scan, colour: str) -> None:
         scan.data[name].to_numpy()
         for name in ("finite_width_mean", "finite_width_deviation", "signal")
     )
-    name = rf"theory of $\langle|m|\rangle$, $N = {scan.transition.width}$"
-    axes.plot(signal, mean, color=colour, linewidth=0.9, linestyle=(0, (1, 1)), label=name)
+    name = rf"theory, $N = {scan.transition.width}$"
+    axes.plot(signal, mean, color=colour, linewidth=0.9, linestyle=DOTTED, label=name)
     axes.fill_between(
-        signal, mean - deviation, mean + deviation, color=colour, alpha=0.13, linewidth=0,
+        signal, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0,
         zorder=0.4,
     )  # fmt: skip
 
 
-def _markers(axes: Axes, inset: Axes | None, runs: Runs, colour: str, scan: Scan | None) -> None:
-    """Symbols of one network; the exact sampler is black beside trained networks, else of their colour.
+def _symbols(axes: Axes, runs: Runs, colour: str, scan: Scan | None) -> None:
+    """Networks of one kind and depth; the exact sampler is black beside trained networks.
 
-    inset, scan: that of the approach to the transition, for transitions of second order.
+    scan: of the theory, for RNNs.
     """
     both = len({run.role for run in runs}) == 2
     for run in runs:
         exact = run.role == "exact"
-        style = _symbol(run.method, "black" if exact and both else colour)
-        if not run.converged:
-            style["markerfacecolor"] = "white"
         # Side by side: on top of each other one would hide whether the other agrees.
-        points = (BESIDE if exact else -BESIDE) if both else 0.0
-        aside = axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
+        aside = _shifted(axes, (BESIDE if exact else -BESIDE) if both else 0.0)
         m, bar = run.value("order_parameter"), run.value("order_parameter_deviation")
         if scan and not both:
-            ends = np.array([1.0 - LAW_LENGTH, 1.0 + LAW_LENGTH]) * run.signal
             mean = scan.law(run.width, run.signal).mean
-            axes.plot(ends, [mean, mean], color=colour, linewidth=0.9, linestyle=(0, (1, 1)))
+            for side in (-LAW_LENGTH, LAW_LENGTH):
+                axes.plot(run.signal, mean, "_", color=colour, markersize=LAW_LENGTH,
+                          transform=_shifted(axes, side))  # fmt: skip
         axes.errorbar(
-            run.signal, m, yerr=bar, elinewidth=1.0, zorder=4 if exact else 3, transform=aside,
-            **style | {"markeredgewidth": 0.6},
+            run.signal, m, yerr=bar, elinewidth=0.9, zorder=4 if exact else 3, transform=aside,
+            **symbol(run.method, EXACT if exact and both else colour, filled=run.converged),
         )  # fmt: skip
-        if inset and scan and scan.is_second_order and run.signal > scan.critical_signal:
-            inset.plot(
-                run.signal / scan.critical_signal - 1.0, m,
-                **style | {"markeredgewidth": 0.6, "markersize": 1.8 if exact else 2.6},
-            )  # fmt: skip
     for method, name in SAMPLER_NAMES.items():
-        steps = {run.run.architecture.steps for run in runs if run.method == method}
-        if steps and both:
-            face = "black" if method == "exact" else colour
-            axes.plot([], [], **_symbol(method, face), label=f"{name}, $T = {max(steps)}$")
+        if both and any(run.method == method for run in runs):
+            face = EXACT if method == "exact" else colour
+            axes.plot([], [], **symbol(method, face), label=name)
 
 
-def _symbol(method: str, colour: str) -> dict[str, Any]:
-    return {
-        "marker": MARKERS[method], "markersize": 3.2 if method == "exact" else 4.5,
-        "color": colour, "markerfacecolor": colour, "markeredgecolor": "black", "linestyle": "none",
-    }  # fmt: skip
+def _shifted(axes: Axes, points: float) -> Any:
+    """Data coordinates, moved to the right by these points."""
+    assert axes.figure is not None
+    return axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
 
 
-def _slope_guide(inset: Axes, scans: Sequence[Scan]) -> None:
-    """Logarithmic axes of transitions of second order, with a line of the critical exponent 1/2."""
-    if not scans:
-        inset.set_visible(False)
-        return
-    inset.set_xscale("log")
-    inset.set_yscale("log")
-    largest = max(float(scan.branch.signal.max() / scan.critical_signal) for scan in scans)
-    inset.set_xlim(1e-3, largest)
+def _scaling(
+    axes: Axes, scans: Sequence[Scan], looks: dict[int, dict[str, Any]], runs: Runs
+) -> None:
+    """The approach to transitions of second order, on logarithmic axes, beside a line of slope 1/2."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for scan in scans:
+        m, signal, _ = scan.branch
+        axes.plot(signal / scan.critical_signal - 1.0, m, **looks[scan.depth])
+        if "finite_width_mean" in scan.data:
+            for run in by_network(runs).get(("rnn", scan.depth), []):
+                if run.signal > 1.05 * scan.critical_signal:
+                    face = EXACT if run.role == "exact" else looks[scan.depth]["color"]
+                    axes.plot(
+                        run.signal / scan.critical_signal - 1.0, run.value("order_parameter"),
+                        **symbol(run.method, face, filled=run.converged, scale=0.7),
+                    )  # fmt: skip
     reference = scans[-1]
-    distance = reference.branch.signal / reference.critical_signal - 1
-    guide = np.array([2e-3, 6e-2])
-    m = np.interp(guide, distance, reference.branch.order_parameter)
-    inset.set_ylim(0.3 * m[0], 10 * m[1])
-    inset.plot(guide, 2.2 * m[0] * (guide / guide[0]) ** 0.5, color="black", linewidth=0.8)
-    inset.text(guide[0], 3.2 * m[1], "slope 1/2", fontsize=6)
-    inset.tick_params(labelsize=5.5, pad=1, length=2)
-    inset.minorticks_off()
-    inset.set_xlabel(r"$(\lambda - \lambda_c)/\lambda_c$", fontsize=6.5, labelpad=0)
-    inset.set_ylabel("$m$", fontsize=6.5, labelpad=0, rotation=0)
-    inset.yaxis.set_label_coords(-0.1, 0.78)
-    fitted = ", ".join(
-        f"$T={scan.depth}$: {scan.data.attrs['critical_exponent']:.3f}" for scan in scans
-    )
-    inset.set_title(f"fitted exponent\n{fitted}", fontsize=5.5, pad=2)
+    m, signal, _ = reference.branch
+    largest = float(signal.max() / reference.critical_signal)
+    guide = np.array([2e-3, 2e-1])
+    start, end = np.interp(guide, signal / reference.critical_signal - 1.0, m)
+    axes.plot(guide, 3.0 * start * (guide / guide[0]) ** 0.5, color=GUIDE, linewidth=0.8)
+    axes.annotate(
+        "slope 1/2", (guide[1], 3.0 * start * (guide[1] / guide[0]) ** 0.5), xytext=(-3, 1),
+        textcoords="offset points", ha="right", fontsize=SMALL, color="0.3",
+    )  # fmt: skip
+    axes.set_xlim(1e-3, largest)
+    axes.set_ylim(0.4 * start, 12.0 * end)
+    axes.set_xticks([1e-2, 1.0])
+    axes.minorticks_off()
+    axes.set_xlabel(r"$\lambda / \lambda_c - 1$", labelpad=1)
+    axes.set_ylabel("$m$", labelpad=0)
+    depths = ", ".join(str(scan.depth) for scan in scans)
+    axes.set_title(f"2nd order: $T = {depths}$")
+
+
+def _fold(axes: Axes, scan: Scan, look: dict[str, Any]) -> None:
+    """The fold of a first-order branch, where two minima coexist; dotted where it is no minimum."""
+    m, signal, stable = scan.branch
+    ratio, colour = signal / scan.critical_signal, look["color"]
+    lowest = float(ratio.min())
+    left, right = 1.0 - 1.5 * (1.0 - lowest), 1.0 + 0.5 * (1.0 - lowest)
+    axes.plot(ratio[stable], m[stable], color=colour)
+    axes.plot(ratio[~stable], m[~stable], color=colour, linestyle=DOTTED, linewidth=1.2)
+    axes.plot([left, 1.0], [0, 0], color=colour)
+    axes.plot([1.0, right], [0, 0], color=colour, linestyle=DOTTED, linewidth=1.2)
+    if "coexistence_signal" in scan.data.attrs:
+        equal = float(scan.data.attrs["coexistence_signal"]) / scan.critical_signal
+        axes.axvline(equal, color=GUIDE, linewidth=0.6)
+    axes.set_xlim(left, right)
+    top = float(np.interp(right, ratio[stable], m[stable]))
+    axes.set_ylim(-0.08 * top, top)
+    axes.set_xticks([lowest, 1.0], [f"{lowest:.3f}", "1"])
+    axes.set_xlabel(r"$\lambda/\lambda_c$", labelpad=1)
+    axes.set_ylabel("$m$", labelpad=0)
+    axes.set_title(f"1st order: $T = {scan.depth}$")
 
 
 def _landau(axes: Axes, scan: Scan, runs: Runs) -> None:
-    """F(m) - F(0), which is even in m, below, at and above the transition, and histograms of m.
-
-    Of the histograms -ln p(m) / N is shown, relative to the law of m at N at m = 0, and dotted that law.
-    """
+    """-ln p(m) / N relative to m = 0: the theory F(m) - F(0), its minima, and histograms of m."""
     m = scan.data["landau_order_parameter"].to_numpy()
     ratios, action = scan.data["landau"].to_numpy(), scan.data["landau_action"].to_numpy()
-    gain = action - action[:, :1]
-    lowest = min(0.0, float(gain.min()))
-    for ratio, curve, colour in zip(ratios, gain, greys(len(ratios)), strict=True):
+    signals, gain = ratios * scan.critical_signal, action - action[:, :1]
+    norm = Normalize(min(signals), max(signals))
+    branch = scan.branch
+    for signal, curve in zip(signals, gain, strict=True):
+        colour = SIGNAL_COLOURS(norm(signal))
+        axes.plot(np.concatenate([-m[::-1], m]), np.concatenate([curve[::-1], curve]), color=colour)
+        lowest = float(np.interp(signal, branch.signal, branch.order_parameter, left=0.0))
         axes.plot(
-            np.concatenate([-m[::-1], m]), np.concatenate([curve[::-1], curve]), color=colour,
-            label=rf"$\lambda = {ratio:g}\,\lambda_c$",
+            [-lowest, lowest], np.interp([lowest] * 2, m, curve), "o", color=colour, markersize=6,
+            markerfacecolor="none", markeredgewidth=1.0,
         )  # fmt: skip
         for run in runs:
-            if np.isclose(run.signal, ratio * scan.critical_signal, rtol=1e-9):
+            if run.role == "trained" and np.isclose(run.signal, signal, rtol=1e-9):
                 _histogram(axes, scan, run, colour)
-    axes.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)
-    axes.set_ylim(1.6 * lowest, -2.2 * lowest) if lowest < 0 else None
-    axes.set_xlim(-m[-1], m[-1])
+    axes.axhline(0.0, color=GUIDE, linewidth=0.6, zorder=0)
+    deepest = min(0.0, float(gain.min()))
+    if deepest < 0:
+        axes.set_ylim(1.2 * deepest, -1.6 * deepest)
+    widest = 1.45 * float(np.interp(max(signals), branch.signal, branch.order_parameter))
+    axes.set_xlim(-min(widest, m[-1]), min(widest, m[-1]))
     axes.set_xlabel(r"order parameter $m = \mathbb{H}^{T-1,T-2}$")
-    axes.set_ylabel(r"$F(m) - F(0)$, per unit")
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.42, -0.2), fontsize=6.5, ncols=3,
-        handlelength=1.1, labelspacing=0.3, columnspacing=0.9,
-    )  # fmt: skip
-    axes.set_title(f"$T = {scan.depth}$", loc="right")
+    axes.set_ylabel(r"$-\frac{1}{N} \ln\, p(m) / p(0)$", labelpad=0)
+    axes.set_title(f"$T = {scan.depth}$")
     panel_letter(axes, "b")
+    assert isinstance(axes.figure, Figure)
+    shades = ScalarMappable(norm, SIGNAL_COLOURS)
+    bar = axes.figure.colorbar(shades, ax=axes, location="top", aspect=24, shrink=0.8, pad=0.02)
+    bar.set_ticks([signals[0], scan.critical_signal, signals[-1]],
+                  labels=[f"{signals[0]:.2g}", r"$\lambda_c$", f"{signals[-1]:.3g}"])  # fmt: skip
+    bar.ax.text(-0.03, 0.5, r"$\lambda$", ha="right", va="center", transform=bar.ax.transAxes)
 
 
-def _histogram(axes: Axes, scan: Scan, run: Result, colour: str) -> None:
-    """Draws of m of one run, in bins of equal probability, and the law of m at this N."""
+def _histogram(axes: Axes, scan: Scan, run: Result, colour: Any) -> None:
+    """Draws of |m| of one run in bins of equal probability, and dotted the law of m at this N.
+
+    Both are relative to that law at m = 0.
+    """
     law = scan.law(run.width, run.signal)
-    m, reference = law.order_parameter, law.density[0]
-    exponent = -np.log(law.density / reference) / run.width
-    axes.plot(np.concatenate([-m[::-1], m]), np.concatenate([exponent[::-1], exponent]),
-              color=colour, linewidth=0.8, linestyle=(0, (1, 1)))  # fmt: skip
     counted = histogram(np.abs(run.array("order_parameter_draws")), law)
     # The last bin has no end, and a bin without draws no logarithm.
     edges, filled = counted.edges[:-1], counted.share[:-1] > 0
     shares, errors = counted.share[:-1][filled], counted.error[:-1][filled]
     at, sizes = counted.place[:-1][filled], np.diff(edges)[filled]
-    heights, bars = -np.log(shares / sizes / reference) / run.width, errors / shares / run.width
-    style = _symbol(run.method, colour) | {"markersize": 2.6, "markeredgewidth": 0.4}
-    for side in (-1.0, 1.0):
-        axes.errorbar(side * at, heights, yerr=bars, elinewidth=0.8, **style)
+    reference = law.density[0]
+    heights = -np.log(shares / sizes / reference) / run.width
+    m = law.order_parameter[law.order_parameter <= edges[-1]]
+    expected = -np.log(law.density[: len(m)] / reference) / run.width
+    axes.plot(m, expected, color=colour, linewidth=0.9, linestyle=DOTTED)
+    axes.errorbar(
+        at, heights, yerr=errors / shares / run.width, elinewidth=0.8,
+        **symbol(run.method, colour, filled=run.converged, scale=0.65),
+    )  # fmt: skip

@@ -38,6 +38,7 @@ from weightsharing.figures.statistics import (
     freedom_of,
     kernel_entries,
     score_of_mean,
+    within_two_errors,
 )
 from weightsharing.measures.spectra import EDGE_FALSE_ALARM
 from weightsharing.model.architecture import KINDS, Kind
@@ -47,6 +48,8 @@ from weightsharing.theory.outliers import weight_eigenvalues
 
 Runs = Sequence[Result]
 PANELS: dict[Kind, str] = {"dnn": "c", "rnn": "d"}
+# Called by the caption.
+__all__ = ["chains_in_phase", "claims", "parted", "within_two_errors"]
 # This number of supervised steps or fewer do not identify a rotation.
 FEW_STEPS = 3
 # Largest share of sets with several phases.

@@ -8,34 +8,46 @@ from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Circle
 
-from weightsharing.figures import conditions
-from weightsharing.figures.fig5.starts import chains_in_phase, parted
+from weightsharing.figures.fig5.starts import parted
+from weightsharing.figures.footer import footer
 from weightsharing.figures.panels import (
     complex_plane,
     kernel_norm,
     outlier_count,
+    output_key,
     show_label_kernel,
+    show_outputs,
     show_spectrum,
     show_split_kernel,
+    spectrum_limit,
 )
 from weightsharing.figures.results import Result, Results
-from weightsharing.figures.statistics import by_supervised_count, quartiles, within_two_errors
-from weightsharing.figures.style import MARKERS, SAMPLER_NAMES, colours, page_figure, part_title
+from weightsharing.figures.statistics import by_supervised_count, quartiles
+from weightsharing.figures.style import (
+    EXACT,
+    GUIDE,
+    KERNEL_COLOURS,
+    MARKERS,
+    NETWORK_COLOURS,
+    NETWORK_DASHES,
+    SAMPLER_NAMES,
+    SMALL,
+    TARGET,
+    page_figure,
+    part_title,
+    symbol,
+)
 from weightsharing.model.architecture import KINDS, Kind
-from weightsharing.model.axes import Array
 from weightsharing.model.tasks import rotation_teacher
 
 Runs = Sequence[Result]
 # Errors below this are not drawn: they are the square of a deviation of about 1e-4 from the targets.
 SMALLEST_ERROR = 1e-8
-TARGET = "black"
-# Of networks and theory in panels c and d, as in the paper; panel b has others for RNN and DNN.
-PREDICTION = colours(3)[1]
-COLOURS: dict[Kind, str] = {"rnn": colours(3)[0], "dnn": colours(3)[2]}
 
 
 class Section(Protocol):
@@ -50,36 +62,34 @@ class Section(Protocol):
         """Numbers of supervised steps of the cells of panels c and d."""
 
 
-def draw(results: Results, section: Section) -> Figure:
+def draw(results: Results, section: Section, preset: str) -> Figure:
     """Panels a (task), b (generalisation error), c (DNNs) and d (RNNs).
 
     Of each number of supervised steps in panels c and d, the set with the median error of the RNN in
-    theory is drawn. Sets that did not converge are drawn hollow and counted.
+    theory is drawn. Sets that did not converge are drawn hollow and counted below the panels.
     """
-    results, untrained = parted(results)
-    shown = section.shown
-    figure = page_figure(height=3.5 + 0.9 * len(shown))
-    parts: Any = figure.subfigures(2, 1, height_ratios=[2.4, 0.45 + 0.9 * len(shown)])
-    left, right = parts[0].subfigures(1, 2, width_ratios=[0.8, 1.0])
-    _task(left, results.runs[0].task.targets[0], section.period)
-    _errors(right, results)
+    results, _ = parted(results)
     trained = {kind: results.select(kind=kind, role="trained") for kind in KINDS}
-    chosen = [_typical(trained["rnn"], count) for count in shown]
+    chosen = [_typical(trained["rnn"], count) for count in section.shown]
     networks = {
         kind: [next(run for run in trained[kind] if run.set_name == name) for name in chosen]
         for kind in KINDS
     }
-    norm = kernel_norm([run for runs in networks.values() for run in runs])
+    every = [run for runs in networks.values() for run in runs]
+    norm, limit = kernel_norm(every), spectrum_limit(every)
+
+    rows = 0.83 * len(section.shown)
+    figure = page_figure(height=3.1 + rows)
+    parts: Any = figure.subfigures(3, 1, height_ratios=[2.4, 0.35 + rows, 0.3])
+    left, right = parts[0].subfigures(1, 2, width_ratios=[0.8, 1.0])
+    _task(left, section.period, networks["rnn"])
+    _errors(right, results)
     cells = parts[1].subfigures(1, len(KINDS))
     for letter, cell, (kind, runs) in zip("cd", cells, networks.items(), strict=True):
         part_title(cell, letter, f"{kind.upper()}: kernel, eigenvalues, output")
-        _cells(cell, runs, norm)
-    lines = _conditions(results, float(norm.vmax or 1.0))
-    inside, total = chains_in_phase(untrained)
-    lines.append(
-        f"RNNs start in the theory's phase; of untrained ones, {inside} of {total} chains reach it"
-    )
-    conditions.write_conditions(figure, lines)
+        _cells(cell, runs, norm, limit)
+    _key(parts[2], norm, networks["rnn"][0].method)
+    footer(figure, preset, results.runs)
     return figure
 
 
@@ -95,62 +105,35 @@ def _families(results: Results) -> list[list[Result]]:
     return [list(runs) for _, runs in groupby(results.runs, lambda run: (run.kind, run.method))]
 
 
-def _conditions(results: Results, largest: float) -> list[str]:
-    """N, chains, samplers, phases, and the sets that did not converge.
-
-    largest: end of the colour scale of the kernels.
-    """
-    runs = results.runs
-    lines, failed = [], []
-    for kind in KINDS:
-        words = []
-        for method, name in SAMPLER_NAMES.items():
-            family = [run for run in runs if (run.kind, run.method) == (kind, method)]
-            if not family:
-                continue
-            words.append(f"{name}, {conditions.size(family)}{conditions.schedule(family)}")
-            hollow = [run for run in family if not run.converged]
-            if hollow:
-                text = f"{kind.upper()}, {name}: {len(hollow)} of {len(family)}"
-                mixed = sum(int(run.data["phases"]) > 1 for run in hollow)
-                failed.append(f"{text}, {mixed} with several phases at this $N$" if mixed else text)
-        lines.append(f"{kind.upper()}: {'; '.join(words)}")
-    first = runs[0].run
-    lines.append(
-        rf"$T = {first.architecture.steps}$, $\kappa = {first.kappa:g}$, "
-        rf"$w = {first.architecture.prior.w:g}$; error bars: standard error of the mean; kernels: "
-        f"upper right measured, lower left theory, {-largest:.2g} (blue) to {largest:.2g} (red)"
-    )
-    nearest = np.concatenate([run.array("nearest_point") for run in runs])
-    verdict = (
-        f"{within_two_errors(runs).sum()} of {len(runs)} symbols within two standard errors of the "
-        f"theory at their $N$; {(nearest == 0).sum()} of {nearest.size} chains in the phase of lowest "
-        "action"
-    )
-    if not failed:
-        return [*lines, f"{verdict}; all sets converged"]
-    return [*lines, verdict, f"sets that did NOT CONVERGE (hollow): {'; '.join(failed)}"]
-
-
-def _task(part: SubFigure, target: Array, period: float) -> None:
-    """Label kernel, spectrum of the teacher's weights, and its output."""
+def _task(part: SubFigure, period: float, shown: Runs) -> None:
+    """Label kernel, spectrum of the teacher's weights, its output, and the steps that cells supervise."""
     part_title(part, "a", "task: the output of a linear teacher")
-    grid = part.add_gridspec(2, 2)
+    grid = part.add_gridspec(3, 2, height_ratios=[1.0, 0.8, 0.2 * len(shown)])
     kernel, spectrum = part.add_subplot(grid[0, 0]), part.add_subplot(grid[0, 1])
     output = part.add_subplot(grid[1, :])
+    supervised = part.add_subplot(grid[2, :], sharex=output)
+    target = shown[0].task.targets[0]
     steps = len(target)
     show_label_kernel(kernel, np.outer(target, target), Normalize(-1.0, 1.0))
-    kernel.set_title(r"label kernel $\mathbb{Y}^{tt'}$", fontsize=7, pad=3)
+    kernel.set_title(r"label kernel $\mathbb{Y}^{tt'}$")
     teacher = np.linalg.eigvals(rotation_teacher(period)[0])
-    spectrum.add_patch(Circle((0, 0), 1.0, fill=False, color="0.7", linewidth=0.8))
+    spectrum.add_patch(Circle((0, 0), 1.0, fill=False, color=GUIDE, linewidth=0.8))
     spectrum.plot(teacher.real, teacher.imag, "o", color=TARGET, markersize=3.5)
     complex_plane(spectrum, 1.25)
-    spectrum.set_title(r"eigenvalues of $W^\star$", fontsize=7, pad=3)
-    output.axhline(0.0, color="0.85", linewidth=0.6)
+    spectrum.set_title(r"eigenvalues of $W^\star$")
+    output.axhline(0.0, color=GUIDE, linewidth=0.6)
     output.plot(np.arange(1, steps + 1), target, "o-", color=TARGET, markersize=3, linewidth=1.0)
     output.set(xlim=(0.5, steps + 0.5), ylim=(-1.3, 1.3), yticks=[-1, 0, 1])
-    output.set_xlabel("output time $t$", labelpad=1)
+    output.tick_params(labelbottom=False)
     output.set_ylabel("$y^t$", labelpad=-2)
+    for row, run in enumerate(shown):
+        times = run.supervised_times
+        supervised.plot(times, [row] * len(times), "o", color=TARGET, markersize=2.5)
+    supervised.set_yticks(range(len(shown)), [str(len(run.supervised_times)) for run in shown])
+    supervised.tick_params(axis="y", labelsize=SMALL)
+    supervised.set_ylim(len(shown) - 0.5, -0.5)
+    supervised.set_ylabel("super-\nvised", labelpad=2)
+    supervised.set_xlabel("output time $t$", labelpad=1)
 
 
 def _errors(part: SubFigure, results: Results) -> None:
@@ -161,123 +144,117 @@ def _errors(part: SubFigure, results: Results) -> None:
     _alignments(part.add_subplot(grid[1], sharex=axes), results)
     axes.tick_params(labelbottom=False)
     for family in _families(results):
-        colour, groups = COLOURS[family[0].kind], by_supervised_count(family)
+        groups = by_supervised_count(family)
         if family[0].role == "trained":
-            _theory_of_sets(axes, groups, "generalisation_error_theory", colour)
+            _theory_of_sets(axes, groups, "generalisation_error_theory", family[0].kind)
         for count, sets in groups.items():
             shifts = 0.6 * (np.linspace(0.0, 1.0, len(sets)) - 0.5) if len(sets) > 1 else [0.0]
             for shift, run in zip(shifts, sets, strict=True):
                 _measured(axes, count + shift, run)
     for kind in KINDS:  # a column of the legend for each
-        axes.plot([], [], color=COLOURS[kind], label=f"{kind.upper()}: theory")
+        axes.plot([], [], **_line(kind), label=f"{kind.upper()}: theory")
         for method in MARKERS:
             if any((run.kind, run.method) == (kind, method) for run in results.runs):
-                axes.plot(
-                    [], [], MARKERS[method], markersize=2.6, markeredgewidth=0.5,
-                    color="black" if method == "exact" else COLOURS[kind],
-                    markeredgecolor=COLOURS[kind], label=SAMPLER_NAMES[method],
-                )  # fmt: skip
+                face = EXACT if method == "exact" else NETWORK_COLOURS[kind]
+                axes.plot([], [], **symbol(method, face, scale=0.75), label=SAMPLER_NAMES[method])
     last = results.runs[0].run.architecture.steps
     axes.set_yscale("log")
     axes.set_xlim(0.5, last + 0.5)
     axes.set_ylim(SMALLEST_ERROR, 1.0)
+    axes.set_yticks([1e-8, 1e-6, 1e-4, 1e-2, 1.0])
+    axes.minorticks_off()
     axes.set_xticks(range(1, last + 1))
     axes.set_ylabel("generalisation error")
     axes.legend(
-        loc="lower left", fontsize=6, handlelength=1.0, labelspacing=0.25, ncols=len(KINDS),
-        columnspacing=0.5,
+        loc="lower left", bbox_to_anchor=(-0.01, -0.03), fontsize=SMALL, handlelength=1.0,
+        ncols=len(KINDS), columnspacing=0.5,
     )  # fmt: skip
 
 
-def _theory_of_sets(axes: Axes, groups: dict[int, list[Result]], name: str, colour: str) -> None:
+def _line(kind: Kind) -> dict[str, Any]:
+    return {"color": NETWORK_COLOURS[kind], "linestyle": NETWORK_DASHES[kind]}
+
+
+def _theory_of_sets(axes: Axes, groups: dict[int, list[Result]], name: str, kind: Kind) -> None:
     """Median and quartiles over the sets of each number of supervised steps."""
     low, median, high = quartiles(groups.values(), name)
-    axes.plot(list(groups), median, color=colour, zorder=2)
-    axes.fill_between(list(groups), low, high, color=colour, alpha=0.18, linewidth=0, zorder=1)
+    axes.plot(list(groups), median, **_line(kind), zorder=2)
+    axes.fill_between(
+        list(groups), low, high, color=NETWORK_COLOURS[kind], alpha=0.18, linewidth=0, zorder=1
+    )
 
 
 def _alignments(axes: Axes, results: Results) -> None:
     """Alignment of H with the targets' kernel of all steps: theory, and the median over sets measured."""
     for family in _families(results):
-        colour, groups = COLOURS[family[0].kind], by_supervised_count(family)
+        colour, groups = NETWORK_COLOURS[family[0].kind], by_supervised_count(family)
         exact = family[0].role == "exact"
         if not exact:
-            _theory_of_sets(axes, groups, "target_alignment_theory", colour)
+            _theory_of_sets(axes, groups, "target_alignment_theory", family[0].kind)
         median = quartiles(groups.values(), "target_alignment")[1]
-        axes.plot(
-            list(groups), median, MARKERS[family[0].method], color="black" if exact else colour,
-            markersize=1.6 if exact else 2.8, markeredgecolor=colour, markeredgewidth=0.4, zorder=3,
-        )  # fmt: skip
+        face = EXACT if exact else colour
+        style = symbol(family[0].method, face, scale=0.5 if exact else 0.75)
+        axes.plot(list(groups), median, **style, zorder=3 + exact)
     axes.set_ylim(0.0, 1.05)
-    axes.set_xlabel(
-        "number of supervised steps (line, band: median, quartiles of sets)", fontsize=7
-    )
-    axes.set_ylabel("alignment of\n$\\mathbb{H}$ with $\\mathbb{Y}$", fontsize=7)
+    axes.set_xlabel("number of supervised steps")
+    axes.set_ylabel("alignment of\n$\\mathbb{H}$ with $\\mathbb{Y}$")
 
 
 def _measured(axes: Axes, place: float, run: Result) -> None:
     """One set by one sampler; a dash marks the theory of the same set."""
-    exact, edge = run.role == "exact", COLOURS[run.kind]
-    colour = "black" if exact else edge
+    exact, edge = run.role == "exact", NETWORK_COLOURS[run.kind]
+    colour = EXACT if exact else edge
     value, bar, theory = (
         run.value(f"generalisation_error{end}") for end in ("", "_standard_error", "_theory")
     )
     axes.plot(place, theory, "_", color=edge, markersize=5, markeredgewidth=0.8, zorder=2.5)
     # On a logarithmic axis a bar that reaches 0 ends at its lower edge.
+    style = symbol(run.method, colour, filled=run.converged, scale=0.55 if exact else 0.75)
     axes.errorbar(
         place, max(value, 2.0 * SMALLEST_ERROR),
-        yerr=[[min(bar, 0.999 * max(value, SMALLEST_ERROR))], [bar]],
-        marker=MARKERS[run.method], markersize=1.6 if exact else 2.8, color=colour,
-        markerfacecolor=colour if run.converged else "white", markeredgecolor=edge,
-        markeredgewidth=0.4, elinewidth=0.6, zorder=4 if exact else 3,
+        yerr=[[min(bar, 0.999 * max(value, SMALLEST_ERROR))], [bar]], elinewidth=0.6,
+        zorder=4 if exact else 3, **style | {"markeredgewidth": 0.3},
     )  # fmt: skip
 
 
-def _cells(part: SubFigure, runs: Runs, norm: Normalize) -> None:
-    """One row for each set: kernel, spectrum, and the output beside the target."""
+def _cells(part: SubFigure, runs: Runs, norm: Normalize, limit: float) -> None:
+    """One row for each set: kernel, spectrum, and the output beside the target.
+
+    limit: of the axes of the spectra.
+    """
     grid = part.add_gridspec(len(runs), 3, width_ratios=[1.0, 1.0, 1.9], wspace=0.02)
     for row, run in enumerate(runs):
         kernel, spectrum, output = (part.add_subplot(grid[row, column]) for column in range(3))
         measured, theory = run.array("kernel")[0, 0], run.array("kernel_theory")[0, 0]
         show_split_kernel(kernel, measured, theory, norm, "t")
-        show_spectrum(spectrum, run)
-        _output(output, run)
+        show_spectrum(spectrum, run, limit=limit)
+        show_outputs(output, run)
         count = len(run.supervised_times)
         for axes, title in (
             (kernel, r"$\mathbb{H}^{tt'}$"),
             (spectrum, outlier_count(run)),
             (output, f"{count} supervised {'step' if count == 1 else 'steps'}"),
         ):
-            axes.set_title(title, fontsize=7, pad=2)
-            axes.tick_params(labelsize=6.5, length=2, pad=1)
+            axes.set_title(title, fontsize=7, pad=3)
             if run is not runs[-1]:
                 axes.tick_params(labelbottom=False)
                 axes.set_xlabel("")
-    part.legend(
-        *output.get_legend_handles_labels(), loc="outside lower right", fontsize=6.5, ncols=4,
-        handlelength=1.4, columnspacing=1.0,
-    )  # fmt: skip
 
 
-def _output(axes: Axes, run: Result) -> None:
-    """Outputs of theory and networks beside the target."""
-    steps, target = run.run.architecture.steps, run.array("target")[0]
-    time, supervised = np.arange(1, steps + 1), np.array(run.supervised_times)
-    axes.axhline(0.0, color="0.85", linewidth=0.6)
-    axes.plot(time, target, color=TARGET, linewidth=0.9, label="target $y^t$")
-    # Above the networks' larger symbols, which lie on the same points.
-    axes.plot(
-        supervised, target[supervised - 1], "o", color=TARGET, markersize=2, label="supervised",
-        zorder=4,
+def _key(part: SubFigure, norm: Normalize, method: str) -> None:
+    """The scale of the kernels, and the key to the outputs."""
+    # Axes in fixed places: the layout would make them as wide as those above.
+    bar, key = part.add_axes((0.27, 0.6, 0.2, 0.25)), part.add_axes((0.5, 0.0, 0.5, 1.0))
+    largest = float(norm.vmax or 1.0)
+    ticks = [tick for tick in (-10, -5, -2, -1, 0, 1, 2, 5, 10) if abs(tick) <= largest]
+    part.colorbar(
+        ScalarMappable(norm, KERNEL_COLOURS), cax=bar, orientation="horizontal", ticks=ticks,
+        format="%g",
     )  # fmt: skip
-    axes.plot(
-        time, run.array("output_theory")[0], ":", color=PREDICTION, linewidth=1.6, label="theory"
-    )
-    axes.errorbar(
-        time, run.array("output")[0], yerr=run.array("output_standard_error")[0], fmt="s",
-        color=PREDICTION, markersize=4, elinewidth=0.7, label="network $f^t$",
+    bar.minorticks_off()
+    part.text(
+        0.25, 0.72, "$\\mathbb{H}$: upper right measured,\nlower left theory", ha="right",
+        va="center", fontsize=SMALL,
     )  # fmt: skip
-    axes.set(xlim=(0.5, steps + 0.5), ylim=(-1.45, 1.45), yticks=[-1, 0, 1])
-    between = max(2, steps // 5)
-    axes.set_xticks(sorted({1, *range(between, steps, between), steps}))
-    axes.set_xlabel("$t$", labelpad=0)
+    key.axis("off")
+    key.legend(*output_key(method), loc="center", ncols=4, fontsize=SMALL)

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weightsharing.figures import conditions
 from weightsharing.figures.figS1.scaling import (
     OF_M,
     UNIVERSAL_BINDER,
@@ -18,25 +17,29 @@ from weightsharing.figures.figS1.scaling import (
     offset,
     widths,
 )
+from weightsharing.figures.footer import footer
 from weightsharing.figures.results import Result, Results, Scan, values_and_errors
 from weightsharing.figures.statistics import histogram
 from weightsharing.figures.style import (
-    MARKERS,
+    DASHES,
+    GUIDE,
     SAMPLER_NAMES,
-    colours,
+    depth_colour,
     page_figure,
     panel_letter,
+    symbol,
+    width_colours,
 )
 
 Runs = Sequence[Result]
 
 
-def draw(results: Results, section: object) -> Figure:
+def draw(results: Results, section: object, preset: str) -> Figure:
     """Panels a (m at lambda_c against N), b (Binder cumulants), c (collapse) and d (law of m).
 
     Runs that did not converge are drawn hollow and named below the panels.
     """
-    figure = page_figure(height=5.0)
+    figure = page_figure(height=4.6)
     grid = figure.add_gridspec(2, 2)
     scans = sorted(results.scans, key=lambda scan: -scan.depth)
     _order_parameter(figure.add_subplot(grid[0, 0]), scans, results)
@@ -45,68 +48,55 @@ def draw(results: Results, section: object) -> Figure:
         run for run in results.select(role="exact") if run.run.architecture.steps == scan.depth
     ]
     groups = around_transition(exact)
-    palette = dict(zip(groups, colours(len(groups)), strict=True))
+    palette = dict(zip(groups, width_colours(len(groups)), strict=True))
     _cumulants(figure.add_subplot(grid[0, 1]), scan, groups, palette)
     _collapse(figure.add_subplot(grid[1, 0]), scan, groups, palette)
     _law(figure.add_subplot(grid[1, 1]), scan, groups, palette)
-    conditions.write_conditions(figure, _conditions(results))
+    footer(figure, preset, results.runs)
     return figure
-
-
-def _conditions(results: Results) -> list[str]:
-    """N, chains, samplers, and the runs that did not converge."""
-    lines = []
-    for role, words in (("exact", "exact sampler"), ("trained", "trained")):
-        runs = results.select(role=role)  # type: ignore[arg-type]
-        if runs:
-            lines.append(f"{words}: {conditions.size(runs)}{conditions.schedule(runs)}")
-    lines[0] += rf"; $\kappa = {results.runs[0].run.kappa:g}$; error bars: standard error"
-    failed = [run.name.removeprefix("figS1/") for run in results.runs if not run.converged]
-    if not failed:
-        return [*lines, f"all runs converged: {conditions.run_diagnostics(results.runs)}"]
-    groups = [", ".join(failed[start : start + 4]) for start in range(0, len(failed), 4)]
-    return [*lines, "NOT CONVERGED (hollow): " + ",\n".join(groups)]
 
 
 def _points(axes: Axes, runs: Runs, x: Any, y: Any, error: Any, colour: str) -> None:
     """Symbols with error bars, hollow where a run did not converge."""
     for run, *point in zip(runs, x, y, error, strict=True):
-        axes.errorbar(
-            point[0], point[1], yerr=point[2], marker=MARKERS[run.method], markersize=3.6,
-            color=colour, markerfacecolor=colour if run.converged else "white",
-            markeredgecolor="black", markeredgewidth=0.5, elinewidth=0.8,
-        )  # fmt: skip
+        style = symbol(run.method, colour, filled=run.converged)
+        axes.errorbar(point[0], point[1], yerr=point[2], elinewidth=0.8, **style)
 
 
 def _order_parameter(axes: Axes, scans: Sequence[Scan], results: Results) -> None:
     """<|m|> at lambda_c against N."""
-    palette = colours(len(scans))
-    for scan, colour in zip(scans, palette, strict=True):
+    for scan, dash in zip(scans, [*DASHES, *DASHES * len(scans)], strict=False):
+        colour = depth_colour(scan.depth)
         mine = [run for run in results.runs if run.run.architecture.steps == scan.depth]
         runs = at_transition(mine, scan)
         _points(axes, runs, widths(runs), *values_and_errors(runs, "order_parameter"), colour)
         at = sorted({run.width for run in runs})
         law = [scan.law(width, scan.critical_signal).mean for width in at]
-        axes.plot(at, law, color=colour, linewidth=1.0, label=f"theory, $T = {scan.depth}$")
+        axes.plot(
+            at,
+            law,
+            color=colour,
+            linewidth=1.0,
+            linestyle=dash,
+            label=f"theory, $T = {scan.depth}$",
+        )
         for method, name in SAMPLER_NAMES.items():
             if any(run.method == method for run in runs):
-                axes.plot(
-                    [], [], MARKERS[method], color=colour, markersize=3.6, markeredgecolor="black",
-                    markeredgewidth=0.5, label=f"{name}, $T = {scan.depth}$",
-                )  # fmt: skip
+                label = f"{name}, $T = {scan.depth}$"
+                axes.plot([], [], **symbol(method, colour), label=label)
     guide = np.array([at[0], at[-1]], dtype=float)
     axes.plot(
-        guide, 0.75 * law[0] * (guide / guide[0]) ** -OF_M, "--", color="black", linewidth=0.8,
+        guide, 0.75 * law[0] * (guide / guide[0]) ** -OF_M, "--", color=GUIDE, linewidth=0.8,
         label=r"$\propto N^{-1/4}$",
     )  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xlabel("width $N$")
     axes.set_ylabel(r"$\langle |m| \rangle$ at $\lambda_c$")
-    axes.set_ylim(top=5.0 * max(law))
+    axes.set_ylim(top=4.0 * max(law))
     axes.set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
     axes.minorticks_off()
-    axes.legend(loc="upper right", fontsize=6.5, labelspacing=0.3)
+    axes.legend(loc="upper right")
     panel_letter(axes, "a")
 
 
@@ -114,21 +104,19 @@ def _cumulants(
     axes: Axes, scan: Scan, groups: dict[int, list[Result]], palette: dict[int, str]
 ) -> None:
     """U against lambda / lambda_c."""
-    axes.axhline(UNIVERSAL_BINDER, color="0.5", linewidth=0.6, linestyle="--")
-    axes.axvline(1.0, color="0.5", linewidth=0.6, linestyle="--")
+    axes.axhline(UNIVERSAL_BINDER, color=GUIDE, linewidth=0.6, linestyle="--")
+    axes.axvline(1.0, color=GUIDE, linewidth=0.6, linestyle="--")
     for width, runs in groups.items():
         ratio = [run.signal / scan.critical_signal for run in runs]
         laws = [scan.law(width, run.signal).binder_cumulant for run in runs]
         axes.plot(ratio, laws, color=palette[width], linewidth=1.0)
         _points(axes, runs, ratio, *values_and_errors(runs, "binder_cumulant"), palette[width])
-        axes.plot(
-            [], [], "o-", color=palette[width], markersize=3.6, markeredgecolor="black",
-            markeredgewidth=0.5, linewidth=1.0, label=f"$N = {width}$",
-        )  # fmt: skip
+        style = symbol(runs[0].method, palette[width]) | {"linestyle": "-", "linewidth": 1.0}
+        axes.plot([], [], **style, label=f"$N = {width}$")
     axes.set_xlabel(r"$\lambda / \lambda_c$")
     axes.set_ylabel("Binder cumulant $U$")
-    axes.legend(loc="upper left", fontsize=6.5, labelspacing=0.3)
-    axes.set_title(f"$T = {scan.depth}$", loc="right")
+    axes.legend(loc="upper left")
+    axes.set_title(f"$T = {scan.depth}$")
     panel_letter(axes, "b")
 
 
@@ -143,7 +131,7 @@ def _collapse(
         values, errors = values_and_errors(runs, "order_parameter")
         axes.plot(x, laws, color=palette[width], linewidth=1.0)
         _points(axes, runs, x, scale * values, scale * errors, palette[width])
-    axes.axvline(0.0, color="0.5", linewidth=0.6, linestyle="--")
+    axes.axvline(0.0, color=GUIDE, linewidth=0.6, linestyle="--")
     axes.set_xlabel(r"$(\lambda / \lambda_c - 1)\, N^{1/2}$")
     axes.set_ylabel(r"$\langle |m| \rangle\, N^{1/4}$")
     panel_letter(axes, "c")
@@ -161,8 +149,8 @@ def _law(axes: Axes, scan: Scan, groups: dict[int, list[Result]], palette: dict[
         sizes = np.diff(edges)
         shares, errors = counted.share[:-1] / sizes, counted.error[:-1] / sizes
         axes.errorbar(
-            scale * counted.place[:-1], shares / scale, yerr=errors / scale, fmt="o", color=colour,
-            markersize=2.6, markeredgecolor="black", markeredgewidth=0.4, elinewidth=0.8,
+            scale * counted.place[:-1], shares / scale, yerr=errors / scale, elinewidth=0.8,
+            **symbol(run.method, colour, filled=run.converged, scale=0.8),
         )  # fmt: skip
     last = max(float(run.width**OF_M * run.value("order_parameter")) for run in critical)
     axes.set_xlim(0.0, 3.0 * last)

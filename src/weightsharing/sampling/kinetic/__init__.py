@@ -22,8 +22,7 @@ class KineticSettings(DynamicsSettings):
 
     label: ClassVar[str] = "underdamped Langevin"
     sentence: ClassVar[str] = "underdamped Langevin dynamics"
-    marker: ClassVar[str] = "s"
-    step_symbol: ClassVar[str | None] = "h"
+    marker: ClassVar[str] = "d"
     stiffness_order: ClassVar[int] = 2
 
     method: Literal["kinetic"]

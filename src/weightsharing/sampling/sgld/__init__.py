@@ -17,7 +17,6 @@ class LangevinSettings(DynamicsSettings):
     label: ClassVar[str] = "SGLD"
     sentence: ClassVar[str] = "SGLD"
     marker: ClassVar[str] = "D"
-    step_symbol: ClassVar[str | None] = r"\eta"
     stiffness_order: ClassVar[int] = 1
 
     method: Literal["sgld"]
