@@ -24,10 +24,10 @@ all: $(INSTALLED)
 figures/%.pdf: $(INSTALLED) FORCE
 	$(BIN)/snakemake $@ $(PRESET_FILE)
 
-# One HTML file, which needs no network, and one archive: all figures, scorecard, table of all runs.
+# A page, which needs no network, an archive of its files, and Snakemake's own report of the jobs.
 review: $(INSTALLED)
-	$(BIN)/snakemake archive $(PRESET_FILE)
-	$(BIN)/snakemake archive $(PRESET_FILE) --report review/$(PRESET).html
+	$(BIN)/snakemake archive review/$(PRESET).html $(PRESET_FILE)
+	$(BIN)/snakemake archive $(PRESET_FILE) --report review/$(PRESET)-workflow.html
 
 # Its packages come on top of those of requirements.lock.
 docs: $(INSTALLED)
@@ -81,4 +81,4 @@ lock:
 		-e 's/^triton==.*/&; sys_platform == "linux" and platform_machine == "x86_64"/' > requirements.lock
 
 clean:
-	rm -rf results logs benchmarks review site .cache figures/*.pdf figures/*.png figures/*.rst .snakemake
+	rm -rf results logs benchmarks review site .cache figures/*.pdf figures/*.png figures/*.rst figures/*.txt .snakemake

@@ -267,8 +267,8 @@ THEORY = {"theory", "sample", "measure", *PRODUCTS}
     ("figures/fig3/plot.py", "CHANGED = 1", {"fig3"}),
     *[(f"figures/fig{n}/claims.py", "CHANGED = 1", {"scorecard", "caption"}) for n in (2, 5)],
     ("figures/fig4/caption.rst", "More.", {"caption"}),
-    ("figures/panels.py", "CHANGED = 1", {"fig2", "fig3", "fig5"}),
-    ("figures/statistics.py", "CHANGED = 1", {*FIGURES, "scorecard", "caption"} - {"fig3"}),
+    ("figures/panels.py", "CHANGED = 1", {"fig1", "fig2", "fig3", "fig5"}),
+    ("figures/statistics.py", "CHANGED = 1", {*FIGURES, "scorecard", "caption"} - {"fig1", "fig3"}),
     ("figures/figS1/scaling.py", "CHANGED = 1", {"figS1", "scorecard", "caption"}),
     ("figures/style.py", "CHANGED = 1", set(FIGURES)),
     ("theory/transition.py", "CHANGED = 1", {"transition", *THEORY}),
@@ -384,7 +384,7 @@ def test_a_change_of_the_theory_reruns_chains_that_start_from_it_only(built: Pat
     from_theory = [run["id"] for run in starts if run.get("sampler", {}).get("start") == "lowest"]
     edit(path, "\nCHANGED = 1\n")
     try:
-        assert planned(built)["sample"] == len(from_theory) == 7
+        assert planned(built)["sample"] == len(from_theory) == 4 + 7
     finally:
         path.write_bytes(before)
 
@@ -471,7 +471,7 @@ def test_table_of_runs_has_every_run_with_its_origin(built: Path) -> None:
     # Figure 5 has seven sets for each network and sampler, and three that start untrained. Figure S1 has
     # three lambdas at each of two widths, and one more network at lambda_c.
     assert Counter(row["id"].split("/")[0] for row in rows) == Counter(
-        fig2=4, fig3=8, fig4=2 * 4 + 3, fig5=4 * 7 + 3, figS1=2 * 3 + 1
+        fig1=2 * 2 + 2, fig2=4, fig3=8, fig4=2 * 4 + 3, fig5=4 * 7 + 3, figS1=2 * 3 + 1
     )
     row = next(row for row in rows if row["id"] == "fig4/rnn-depth4 5")
     assert (row["width"], row["sampler"], row["chains"]) == ("24", "kinetic", "2")
@@ -490,7 +490,7 @@ def test_costs_are_those_of_all_jobs_but_the_shortest(
     }
     # Two jobs for each run, its theory or that of the runs like it, the scans, and the drawing.
     theories = Counter(path.parts[-3] for path in (built / "results").rglob("theory.nc"))
-    runs = {"2": 4, "3": 8, "4": 5, "5": 5, "S1": 3}
+    runs = {"1": 4, "2": 4, "3": 8, "4": 5, "5": 5, "S1": 3}
     jobs = {figure: 2 * count + theories[f"fig{figure}"] + 1 for figure, count in runs.items()}
     jobs["4"] += 3
     jobs["S1"] += 1
@@ -533,11 +533,11 @@ def test_costs_are_sums_and_the_largest_memory(
 def test_archive_holds_figures_tables_and_measures(built: Path) -> None:
     snakemake(built, "archive")
     names = zipfile.ZipFile(built / "review/smoke.zip").namelist()
-    assert {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "rst")} <= set(
-        names
-    )
+    assert {
+        f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "rst", "txt")
+    } <= set(names)
     counts = Counter(Path(name).name for name in names)
-    assert counts["measures.nc"] == 4 + 8 + 5 + 5 + 3
+    assert counts["measures.nc"] == 4 + 4 + 8 + 5 + 5 + 3
     assert counts["transition.nc"] == 3 + 1
     assert counts["scorecard.tsv"] == counts["runs.html"] == 1
 
@@ -576,13 +576,18 @@ def browse(report: Path, name: str, folder: Path, *options: str) -> str:
     end = text.rindex("</body>")
     page = folder / f"{name}.html"
     page.write_text(f"{text[:end]}<script>{CLICKS.replace('NAME', name)}</script>{text[end:]}")
+    return chromium(page, folder, "--window-size=1600,1000", *options)
+
+
+def chromium(page: Path, folder: Path, *options: str) -> str:
+    """Open a page from its file, offline, and return what Chromium prints."""
     assert CHROMIUM
     done = subprocess.run(
         [
             CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-sync", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update",
+            "--disable-background-networking", "--disable-component-update", "--hide-scrollbars",
             "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}",
-            "--window-size=1600,1000", "--virtual-time-budget=5000", *options, page.as_uri(),
+            "--virtual-time-budget=5000", *options, page.as_uri(),
         ],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
@@ -598,9 +603,63 @@ def test_report_is_seen_in_a_browser(report: Path, tmp_path: Path) -> None:
     assert '<img src="data:image/png;' in visible
     assert "<strong>Phase transition in linear RNNs.</strong>" in visible
     assert "<strong>NOT CONVERGED</strong>, panel a: Diamonds" in visible
-    for name, colour in (("fig4.png", "#029e73"), ("scorecard.html", "#f1f1f1")):
+    for name, colour in (("fig4.png", "#0173b2"), ("scorecard.html", "#f1f1f1")):
         picture = tmp_path / f"{name}.png"
         browse(report, name, tmp_path, f"--screenshot={picture}")
         wanted = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
         pixels = np.rint(255.0 * plt.imread(picture)[..., :3])
         assert (np.abs(pixels - wanted).max(axis=-1) <= 2).sum() > 300, name
+
+
+# --- the review --------------------------------------------------------------------------------------
+
+# What a reader could see: how far the page scrolls sideways, and pictures that are not whole.
+SEEN = """
+addEventListener("load", () => setTimeout(() => {
+  const images = [...document.images].filter(image => !image.complete || !image.naturalWidth
+      || image.getBoundingClientRect().left < 0 || image.getBoundingClientRect().right > innerWidth
+      || image.getBoundingClientRect().top + scrollY < 0);
+  document.title = JSON.stringify({
+    width: innerWidth, sideways: document.documentElement.scrollWidth, images: document.images.length,
+    spoilt: images.length, unnamed: [...document.images].filter(image => !image.alt).length,
+  });
+}, 100));
+"""
+
+
+@pytest.fixture(scope="module")
+def review(built: Path) -> Path:
+    """The review of the smoke preset."""
+    snakemake(built, "review/smoke.html")
+    return built / "review/smoke.html"
+
+
+def test_review_holds_figures_claims_runs_and_origin_without_a_network(review: Path) -> None:
+    text = review.read_text()
+    assert len(re.findall('src="data:image/png;base64,', text)) == len(FIGURES)
+    assert not re.search(r"""(src|href)=["'](https?:)?//""", text)
+    assert "<script" not in text
+    assert "<math" in text
+    for words in ("What the paper claims", "What we add", "What we could not know", "autocorrelation",
+                  "preset smoke", "not converged", "torch ", "fig4/rnn-depth4"):  # fmt: skip
+        assert words in text, words
+    rows = table(review.parent.parent / "results/smoke/scorecard.tsv")
+    passed = sum(row["verdict"] == "pass" for row in rows)
+    assert f"{passed} of {len(rows)} pass" in text
+    assert {row["origin"] for row in rows} == {"caption", "ours"}
+    assert all(row["id"] in text for row in rows)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [1920, 1366, 500])
+def test_review_is_whole_at_all_widths(review: Path, tmp_path: Path, width: int) -> None:
+    """Nothing is wider than the window, which Chromium makes 500 pixels wide at least."""
+    page = tmp_path / "page.html"
+    page.write_text(review.read_text().replace("</body>", f"<script>{SEEN}</script></body>"))
+    shown = chromium(page, tmp_path, f"--window-size={width},900", "--dump-dom")
+    (title,) = re.findall("<title>(.*?)</title>", shown)
+    seen = json.loads(title.replace("&quot;", '"'))
+    assert seen["width"] == width
+    assert seen["sideways"] <= width
+    assert seen["images"] == len(FIGURES)
+    assert seen["spoilt"] == seen["unnamed"] == 0

@@ -456,6 +456,37 @@ def study(options: Namespace) -> None:
         save(draw(dataset, chosen), *options.figure, belongs=belongs)
 
 
+@verb(
+    path("output", help="page, HTML"),
+    CONFIG,
+    RESULTS,
+    path("--figures", nargs="+", help="pictures, such as figures/fig4.png"),
+    path("--captions", nargs="+", help="captions, such as figures/fig4.rst"),
+    CODE,
+)
+def review(options: Namespace) -> None:
+    """Write one page with all figures, captions, claims and runs."""
+    from datetime import UTC, datetime
+
+    from weightsharing.config import given, runs
+    from weightsharing.figures.registry import FIGURES, find
+    from weightsharing.figures.results import read_results
+    from weightsharing.figures.scorecard import scorecard
+    from weightsharing.figures.tables import write_page
+    from weightsharing.files import read_bytes
+    from weightsharing.identity import identity
+    from weightsharing.review.page import page
+
+    config = given(options.config)
+    results = read_results(options.results, runs(config), complete=True)
+    pictures = {find(path.stem).name: read_bytes(path) for path in options.figures}
+    captions = {find(path.stem).name: read_bytes(path).decode() for path in options.captions}
+    code = code_of(options, *(f"weightsharing.figures.{name}.claims" for name in FIGURES))
+    date = f"{datetime.now(UTC):%Y-%m-%d}"
+    text = page(config.preset, config.seed, results, scorecard(results), pictures, captions, date)
+    write_page(text, options.output, str(identity("review", config, code)))
+
+
 @verb(TABLE, PAGE, CONFIG, RESULTS, CODE)
 def scorecard(options: Namespace) -> None:
     """Judge every claim of the captions, with the results that exist."""

@@ -114,6 +114,14 @@ def _is_running(process: int) -> bool:
     return True
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of any file. Raises FileError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def write_record(record: Record, path: Path, code: str = "") -> None:
     """Write a record as sealed YAML. code: hash of the code that made it."""
     text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False)

@@ -5,6 +5,7 @@ CLAIMS = [f"figures.{name}.claims" for name in FIGURES]
 localrules:
     scorecard,
     runs,
+    review,
     archive,
 
 
@@ -50,6 +51,34 @@ rule runs:
     shell:
         "python -m weightsharing runs {output.table:q} --page {output.page:q}"
         " --config {params.config:q} --results {input.results:q} --code {params.code} 2> {log:q}"
+
+
+rule review:
+    input:
+        template=SOURCE / "weightsharing/review/page.html",
+        figures=[f"figures/{name}.png" for name in FIGURES],
+        captions=[f"figures/{name}.rst" for name in FIGURES],
+        results=results_of(FIGURE_RUNS),
+        others=belongs_to(
+            "review",
+            [f"review/{CONFIG.preset}.html"],
+            lambda wildcards: ALL_FIGURES,
+            "cli:review",
+            *CLAIMS,
+        ),
+    output:
+        f"review/{CONFIG.preset}.html",
+    log:
+        f"{LOGS}/review.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=code("cli:review", *CLAIMS),
+        config=ALL_FIGURES.model_dump_json(),
+    shell:
+        "python -m weightsharing review {output:q} --config {params.config:q}"
+        " --results {input.results:q} --figures {input.figures:q} --captions {input.captions:q}"
+        " --code {params.code} 2> {log:q}"
 
 
 rule archive:

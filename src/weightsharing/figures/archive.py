@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weightsharing.errors import FileError
-from weightsharing.files import replacing
+from weightsharing.files import read_bytes, replacing
 
 
 def write_archive(files: Sequence[Path], output: Path) -> None:
@@ -22,8 +22,5 @@ def write_archive(files: Sequence[Path], output: Path) -> None:
         for path in files:
             if path.is_absolute() or ".." in path.parts:
                 raise FileError(f"{path}: want a path relative to, and within, the current folder")
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise FileError(f"{path}: cannot be read: {error.strerror}") from error
-            archive.writestr(zipfile.ZipInfo(path.as_posix()), content, zipfile.ZIP_DEFLATED)
+            entry = zipfile.ZipInfo(path.as_posix())
+            archive.writestr(entry, read_bytes(path), zipfile.ZIP_DEFLATED)

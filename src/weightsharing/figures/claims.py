@@ -40,6 +40,8 @@ KINDS: dict[Kind, str] = {
     "networks": "networks against theory", "theory": "theory against theory",
     "definition": "definitions of the task",
 }  # fmt: skip
+# Whether a claim restates the paper's caption or abstract, or is one that we add to make it testable.
+Origin = Literal["caption", "ours"]
 Verdict = Literal["pass", "fail", "not converged", "no data"]
 VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "not converged", "no data")
 # Words of the sentences: whose measurement a row is. Captions name the dynamics of the training.
@@ -87,10 +89,10 @@ class Claim:
     """One row of the scorecard, in the order of its columns.
 
     id: figure, panel and quantity. panel: "" if the claim is about the whole figure. kind: what is
-    compared. claim: the statement of the caption. quantity: what was measured for it. theory, measured,
-    standard_error: of that quantity; NaN where there is none. criterion: the condition, with its numbers.
-    explanation: known deviations, such as terms of order 1/N, and the reason of a verdict that is not
-    "pass".
+    compared. claim: the statement. origin: whether the paper's caption says so, or we add it. quantity:
+    what was measured for it. theory, measured, standard_error: of that quantity; NaN where there is none.
+    criterion: the condition, with its numbers. explanation: known deviations, such as terms of order
+    1/N, and the reason of a verdict that is not "pass".
     """
 
     id: str
@@ -98,6 +100,7 @@ class Claim:
     panel: str
     kind: Kind
     claim: str
+    origin: Origin = "caption"
     quantity: str = ""
     theory: float = np.nan
     measured: float = np.nan
@@ -114,7 +117,8 @@ class Statement(Generic[Evidence]):
     identity: such as "3{panel}-coherence-{role}"; it starts with figure and panel. sentence: what the
     caption says. Both may name words that ``judge`` gets. find: computes the finding, or raises
     NoDataError. kind: what is compared. also: measures of a run that have to have converged besides its
-    verdict, such as "coherence". despite_faults: whether it is judged though runs did not converge.
+    verdict, such as "coherence". ours: whether we add it to what the caption says. despite_faults:
+    whether it is judged though runs did not converge.
     missing: what is not there if a part of the evidence is None or empty.
     """
 
@@ -124,6 +128,7 @@ class Statement(Generic[Evidence]):
     kind: Kind = "networks"
     also: tuple[str, ...] = ()
     despite_faults: bool = False
+    ours: bool = False
     missing: str = "no run of this network by this sampler"
 
     def __call__(self, *evidence: Evidence.args, **named: Evidence.kwargs) -> Finding:
@@ -137,7 +142,7 @@ class Statement(Generic[Evidence]):
         number, panel = re.match(r"(S?\d+)(\w*)", identity).groups()  # type: ignore[union-attr]
         row: dict[str, Any] = {
             "id": identity, "figure": number, "panel": panel, "kind": self.kind,
-            "claim": self.sentence.format_map(words),
+            "claim": self.sentence.format_map(words), "origin": "ours" if self.ours else "caption",
         }  # fmt: skip
         try:
             if any(part is None or (isinstance(part, Sequence) and not part) for part in evidence):
@@ -200,6 +205,7 @@ def _coexistence(run: Result) -> str:
     "{figure}-equilibrium-{role}",
     "The law that is sampled is the posterior: virials, kinetic and loss temperature are 1; {sampler}",
     despite_faults=True,
+    ours=True,
 )
 def in_equilibrium(runs: Sequence[Result]) -> Finding:
     """How many runs are not in equilibrium (THEORY 2). Chains that are too short are no fault here."""

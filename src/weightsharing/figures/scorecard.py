@@ -18,7 +18,8 @@ from weightsharing.figures.statistics import FALSE_ALARM
 NUMBERS = ("theory", "measured", "standard_error")
 # Columns of the page, which has a table for each figure, and how their cells look.
 LOOKS = {
-    "panel": "", "kind": "small", "claim": "words", "verdict": "verdict", "quantity": "small words",
+    "panel": "", "origin": "small", "kind": "small", "claim": "words", "verdict": "verdict",
+    "quantity": "small words",
     "theory": "number", "measured": "number", "standard error": "number",
     "criterion": "small words", "explanation": "small words", "id": "small",
 }  # fmt: skip

@@ -64,7 +64,8 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
         draws.activation_kernel, task, run.architecture.prior.v, run.kappa
     )
     variables = _means(draws, outputs) | _task(task)
-    judged = _judged(samples, draws, task, run.architecture)
+    series = _series(samples, draws, task, run.architecture)
+    judged = {name: estimate(values) for name, values in series.items()}
     if _is_whole(task):
         mixed = mix_outputs(outputs, task, run.architecture)
         error, noise = estimate_generalisation_error(mixed, task.targets)
@@ -73,7 +74,10 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
     balanced = identities(run, task, samples)
     variables |= _scalars(judged | balanced)
     m = order_parameter(samples["kernel"].to_numpy(), label_direction(task))
-    variables["order_parameter_draws"] = (DRAW_AXES, m.astype(np.float32))
+    kept = series | {"order_parameter": m}
+    variables |= {
+        f"{name}_draws": (DRAW_AXES, values.astype(np.float32)) for name, values in kept.items()
+    }
     variables |= _scalars({"binder_cumulant": estimate_binder(m)})
     separate = {"coherence": estimate_ratio(*temporal_coherence(draws.kernel))}
     variables |= _scalars({"temporal_coherence": separate["coherence"]})
@@ -119,10 +123,10 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
     )
 
 
-def _judged(
+def _series(
     samples: xr.Dataset, draws: BranchDraws, task: Task, architecture: Architecture
-) -> dict[str, Estimate]:
-    """The scalars whose R-hat and effective sample size decide whether a run has converged.
+) -> dict[str, Array]:
+    """The scalars, (chain, draw), whose R-hat and effective size decide whether a run has converged.
 
     The sign symmetry W -> -W does not change them. ``compare`` adds the generalisation error.
     """
@@ -130,9 +134,9 @@ def _judged(
     m = order_parameter(samples["kernel"].to_numpy(), direction)
     last = draws.kernel[..., -1, -1]
     return {
-        "order_parameter": estimate(np.abs(m) if is_sign_symmetric(task, architecture) else m),
-        "endpoint_kernel": estimate(np.einsum("p,...pq,q->...", direction, last, direction)),
-        "loss": estimate(samples["loss"].to_numpy()),
+        "order_parameter": np.abs(m) if is_sign_symmetric(task, architecture) else m,
+        "endpoint_kernel": np.einsum("p,...pq,q->...", direction, last, direction),
+        "loss": samples["loss"].to_numpy(),
     }
 
 

@@ -54,7 +54,11 @@ def kernels_coincide(dnn: Runs, rnn: Runs) -> Finding:
     )
 
 
-@claim("1b-kernels", "Kernels on both sides of lambda_c are the theory's at this N; exact sampler")
+@claim(
+    "1b-kernels",
+    "Kernels on both sides of lambda_c are the theory's at this N; exact sampler",
+    ours=True,
+)
 def kernels_agree(runs: Runs) -> Finding:
     """Every entry of the kernels of both networks against the theory with its 1/N term."""
     measured, theory, error = (
@@ -82,7 +86,7 @@ def rnn_is_coherent(dnn: Runs, rnn: Runs) -> Finding:
     )
 
 
-@claim("1c-outputs", "Outputs are the theory's at this N at all times; exact sampler")
+@claim("1c-outputs", "Outputs are the theory's at this N at all times; exact sampler", ours=True)
 def outputs_agree(runs: Runs) -> Finding:
     """Mean outputs at supervised and at other times, both networks."""
     measured, theory, error = (

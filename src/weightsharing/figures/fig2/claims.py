@@ -96,7 +96,7 @@ def alignment_rises(runs: Runs) -> Finding:
     )
 
 
-@claim("2a-exponent-{role}", "1 - CKA falls as 1/N; {sampler}", also=("alignment",))
+@claim("2a-exponent-{role}", "1 - CKA falls as 1/N; {sampler}", also=("alignment",), ours=True)
 def alignment_exponent(runs: Runs) -> Finding:
     """Exponent of 1 - CKA ~ N^b (1 + c/N), by weighted least squares."""
     values, errors, widths = _alignments(runs, FEWEST_WIDTHS)
@@ -115,6 +115,7 @@ def alignment_exponent(runs: Runs) -> Finding:
     "2a-limit-{role}",
     "1 - CKA falls to 0 for N to infinity; {sampler}",
     also=("alignment",),
+    ours=True,
 )
 def alignment_limit(runs: Runs) -> Finding:
     """1 - CKA, extrapolated to infinite width."""
@@ -145,7 +146,11 @@ def kernel_limit(runs: Runs) -> Finding:
     )
 
 
-@claim("2-output-limit-{role}", "Outputs converge to the theory's for N to infinity; {sampler}")
+@claim(
+    "2-output-limit-{role}",
+    "Outputs converge to the theory's for N to infinity; {sampler}",
+    ours=True,
+)
 def output_limit(runs: Runs) -> Finding:
     """Mean outputs at all times, extrapolated to infinite width, against the theory's."""
     measured, theory, error = (
@@ -165,7 +170,11 @@ def output_limit(runs: Runs) -> Finding:
     )
 
 
-@claim("2-readout-{role}", "Sampled outputs and their means given the kernel agree; {sampler}")
+@claim(
+    "2-readout-{role}",
+    "Sampled outputs and their means given the kernel agree; {sampler}",
+    ours=True,
+)
 def readouts_agree(runs: Runs) -> Finding:
     """Sampled outputs less those means, all times and widths."""
     return readout_residual(runs)
@@ -203,6 +212,7 @@ def _alignments(runs: Runs, fewest: int) -> tuple[Array, Array, Array]:
     "Networks trained by gradient dynamics and the exact sampler have the same CKA at the same N",
     also=("alignment",),
     missing=NO_PAIR,
+    ours=True,
 )
 def samplers_align(pairs: Sequence[Pair]) -> Finding:
     """CKA of both samplers at every N they share."""

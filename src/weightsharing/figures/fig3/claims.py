@@ -334,7 +334,11 @@ def has_outlier(run: Result) -> Finding:
     )
 
 
-@claim("3{panel}-position-{role}", "{where}: the eigenvalue is where the theory says; {sampler}")
+@claim(
+    "3{panel}-position-{role}",
+    "{where}: the eigenvalue is where the theory says; {sampler}",
+    ours=True,
+)
 def outlier_position_agrees(run: Result) -> Finding:
     """Mean modulus of the largest eigenvalue."""
     limit, expected = (
@@ -360,7 +364,7 @@ def size_agrees(run: Result) -> Finding:
     return kernel_scale([run])
 
 
-@claim("3{panel}-output-{role}", "{where}: outputs at t = T are the theory's; {sampler}")
+@claim("3{panel}-output-{role}", "{where}: outputs at t = T are the theory's; {sampler}", ours=True)
 def outputs_agree(run: Result) -> Finding:
     """Outputs at the supervised step, every pattern."""
     return supervised_outputs([run])
@@ -372,7 +376,7 @@ ORDERED = (*ALWAYS, is_coherent, has_outlier, outlier_position_agrees)
 DISORDERED = (*ALWAYS, is_as_coherent_as_theory, has_no_outlier)
 
 
-@claim("3{panel}-samplers", "{where}: both samplers have the same kernel")
+@claim("3{panel}-samplers", "{where}: both samplers have the same kernel", ours=True)
 def samplers_agree(trained: Result, exact: Result) -> Finding:
     """Kernels by both samplers, which share no algorithm, every entry."""
     if trained.width != exact.width:

@@ -112,6 +112,7 @@ def claims(results: Results) -> list[Claim]:
     "T = {depth}: the ordered branch leaves m = 0 at lambda_c",
     kind="theory",
     missing=NO_SCAN,
+    ours=True,
 )
 def critical_signal_agrees(scan: Scan) -> Finding:
     """lambda_c in closed form against the end of the branch traced by Newton's method.
@@ -234,6 +235,7 @@ def fluctuations_agree(scan: Scan, runs: Runs) -> Finding:
     "4a-samplers",
     "Trained networks and the exact sampler have the same order parameter",
     missing="both samplers have no lambda and N in common",
+    ours=True,
 )
 def samplers_agree(pairs: Sequence[Pair]) -> Finding:
     """Chi-square between both samplers' mean order parameters."""
@@ -254,6 +256,7 @@ def samplers_agree(pairs: Sequence[Pair]) -> Finding:
     "4a-depth{depth}",
     "T = {depth}: networks follow the theory at their N as well; exact sampler",
     missing=NO_LAW,
+    ours=True,
 )
 def other_depths_agree(scan: Scan, runs: Runs) -> Finding:
     """The mean order parameter below and above lambda_c against the law of m at this N."""
@@ -265,13 +268,19 @@ def other_depths_agree(scan: Scan, runs: Runs) -> Finding:
     "4a-histogram-depth{depth}",
     "T = {depth}: the law of m is the theory's; exact sampler",
     missing=NO_LAW,
+    ours=True,
 )
 def other_histograms_agree(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of histograms of |m| against the law of m."""
     return law_is_followed(scan, runs, "lambdas")
 
 
-@claim("4a-dnn", "DNN, T = {depth}: no order at any signal; exact sampler", missing="no DNNs")
+@claim(
+    "4a-dnn",
+    "DNN, T = {depth}: no order at any signal; exact sampler",
+    missing="no DNNs",
+    ours=True,
+)
 def dnn_has_no_order(runs: Runs) -> Finding:
     """Mean of m against 0, and its fluctuation against that of two independent directions.
 
@@ -300,6 +309,7 @@ def dnn_has_no_order(runs: Runs) -> Finding:
     "4a-disc",
     "Below lambda_c: no eigenvalue outside the disc; exact sampler",
     missing=NO_SCAN,
+    ours=True,
 )
 def has_no_outlier_below(scan: Scan, runs: Runs) -> Finding:
     """Eigenvalues beyond the edge of the noise in all spectra well below lambda_c."""
@@ -377,6 +387,7 @@ def _infinite(scan: Scan, signal: float) -> float:
     "4b-histogram-{role}",
     "The negative log-probability of m is N F(m) and its 1/N terms: histograms of m; {sampler}",
     missing=NO_LAW,
+    ours=True,
 )
 def histograms_agree(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of the draws of m at all lambdas of panel b against the law of m at their N."""

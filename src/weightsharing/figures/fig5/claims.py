@@ -139,6 +139,7 @@ def has_one_phase(run: Result) -> bool:
     "Few sets have several phases at this N, which the other rows leave out: {network}s; {sampler}",
     kind="theory",
     despite_faults=True,
+    ours=True,
 )
 def few_sets_have_several_phases(runs: Runs) -> Finding:
     """Sets whose theory has further minima that networks of this width visit."""
@@ -306,6 +307,7 @@ def kernels_agree(runs: Runs) -> Finding:
     "5{panel}-size-{role}",
     "Kernels from T/2 supervised steps on have the theory's size at their N: {network}s; {sampler}",
     missing=NO_HALF,
+    ours=True,
 )
 def sizes_agree(runs: Runs) -> Finding:
     """Sizes of all kernels along the theory's."""
@@ -315,6 +317,7 @@ def sizes_agree(runs: Runs) -> Finding:
 @claim(
     "5{panel}-supervised-{role}",
     "Outputs at supervised steps are the theory's at their N: {network}s; {sampler}",
+    ours=True,
 )
 def supervised_agree(runs: Runs) -> Finding:
     """Mean outputs at all supervised times of all sets."""
@@ -324,13 +327,18 @@ def supervised_agree(runs: Runs) -> Finding:
 @claim(
     "5{panel}-readout-{role}",
     "Sampled outputs and their means given the kernel agree: {network}s; {sampler}",
+    ours=True,
 )
 def readouts_agree(runs: Runs) -> Finding:
     """Sampled outputs less those means, all times of all sets."""
     return readout_residual(runs)
 
 
-@claim("5d-start", "Most RNNs that start untrained reach the theory's phase; trained networks")
+@claim(
+    "5d-start",
+    "Most RNNs that start untrained reach the theory's phase; trained networks",
+    ours=True,
+)
 def phase_is_reached(chains: tuple[int, int]) -> Finding:
     """Share of the chains of untrained RNNs that end nearest to the point of lowest action.
 
@@ -396,6 +404,7 @@ def rnn_has_one_pair(run: Result) -> Finding:
     "5d-angle",
     "RNNs learn the teacher's rotation: angle of that pair; trained networks",
     missing=NO_WHOLE,
+    ours=True,
 )
 def angle_agrees(run: Result) -> Finding:
     """Angle of the largest eigenvalue in degrees, all steps supervised."""

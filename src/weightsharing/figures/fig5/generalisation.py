@@ -91,6 +91,7 @@ def rnn_is_aligned(dnn: Runs, rnn: Runs) -> Finding:
 @claim(
     "5b-alignment-{kind}-{role}",
     "Alignments of kernels with the targets are the theory's at their N, each set: {network}s; {sampler}",
+    ours=True,
 )
 def alignments_agree(runs: Runs) -> Finding:
     """The set whose alignment deviates most from that of the theory's kernel with its 1/N term."""
@@ -147,6 +148,7 @@ def _steps_needed(runs: Runs, name: str, threshold: float) -> float:
     "5b-few-{role}",
     "A few supervised steps are too few for RNNs as well; {sampler}",
     missing=NO_SETS,
+    ours=True,
 )
 def rnn_is_not_ahead(dnn: Runs, rnn: Runs) -> Finding:
     """The smallest ratio of median errors, RNN to DNN, with few supervised steps."""
@@ -188,6 +190,7 @@ def _errors(runs: Runs) -> tuple[Array, Array, Array]:
 @claim(
     "5b-share-{kind}-{role}",
     "Generalisation errors are the theory's at their N, share of sets: {network}s; {sampler}",
+    ours=True,
 )
 def errors_agree(runs: Runs) -> Finding:
     """Share of the sets within two standard errors of the theory at their N, and their chi-square."""
@@ -217,6 +220,7 @@ def errors_agree(runs: Runs) -> Finding:
 @claim(
     "5b-furthest-{kind}-{role}",
     "Generalisation errors are the theory's at their N, each set: {network}s; {sampler}",
+    ours=True,
 )
 def each_error_agrees(runs: Runs) -> Finding:
     """The set whose error deviates most from the theory at its N."""

@@ -80,6 +80,7 @@ def _of_depth(runs: Runs, scan: Scan) -> list[Result]:
     "S1a-slope-{depth}",
     "T = {depth}: at lambda_c the order parameter falls as N^(-1/4); {sampler}",
     missing=NO_WIDTHS,
+    ours=True,
 )
 def exponent_agrees(scan: Scan, runs: Runs) -> Finding:
     """The slope of ln <|m|> against ln N, and that of the laws at the same widths."""
@@ -106,6 +107,7 @@ def exponent_agrees(scan: Scan, runs: Runs) -> Finding:
     "S1a-mean-{depth}-{role}",
     "T = {depth}: at lambda_c the order parameter is the theory's at each N; {sampler}",
     missing=NO_WIDTHS,
+    ours=True,
 )
 def means_agree(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of <|m|> against the law of m at each width."""
@@ -116,13 +118,14 @@ def means_agree(scan: Scan, runs: Runs) -> Finding:
     "S1d-histogram-{depth}-{role}",
     "T = {depth}: at lambda_c the law of m is the theory's at each N; {sampler}",
     missing=NO_WIDTHS,
+    ours=True,
 )
 def histograms_agree(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of histograms of |m| against the law at each width."""
     return law_is_followed(scan, runs, "widths")
 
 
-@claim("S1b-crossing", "Binder cumulants of all widths cross at lambda_c; exact sampler")
+@claim("S1b-crossing", "Binder cumulants of all widths cross at lambda_c; exact sampler", ours=True)
 def cumulants_cross(scan: Scan, groups: Sequence[Runs]) -> Finding:
     """Weighted mean of the lambda at which the cumulants of neighbouring widths cross.
 
@@ -182,6 +185,7 @@ def _parabola(scan: Scan, runs: Runs) -> tuple[Array, Array]:
     "S1b-universal-{depth}",
     "T = {depth}: at lambda_c the Binder cumulant of wide networks is universal; exact sampler",
     missing=NO_WIDTHS,
+    ours=True,
 )
 def cumulant_is_universal(scan: Scan, runs: Runs) -> Finding:
     """U at lambda_c, extrapolated linearly in N^(-1/2), the leading correction."""
@@ -214,6 +218,7 @@ def cumulants_agree(scan: Scan, runs: Runs) -> Finding:
 @claim(
     "S1c-collapse",
     "m N^(1/4) depends on (lambda / lambda_c - 1) N^(1/2), with the theory's corrections; exact sampler",
+    ours=True,
 )
 def order_parameters_collapse(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of <|m|> at all lambdas and widths against the law of m."""

@@ -1,0 +1,1 @@
+"""The review: one page with all figures, their captions and claims, and all runs."""
