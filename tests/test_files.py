@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import endpoint_run
+from conftest import ROOT, endpoint_run, succeed
 
 from weightsharing import files, origin
 from weightsharing.errors import FileError
 from weightsharing.files import read_dataset, read_record, read_tasks, task_dataset, write_dataset
+from weightsharing.model.dictionary import entry
 from weightsharing.model.task import Task
 from weightsharing.model.tasks import FileTask
 from weightsharing.sampling.run import Run
@@ -169,3 +170,19 @@ def test_commit_is_read_without_a_lock(tmp_path: Path, monkeypatch: pytest.Monke
     assert (index.stat().st_mtime_ns, index.read_bytes()) == before
     (tmp_path / "source.py").write_text("changed")
     assert origin.git_commit() == git("rev-parse", "HEAD")[:12] + "+"
+
+
+def test_page_of_the_dictionary_is_that_of_the_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails: python -m weightsharing dictionary > docs/data.md."""
+    succeed("dictionary")
+    assert capsys.readouterr().out == (ROOT / "docs/data.md").read_text()
+
+
+def test_entries_of_the_dictionary() -> None:
+    """Endings add words and may change the units; names without an entry have none."""
+    found = entry("kernel_relative_error_standard_error")
+    assert found is not None
+    assert found.long_name.endswith("Frobenius norms: standard error of the mean")
+    assert found.units == "O(1/N)"
+    assert (entry("loss_rhat") or found).units == "1"
+    assert entry("colour") is None

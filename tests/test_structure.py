@@ -35,7 +35,7 @@ LAYERS: list[set[str]] = [
     {"measures"},
     {"library"},
     {"figures"},
-    {"studies"},
+    {"studies", "review"},
     {"plot", "config"},
     {"cli"},
     {"__main__", "weightsharing"},

@@ -37,6 +37,30 @@ def disordered(signal: float, steps: int, prior: Prior = PRIOR, kappa: float = K
     return np.diag(transition.diagonal_kernel(growth, steps, prior))
 
 
+@pytest.mark.parametrize("steps", [3, 4, 7])
+def test_action_to_second_order_in_correlations_of_neighbours(
+    steps: int, generator: np.random.Generator
+) -> None:
+    """The quadratic form from which THEORY 5 derives r_c = (T - 1) / (T - 2), at another r as well."""
+    problem = problem_at(0.7, steps, OTHER_PRIOR)
+    growth = transition.diagonal_growth(
+        0.7 * critical_signal(steps, OTHER_PRIOR, KAPPA), steps, OTHER_PRIOR, KAPPA
+    )
+    diagonal = transition.diagonal_kernel(growth, steps, OTHER_PRIOR)
+    z = generator.standard_normal(steps - 1)
+
+    def kernel(size: float) -> Array:
+        off = size * z * np.sqrt(diagonal[:-1] * diagonal[1:])
+        return np.asarray(np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1))
+
+    before = np.concatenate([[0.0], z[:-1]])
+    form = ((growth - 0.5) * before**2 - growth * before * z + 0.5 * z**2).sum()
+    size = 1e-3
+    both = sum(action.action(problem, kernel(sign * size)) for sign in (-1, 1))
+    measured = (both - 2.0 * action.action(problem, kernel(0.0))) / (2.0 * size**2)
+    assert measured == pytest.approx(form, abs=1e-4 * (1.0 + float(z @ z)))
+
+
 @pytest.mark.parametrize(
     ("steps", "prior", "kappa", "reference", "unit"),
     [

@@ -33,6 +33,7 @@ from weightsharing.figures import registry
 from weightsharing.figures.crowding import crowded, texts
 from weightsharing.figures.results import read_results
 from weightsharing.figures.style import NOT_CONVERGED, PAGE_WIDTH, SMALL, settled
+from weightsharing.model.dictionary import entry
 
 FIGURES = tuple(registry.FIGURES)
 # Rules that read measures: figures, the tables of claims and runs, and captions, which name claims.
@@ -216,6 +217,21 @@ def test_colours_that_share_axes_differ_to_all_eyes(drawn: dict[str, Figure], na
     assert pairs
     near = {pair: round(distance(*pair), 1) for pair in pairs if distance(*pair) < LEAST_DISTANCE}
     assert near == {}
+
+
+def test_every_variable_of_every_file_is_in_the_dictionary(built: Path) -> None:
+    """Besides attributes, which families keep as variables."""
+    found = 0
+    for path in (built / "results").rglob("*.nc"):
+        with xr.open_dataset(path) as dataset:
+            for name, values in dataset.variables.items():
+                if "set" in dataset.sizes and values.dims == ("set",) and entry(str(name)) is None:
+                    continue
+                assert values.attrs["long_name"], (path, name)
+                assert values.attrs["units"]
+                assert "docs/theory.md, section" in values.attrs["reference"]
+                found += 1
+    assert found > 1000
 
 
 def test_results_name_their_run_and_verdict(built: Path) -> None:

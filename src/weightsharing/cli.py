@@ -113,6 +113,14 @@ def check(options: Namespace) -> None:
 
 
 @verb()
+def dictionary(options: Namespace) -> None:
+    """Print what each variable of each file is, as a page."""
+    from weightsharing.model.dictionary import page
+
+    print(page(), end="")
+
+
+@verb()
 def schema(options: Namespace) -> None:
     """Print the JSON schema of the configuration."""
     import json

@@ -30,6 +30,7 @@ from weightsharing.errors import ConfigError, FileError
 from weightsharing.identity import Identity, difference, identity
 from weightsharing.model.axes import OUTPUT_AXES
 from weightsharing.model.condition import Condition
+from weightsharing.model.dictionary import described
 from weightsharing.model.record import Record, explain, listed, shortened
 from weightsharing.model.task import Task
 from weightsharing.origin import VERSION, git_commit
@@ -144,7 +145,7 @@ def write_dataset(
         "weightsharing_version": VERSION,
         "git_commit": git_commit(),
     }
-    complete = dataset.assign_attrs(dataset.attrs | attributes)
+    complete = described(dataset).assign_attrs(dataset.attrs | attributes)
     complete.attrs["layout"] = _layout(complete)
     # In memory first: HDF5 crashes on a full disk.
     stored = complete.to_netcdf(engine="h5netcdf")

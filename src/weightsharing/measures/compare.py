@@ -64,6 +64,7 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
         draws.activation_kernel, task, run.architecture.prior.v, run.kappa
     )
     variables = _means(draws, outputs) | _task(task)
+    variables["branch"] = (DRAW_AXES, draws.signs.astype(np.int8))
     series = _series(samples, draws, task, run.architecture)
     judged = {name: estimate(values) for name, values in series.items()}
     if _is_whole(task):

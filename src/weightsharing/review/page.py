@@ -29,7 +29,7 @@ GLANCE: dict[str, tuple[str, str]] = {
     "2a-exponent-exact": (r":math:`1 - \mathrm{CKA} \propto N^{\alpha}`", "measured exponent"),
     "4a-critical-4": (r":math:`\lambda_c`, T = 4", "traced branch; closed form {theory:.4g}"),
     "4a-exponent-4": (r":math:`m \sim (\lambda - \lambda_c)^{\beta}`", "exponent of the theory"),
-    "S1a-slope-4-exact": (r":math:`\langle |m| \rangle \propto N^{\gamma}` at :math:`\lambda_c`",
+    "S1a-slope-4": (r":math:`\langle |m| \rangle \propto N^{\gamma}` at :math:`\lambda_c`",
                           "networks; theory {theory:.3g}"),
     "5d-interpolation-trained": ("error of RNNs where nothing is supervised",
                                  "relative to predicting 0; theory {theory:.2g}"),
