@@ -8,26 +8,33 @@
 #   make check               formatters, linters and types
 #   make docs                the documentation as a website, site/index.html, with the tutorials run
 #   make review              all results for a reader: review/laptop.html and .zip
+#   make explore             the theory with sliders: review/explore.html
 # `make review PRESET=smoke` uses another preset; figures take PRESET too.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 # config.yaml is the preset "laptop".
 PRESET ?= laptop
-PRESET_FILE = $(if $(filter-out laptop,$(PRESET)),--configfile workflow/presets/$(PRESET).yaml)
+PRESETS := $(basename $(notdir $(wildcard workflow/presets/*.yaml)))
+PRESET_FILE = $(if $(filter-out laptop,$(PRESET)),--configfile $(or $(wildcard workflow/presets/$(PRESET).yaml),\
+	$(error PRESET=$(PRESET): must be one of laptop $(PRESETS))))
 
-.PHONY: all docs review test test-faults test-fuzz test-mutations test-slurm check bench format lock clean FORCE
+.PHONY: all docs explore review test test-faults test-fuzz test-mutations test-slurm check bench format lock clean FORCE
 
 all: $(INSTALLED)
 	$(BIN)/snakemake $(PRESET_FILE)
 
-figures/%.pdf: $(INSTALLED) FORCE
+figures/%: $(INSTALLED) FORCE
 	$(BIN)/snakemake $@ $(PRESET_FILE)
 
 # A page, which needs no network, an archive of its files, and Snakemake's own report of the jobs.
 review: $(INSTALLED)
 	$(BIN)/snakemake archive review/$(PRESET).html $(PRESET_FILE)
 	$(BIN)/snakemake archive $(PRESET_FILE) --report review/$(PRESET)-workflow.html
+
+# About five minutes of one core.
+explore: $(INSTALLED)
+	$(BIN)/snakemake review/explore.html
 
 # Its packages come on top of those of requirements.lock.
 docs: $(INSTALLED)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numba
@@ -120,3 +122,43 @@ def test_scalars_that_are_not_those_of_the_activation_are_refused(
     with pytest.raises(ConfigError, match=says) as caught:
         compiled.pointers(cast(ActivationName, "sin"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("ending", "kept"), [("nbi", 0), ("nbi", 100), ("nbc", 0), ("nbc", 100)])
+def test_damaged_compiled_code_is_compiled_anew(
+    tmp_path: Path, ending: str, kept: int, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Said once: what is then on disk is sound."""
+    source = tmp_path / "twice.py"
+    source.write_text("def twice(x):\n    return 2.0 * x\n")
+
+    def call() -> None:
+        """As in a new process: the function is loaded from disk if it is there."""
+        specification = importlib.util.spec_from_file_location("twice", source)
+        assert specification is not None
+        assert specification.loader is not None
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+        function = compiled._compiled(module.twice)
+        results = []
+        compiled.with_sound_cache(lambda: results.append(function(4.0)))
+        assert results == [8.0]
+
+    monkeypatch.setattr(compiled, "_COMPILED", [])
+    call()
+    (path,) = tmp_path.rglob(f"*.{ending}")
+    path.write_bytes(path.read_bytes()[:kept])
+    call()
+    said = [record.message for record in caplog.records]
+    assert said == ["compiled code on disk: damaged; compiling anew"]
+    call()
+    assert len(caplog.records) == 1
+
+
+def test_other_errors_are_no_damage() -> None:
+    def fail() -> None:
+        raise ValueError("of the step itself")
+
+    with pytest.raises(ValueError, match="of the step itself"):
+        compiled.with_sound_cache(fail)

@@ -158,9 +158,19 @@ def test_commit_is_read_without_a_lock(tmp_path: Path, monkeypatch: pytest.Monke
         ).stdout
 
     monkeypatch.setattr(origin, "__file__", str(tmp_path / "source.py"))
-    assert origin.git_commit() == "unknown"
+    monkeypatch.setattr(origin, "FOLDER", tmp_path)
+    assert origin.git_commit() == f"source {origin.source_hash()}"
     git("init")
+    (tmp_path / "other.py").touch()
+    git("add", "other.py")
+    git("commit", "-m", "somebody else's")
+    # Installed inside a repository of its user: that commit says nothing about this code.
     (tmp_path / "source.py").touch()
+    before_change = origin.git_commit()
+    assert before_change == f"source {origin.source_hash()}"
+    (tmp_path / "source.py").write_text("# changed")
+    assert origin.git_commit() != before_change
+    (tmp_path / "source.py").write_text("")
     git("add", "source.py")
     git("commit", "-m", "first")
     os.utime(tmp_path / "source.py", (1, 1))

@@ -219,6 +219,31 @@ def test_colours_that_share_axes_differ_to_all_eyes(drawn: dict[str, Figure], na
     assert near == {}
 
 
+def test_packages_that_pythonpath_supplies_are_found(copy: Path, tmp_path_factory: Any) -> None:
+    """As environment modules of clusters supply them: behind the package itself."""
+    supplied = tmp_path_factory.mktemp("supplied")
+    (supplied / "sitecustomize.py").write_text(
+        f"open({str(supplied / 'seen')!r}, 'a').write('seen')\n"
+    )
+    (supplied / "weightsharing").mkdir()
+    (supplied / "weightsharing" / "__init__.py").write_text("raise SystemExit('another one')\n")
+    target = copy / "results/smoke/fig4/depth3/run.yaml"
+    target.unlink()
+    environment = os.environ | {"PYTHONPATH": str(supplied)}
+    subprocess.run(
+        [sys.executable, "-m", "snakemake", str(target.relative_to(copy))],
+        cwd=copy, env=environment, capture_output=True, check=True,
+    )  # fmt: skip
+    assert target.exists()
+    assert (supplied / "seen").read_text().startswith("seen")
+
+
+def test_a_report_of_what_is_finished_needs_no_scorecard(copy: Path) -> None:
+    (copy / "results/smoke/scorecard.tsv").unlink()
+    snakemake(copy, "figures/fig4.pdf", "--report", "fig4.html")
+    assert "not judged" in (copy / "fig4.html").read_text()
+
+
 def test_every_variable_of_every_file_is_in_the_dictionary(built: Path) -> None:
     """Besides attributes, which families keep as variables."""
     found = 0

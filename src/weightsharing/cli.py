@@ -495,6 +495,21 @@ def review(options: Namespace) -> None:
     write_page(text, options.output, str(identity("review", config, code)))
 
 
+@verb(
+    path("output", help="page, HTML"),
+    argument("--threads", type=count, default=1, help="processes that solve (default: 1)"),
+    CODE,
+)
+def explore(options: Namespace) -> None:
+    """Write a page with sliders: the theory of the endpoint task over a grid."""
+    from weightsharing.figures.tables import write_page
+    from weightsharing.review.explore import page, solve_grid
+    from weightsharing.terminal import progress
+
+    slices = solve_grid(options.threads, progress("explore"))
+    write_page(page(slices), options.output, f"code {code_of(options)}")
+
+
 @verb(TABLE, PAGE, CONFIG, RESULTS, CODE)
 def scorecard(options: Namespace) -> None:
     """Judge every claim of the captions, with the results that exist."""

@@ -51,10 +51,12 @@ STRICT = "set -euo pipefail; "
 
 # Rules call `python -m weightsharing`: the interpreter that runs Snakemake and the package of this
 # source tree. With --software-deployment-method conda, they call the interpreter of its environment.
+# Environment modules may supply packages by PYTHONPATH: it stays, behind the source tree.
+PATHS = f"PYTHONPATH={quote(str(SOURCE))}${{PYTHONPATH:+:$PYTHONPATH}}"
 if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
-    shell.prefix(f"{STRICT}export PYTHONPATH={quote(str(SOURCE))}; ")
+    shell.prefix(f"{STRICT}export {PATHS}; ")
 else:
-    shell.prefix(f"{STRICT}export PYTHONPATH={quote(str(SOURCE))} PATH={quote(BIN)}:$PATH; ")
+    shell.prefix(f"{STRICT}export {PATHS} PATH={quote(BIN)}:$PATH; ")
 
 
 def code(*targets):
@@ -148,9 +150,11 @@ def verdicts(figure):
             raise WorkflowError(
                 f"{min(STALE)}: of other parameters or code than the configuration's; run snakemake first"
             )
-        claims = read_table(Path(f"{RESULTS}/scorecard.tsv"), ["figure", "verdict"])
-        counts = claims.verdict[claims.figure == figure].value_counts().sort_index()
-        words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+        table, words = Path(f"{RESULTS}/scorecard.tsv"), "not judged"
+        if table.exists():
+            claims = read_table(table, ["figure", "verdict"])
+            counts = claims.verdict[claims.figure == figure].value_counts().sort_index()
+            words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
         return {"figure": figure, "preset": CONFIG.preset, "claims": words}
 
     return labels

@@ -81,6 +81,23 @@ rule review:
         " --code {params.code} 2> {log:q}"
 
 
+# It depends on no configuration: the grid is in the code.
+rule explore:
+    input:
+        script=SOURCE / "weightsharing/review/explore.js",
+    output:
+        "review/explore.html",
+    log:
+        f"{LOGS}/explore.log",
+    conda:
+        "../../environment.yml"
+    threads: 2
+    params:
+        code=code("cli:explore"),
+    shell:
+        "python -m weightsharing explore {output:q} --threads {threads} --code {params.code} 2> {log:q}"
+
+
 rule archive:
     input:
         [f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "rst", "txt")],

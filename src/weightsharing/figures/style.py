@@ -28,7 +28,7 @@ from matplotlib.ticker import FixedLocator
 from weightsharing.errors import FileError
 from weightsharing.files import replacing
 from weightsharing.model.architecture import Kind
-from weightsharing.origin import VERSION, git_commit
+from weightsharing.origin import VERSION, commit_in_words
 from weightsharing.sampling import SAMPLERS
 
 # Name and symbol of each sampler, in the order of legends.
@@ -197,7 +197,7 @@ def save(figure: Figure, *paths: Path, belongs: str = "") -> None:
     for path in paths:
         if path.suffix not in FORMATS:
             raise FileError(f"{path}: the name must end in one of {', '.join(FORMATS)}")
-    origin = f"weightsharing {VERSION}, commit {git_commit()}; {belongs}"
+    origin = f"weightsharing {VERSION}, {commit_in_words()}; {belongs}"
     metadata = {
         ".pdf": {"CreationDate": None, "Subject": origin},
         ".svg": {"Date": None, "Description": origin},

@@ -19,7 +19,7 @@ from weightsharing.figures.claims import KINDS, VERDICTS, Claim
 from weightsharing.figures.registry import FIGURES
 from weightsharing.figures.results import NoDataError, Result, Results
 from weightsharing.figures.scorecard import SIGNS
-from weightsharing.origin import VERSION, git_commit
+from weightsharing.origin import VERSION, commit_in_words
 from weightsharing.review.traces import HEIGHT, WIDTH, slowest
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -91,7 +91,7 @@ def page(
         runs=_runs(results),
         size=(WIDTH, HEIGHT),
         origin={
-            "version": f"weightsharing {VERSION}, commit {git_commit()}",
+            "version": f"weightsharing {VERSION}, {commit_in_words()}",
             "date": date,
             "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             "packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES),

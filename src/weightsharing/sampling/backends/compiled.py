@@ -10,10 +10,13 @@ W (matrix, unit, unit), U (unit, feature), v (unit,), inputs (time, pattern, fea
 
 from __future__ import annotations
 
+import logging
 import math
+import traceback
 import warnings
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from types import BuiltinFunctionType
 from typing import Any
 
@@ -31,6 +34,8 @@ from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
 from weightsharing.sampling.protocol import Advance, Blocks, Dynamics
 from weightsharing.sampling.random import Streams, by_thread
+
+log = logging.getLogger(__name__)
 
 Reals = NDArray[np.floating]
 Pointers = tuple[Callable[[float], float], Callable[[float], float]]
@@ -130,9 +135,36 @@ def advance(
         with warnings.catch_warnings():
             # Numba calls pointers to functions experimental each time it compiles.
             warnings.simplefilter("ignore", NumbaExperimentalFeatureWarning)
-            by_thread(move_chains, memory)
+            with_sound_cache(lambda: by_thread(move_chains, memory))
 
     return step_of
+
+
+_COMPILED: list[Any] = []
+
+
+def with_sound_cache(call: Callable[[], object]) -> None:
+    """Call compiled functions; if Numba's cache is damaged, empty it, say so, and call again.
+
+    Code is loaded before it runs, so a call that fails this way has changed nothing.
+    """
+    try:
+        call()
+    except Exception as error:
+        if not _is_of_cache(error):
+            raise
+        log.warning("compiled code on disk: damaged; compiling anew")
+        for function in _COMPILED:
+            function._cache.flush()
+        call()
+
+
+def _is_of_cache(error: BaseException) -> bool:
+    """Whether Numba raised an error while it read its cache: of a file that is empty, cut or mixed up."""
+    return any(
+        Path(frame.filename).parts[-3:] == ("numba", "core", "caching.py")
+        for frame in traceback.extract_tb(error.__traceback__)
+    )
 
 
 def _compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401
@@ -140,9 +172,11 @@ def _compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401
     # Vector instructions need sums in any order. Infinity and NaN keep their meaning.
     options: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz"}, "nogil": True}
     try:
-        return numba.njit(cache=True, **options)(function)
+        compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # neither beside the source nor in the user's folder
-        return numba.njit(**options)(function)
+        compiled = numba.njit(**options)(function)
+    _COMPILED.append(compiled)
+    return compiled
 
 
 @_compiled

@@ -1,0 +1,131 @@
+"""The pages of the review: numbers with errors, traces, and the page with sliders."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from weightsharing.model.architecture import Architecture, Prior
+from weightsharing.review import explore
+from weightsharing.review.page import html, number
+from weightsharing.review.traces import autocorrelation
+from weightsharing.theory.transition import critical_signal
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.parametrize(("value", "error", "text"), [
+    (-0.9961, 0.0062, "-0.996(6)"), (2.5263, 0.0112, "2.526(11)"), (0.03, 0.0151, "0.030(15)"),
+    (1234.6, 31.0, "1235(31)"), (0.5, np.nan, "0.5"), (2.632238, 0.0, "2.632"), (np.nan, 1.0, ""),
+    (0.0, 0.0299, "0.00(3)"),
+])  # fmt: skip
+def test_numbers_with_their_errors(value: float, error: float, text: str) -> None:
+    assert number(value, error) == text
+
+
+def test_captions_become_html_without_scripts() -> None:
+    page = html(r"**(a)** :math:`\lambda_c` <script>alert(1)</script>")
+    assert "<math" in page
+    assert "<script" not in page
+
+
+def test_autocorrelation_of_an_autoregressive_process(generator: np.random.Generator) -> None:
+    """0.8 to the power of the lag, within four standard errors of Bartlett's formula."""
+    chains, draws, keep = 8, 4000, 0.8
+    values = np.zeros((chains, draws))
+    noise = generator.standard_normal((chains, draws))
+    for draw in range(1, draws):
+        values[:, draw] = keep * values[:, draw - 1] + noise[:, draw]
+    found = autocorrelation(values[:, 100:])[:10]
+    error = np.sqrt((1 + keep**2) / (1 - keep**2) / (chains * draws))
+    np.testing.assert_allclose(found, keep ** np.arange(10.0), atol=4 * error)
+    assert autocorrelation(np.ones((2, 5))).tolist() == [0.0] * 5
+
+
+@pytest.fixture(scope="module")
+def slices() -> list[explore.Slice]:
+    """A small grid."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, values in (("STEPS", (3, 4)), ("KAPPAS", (0.1,)), ("WIDTHS_OF_NOISE", (0.5, 1.0)),
+                             ("RATIOS", (0.5, 1.0, 2.0))):  # fmt: skip
+            patch.setattr(explore, name, values)
+        return [explore._slice(point) for point in ((3, 0.1, 0.5), (3, 0.1, 1.0), (4, 0.1, 0.5),
+                                                    (4, 0.1, 1.0))]  # fmt: skip
+
+
+def test_grid_is_that_of_the_theory(slices: list[explore.Slice]) -> None:
+    """Below lambda_c both networks are the same; above it F(m) is lowest where the theory is."""
+    one = slices[3]
+    prior = Prior(w=1.0, u=1.0, v=1.0)
+    assert one.critical == critical_signal(4, prior, 0.1)
+    assert Architecture(kind="rnn", steps=4, prior=prior).steps == len(
+        one.networks["rnn"][0].outputs
+    )
+    below, _, above = zip(one.networks["rnn"], one.networks["dnn"], strict=True)
+    np.testing.assert_allclose(below[0].kernel, below[1].kernel, atol=1e-6)
+    assert above[0].kernel[-1, -2] > 1.0
+    assert above[1].kernel[-1, -2] == pytest.approx(0.0, abs=1e-9)
+    assert one.order_parameter[2] == above[0].kernel[-1, -2]
+    spacing = one.grid[1]
+    assert one.grid[one.action[2].argmin()] == pytest.approx(one.order_parameter[2], abs=spacing)
+    assert one.action[0].argmin() == 0
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_sliders_move_all_panels(
+    slices: list[explore.Slice], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offline, in a browser: from the first picture to another signal strength and T."""
+    monkeypatch.setattr(explore, "STEPS", (3, 4))
+    monkeypatch.setattr(explore, "KAPPAS", (0.1,))
+    monkeypatch.setattr(explore, "WIDTHS_OF_NOISE", (0.5, 1.0))
+    monkeypatch.setattr(explore, "RATIOS", (0.5, 1.0, 2.0))
+    text = explore.page(slices)
+    assert len(text) < 5e6
+    script = """
+    <script>
+    const seen = []
+    addEventListener("error", event => seen.push(event.message))
+    const look = document => Object.fromEntries(["rnn_kernel", "present", "landau"].map(name =>
+      [name, document.get_model_by_name(name).data]))
+    setTimeout(() => {
+      const document_ = Bokeh.documents[0]
+      const pictures = [look(document_)]
+      document_.get_model_by_name("signal").value = 0
+      document_.get_model_by_name("T").active = 0
+      setTimeout(() => {
+        pictures.push(look(document_))
+        document.title = JSON.stringify({pictures, seen})
+      }, 500)
+    }, 1500)
+    </script>"""
+    page = tmp_path / "page.html"
+    end = text.rindex("</body>")  # Bokeh's own script has this word too
+    page.write_text(text[:end] + script + text[end:])
+    assert CHROMIUM
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}",
+            "--virtual-time-budget=8000", "--dump-dom", page.as_uri(),
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (title,) = re.findall("<title>(.*?)</title>", done.stdout)
+    found = json.loads(title.replace("&quot;", '"'))
+    assert found["seen"] == []
+    first, second = found["pictures"]
+    assert len(first["rnn_kernel"]["value"]) == 16
+    assert first["present"]["ratio"] == [2.0]
+    np.testing.assert_allclose(
+        first["rnn_kernel"]["value"], slices[3].networks["rnn"][2].kernel.ravel(), rtol=1e-3
+    )
+    assert len(second["rnn_kernel"]["value"]) == 9
+    assert second["present"] == {"ratio": [0.5], "m": [pytest.approx(0.0, abs=1e-6)]}
+    assert len(second["landau"]["m"]) == 2 * explore.POINTS
