@@ -142,7 +142,8 @@ def page(slices: Sequence[Slice]) -> str:
         }.items()
     }  # fmt: skip
     plots, mapper = _plots(sources)
-    signal = Slider(title=f"signal strength, lambda / lambda_c from {RATIOS[0]:g} to {RATIOS[-1]:g}", start=0,
+    words_of_signal = f"signal strength, lambda / lambda_c from {RATIOS[0]:g} to {RATIOS[-1]:g}"
+    signal = Slider(title=words_of_signal, start=0,
                     end=len(RATIOS) - 1, value=RATIOS.index(2.0), step=1, show_value=False,
                     name="signal")  # fmt: skip
     choices = {
