@@ -174,7 +174,7 @@ def test_outputs_have_the_law_of_readouts_given_the_activities(activation: Activ
     position = untrained(target, 1)
     pre, post = marginal.activations(target, position)
     phi = (post.mT @ post / width).expand(count, -1, -1)
-    drawn = marginal.draw_outputs(target, phi, normal(count, 4, seed=3))[..., 0].numpy()
+    drawn = marginal.draw_outputs(target, phi, normal(count, 4, seed=3)[..., None])[..., 0].numpy()
     size = initial.weight_count(target.posterior.architecture, width, 1)
     prior = initial.from_prior(
         target.posterior.architecture,
@@ -217,14 +217,14 @@ def test_energies_and_gradients_of_chains_of_different_sets(
     change = marginal.energy(together, second) - marginal.energy(together, first)
     slope = marginal.gradient(together, first)
     phi = marginal.kernels(together, first)[1]
-    outputs = marginal.draw_outputs(together, phi, torch.zeros(3, 4).double())
+    outputs = marginal.draw_outputs(together, phi, torch.zeros(3, 4, 1).double())
     for index, target in enumerate(alone):
         own = slice(index, index + 1)
         assert target.chosen.tolist() == [time - 1 for time in sorted(SETS[index])]
         expected = marginal.energy(target, second[own]) - marginal.energy(target, first[own])
         torch.testing.assert_close(change[own], expected)
         torch.testing.assert_close(slope[own], marginal.gradient(target, first[own]))
-        mean = marginal.draw_outputs(target, phi[own], torch.zeros(1, 4).double())
+        mean = marginal.draw_outputs(target, phi[own], torch.zeros(1, 4, 1).double())
         torch.testing.assert_close(outputs[own], mean)
     assert_gradient(together, first)
 
@@ -345,7 +345,7 @@ def test_joint_law_of_activities_and_labels_is_left_alone(
     factor = whitened(target, untrained(target, 1, seed=20))[0].expand(networks_, -1, -1)
     found = marginal.moments(target, position, marginal.activations(target, position)[1])
     noise = torch.linalg.cholesky(found.noisy / width)
-    target = replace(target, labels=(noise @ normal(networks_, 2, 1, seed=7))[..., 0])
+    target = replace(target, labels=noise @ normal(networks_, 2, 1, seed=7))
     root = torch.eye(collective.count(target.dimension)).double() / (2 * width) ** 0.5
     z = adaptation.whitened(position, factor)
     step = torch.full((networks_,), 0.35, dtype=torch.float64)

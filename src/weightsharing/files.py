@@ -28,7 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from weightsharing.errors import ConfigError, FileError
 from weightsharing.identity import Identity, difference, identity
-from weightsharing.model.axes import OUTPUT_AXES
+from weightsharing.model.axes import OUTPUT_AXES, output_axes
 from weightsharing.model.condition import Condition
 from weightsharing.model.dictionary import described
 from weightsharing.model.record import Record, explain, listed, shortened
@@ -385,7 +385,7 @@ def task_dataset(task: Task) -> xr.Dataset:
     return xr.Dataset(
         {
             "inputs": (("pattern", "time", "feature"), task.inputs),
-            "targets": (OUTPUT_AXES, task.targets),
+            "targets": (output_axes(task.targets), task.targets),
             "supervised": (OUTPUT_AXES, task.supervised.astype(np.int8)),
         },
         coords={"time": np.arange(task.steps), "output_time": np.arange(1, task.steps + 1)},

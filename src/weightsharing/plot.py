@@ -66,25 +66,26 @@ def spectrum(theory: xr.Dataset | None, draws: xr.Dataset) -> Figure:
 
 
 def outputs(theory: xr.Dataset | None, draws: xr.Dataset) -> Figure:
-    """Mean outputs of each pattern with error bars, the theory's (lines) and the targets (grey).
+    """Mean outputs of each pattern and readout with error bars, and the theory's as lines.
 
-    Filled targets are trained on, open ones are not.
+    Targets are grey: filled targets are trained on, open ones are not.
     """
     result = _result(theory, draws)
     task, time = result.task, result.array("output_time")
     figure = plt.figure(figsize=(3.4, 2.4), layout="constrained")
     axes = figure.subplots()
-    for pattern, colour in enumerate(colours(task.patterns)):
+    curves = list(np.ndindex(task.patterns, *task.targets.shape[2:]))
+    for (pattern, *readout), colour in zip(curves, colours(len(curves)), strict=True):
         style: dict[str, Any] = {"color": "0.6", "marker": "o", "linestyle": "none", "zorder": 0}
-        on = task.supervised[pattern]
-        axes.plot(time[on], task.targets[pattern][on], **style)
-        axes.plot(time[~on], task.targets[pattern][~on], markerfacecolor="white", **style)
+        on, one = task.supervised[pattern], (pattern, slice(None), *readout)
+        axes.plot(time[on], task.targets[one][on], **style)
+        axes.plot(time[~on], task.targets[one][~on], markerfacecolor="white", **style)
         axes.errorbar(
-            time, result.array("output")[pattern], yerr=result.array("output_standard_error")[pattern],
+            time, result.array("output")[one], yerr=result.array("output_standard_error")[one],
             color=colour, linestyle="none", marker=MARKERS[result.method], markersize=3.5,
         )  # fmt: skip
         if _has(result, "output_theory"):
-            axes.plot(time, result.array("output_theory")[pattern], color=colour, linewidth=1.0)
+            axes.plot(time, result.array("output_theory")[one], color=colour, linewidth=1.0)
     axes.set_xlabel("output time $t$")
     axes.set_ylabel("output")
     return figure

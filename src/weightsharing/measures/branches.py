@@ -15,6 +15,7 @@ from weightsharing.model.symmetry import (
     branch,
     label_direction,
     order_parameter,
+    output_reflection,
     reflect_kernel,
     reflect_outputs,
     reflection,
@@ -82,5 +83,6 @@ def on_one_branch(samples: xr.Dataset, task: Task, architecture: Architecture) -
     activated = reflected
     if architecture.activation != "linear":
         activated = reflect_kernel(samples["activation_kernel"].to_numpy(), sign, signs)
-    output = reflect_outputs(samples["output"].to_numpy(), sign, signs)
+    turned = output_reflection(task, architecture)
+    output = reflect_outputs(samples["output"].to_numpy(), sign, turned)
     return BranchDraws(sign, reflected, activated, output)

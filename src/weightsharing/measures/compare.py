@@ -30,7 +30,7 @@ from weightsharing.measures.outputs import conditional_outputs
 from weightsharing.measures.phases import nearest_points, phases
 from weightsharing.measures.spectra import spectra
 from weightsharing.model.architecture import Architecture
-from weightsharing.model.axes import DRAW_AXES, KERNEL_AXES, OUTPUT_AXES, Array
+from weightsharing.model.axes import DRAW_AXES, KERNEL_AXES, OUTPUT_AXES, Array, output_axes
 from weightsharing.model.symmetry import (
     is_sign_symmetric,
     label_direction,
@@ -107,7 +107,7 @@ def compare(run: Run, task: Task, theory: xr.Dataset | None, samples: xr.Dataset
             "output_time": samples["output_time"].to_numpy(),
         },
         attrs={
-            "signal": float(np.nansum(np.where(task.supervised, task.targets, 0.0) ** 2)),
+            "signal": float((task.labels**2).sum()),
             "sign_symmetric": int(is_sign_symmetric(task, run.architecture)),
             "converged": int(not faults),
             "faults": ", ".join(faults),
@@ -161,7 +161,7 @@ def _task(task: Task) -> Variables:
     """The task itself: figures and claims need no other file."""
     return {
         "input": (("pattern", "time", "feature"), task.inputs),
-        "target": (OUTPUT_AXES, task.targets),
+        "target": (output_axes(task.targets), task.targets),
         "supervised": (OUTPUT_AXES, task.supervised.astype(np.int8)),
     }
 
@@ -177,6 +177,7 @@ def _means(draws: BranchDraws, outputs: Array) -> Variables:
     activation_kernel = kernel
     if draws.activation_kernel is not draws.kernel:
         activation_kernel = average(draws.activation_kernel)
+    axes = output_axes(output.mean)
     return {
         "kernel": (KERNEL_AXES, kernel.mean),
         "kernel_standard_error": (KERNEL_AXES, kernel.standard_error),
@@ -185,12 +186,12 @@ def _means(draws: BranchDraws, outputs: Array) -> Variables:
         "activation_kernel_standard_error": (KERNEL_AXES, activation_kernel.standard_error),
         "activation_kernel_deviation": (KERNEL_AXES, activation_kernel.deviation),
         "activation_kernel_draw": (KERNEL_AXES, draws.activation_kernel[0, -1].astype(np.float64)),
-        "output": (OUTPUT_AXES, output.mean),
-        "output_standard_error": (OUTPUT_AXES, output.standard_error),
-        "sampled_output": (OUTPUT_AXES, sampled.mean),
-        "sampled_output_standard_error": (OUTPUT_AXES, sampled.standard_error),
-        "readout_residual": (OUTPUT_AXES, residual.mean),
-        "readout_residual_standard_error": (OUTPUT_AXES, residual.standard_error),
+        "output": (axes, output.mean),
+        "output_standard_error": (axes, output.standard_error),
+        "sampled_output": (axes, sampled.mean),
+        "sampled_output_standard_error": (axes, sampled.standard_error),
+        "readout_residual": (axes, residual.mean),
+        "readout_residual_standard_error": (axes, residual.standard_error),
     }
 
 
@@ -199,25 +200,25 @@ def _theory(theory: xr.Dataset, task: Task, width: int) -> Variables:
     lowest = theory.isel(point=0)
     kernel = lowest["kernel"].to_numpy()
     activated = lowest["activation_kernel"].to_numpy() if "activation_kernel" in theory else kernel
+    axes = output_axes(lowest["prediction"].to_numpy())
     variables: Variables = {
         "kernel_theory": (KERNEL_AXES, kernel),
         "activation_kernel_theory": (KERNEL_AXES, activated),
-        "output_theory": (OUTPUT_AXES, lowest["prediction"].to_numpy()),
+        "output_theory": (axes, lowest["prediction"].to_numpy()),
         "phases": phases(theory, width),
         **theory_values(theory, task),
     }
-    for name, of_theory, axes in (
-        ("activation_kernel", "activation_kernel_error", KERNEL_AXES),
-        ("output", "prediction_error", OUTPUT_AXES),
-    ):
+    for name, of_theory in (
+        ("activation_kernel", "activation_kernel_error"), ("output", "prediction_error")
+    ):  # fmt: skip
         if of_theory in theory:  # of the quadrature
-            variables[f"{name}_theory_error"] = (axes, lowest[of_theory].to_numpy())
+            variables[f"{name}_theory_error"] = lowest[of_theory].variable
     if "kernel_correction" in theory:
         corrected = kernel + theory["kernel_correction"].to_numpy() / width
         variables["kernel_finite_width"] = (KERNEL_AXES, corrected)
         variables["temporal_coherence_finite_width"] = np.divide(*temporal_coherence(corrected))
         outputs = lowest["prediction"] + theory["prediction_correction"] / width
-        variables["output_finite_width"] = (OUTPUT_AXES, outputs.to_numpy())
+        variables["output_finite_width"] = (axes, outputs.to_numpy())
     if _is_whole(task) and "kernel_finite_width" in variables:
         variables["target_alignment_finite_width"] = target_alignment(corrected, task)
     if "eigenvalue" in theory:

@@ -6,7 +6,8 @@ dynamics without friction do, agree with each other and break these identities. 
 - virial, F = Theta: <Theta . grad E> is the number of weights. input virial, F = U: that of U alone.
 - kinetic temperature, of the velocities: <V^2 / s^2> = 1 for each weight.
 - loss temperature, F = e_a df_a/dv summed over the supervised outputs: with e = y - f and Phi on them,
-  N <e . (Phi e / kappa - f / v)> = <tr Phi>. It sees the few directions that learn, of the N^2.
+  N <e . (Phi e / kappa - f / v)> = <tr Phi>. It sees the few directions that learn, of the N^2. With D
+  readouts the left is a sum over them, and the right has the factor D.
 
 All are 1 in units of their expected value.
 """
@@ -55,12 +56,13 @@ def loss_temperature(run: Run, task: Task, samples: xr.Dataset) -> Array:
     kernel = samples["activation_kernel" if "activation_kernel" in samples else "kernel"]
     rows, columns = (pattern[:, None], time[:, None]), (pattern, time)
     phi = kernel.to_numpy()[..., rows[0], columns[0], rows[1], columns[1]].astype(np.float64)
-    outputs = samples["output"].to_numpy()[..., pattern, time].astype(np.float64)
-    error = task.targets[pattern, time] - outputs
-    force = np.einsum("...ab,...b->...a", phi, error) / run.kappa
-    force -= outputs / run.architecture.prior.v
-    above = run.sampler.width * (error * force).sum(axis=-1)
-    below = np.einsum("...aa->...", phi)
+    # (chain, draw, supervised, readout)
+    outputs = samples["output"].to_numpy()[:, :, pattern, time].astype(np.float64)
+    outputs = outputs.reshape(*outputs.shape[:3], task.readouts)
+    error = task.labels[pattern, time] - outputs
+    force = phi @ error / run.kappa - outputs / run.architecture.prior.v
+    above = run.sampler.width * (error * force).sum(axis=(-2, -1))
+    below = task.readouts * np.einsum("...aa->...", phi)
     ratio = above.mean() / below.mean()
     return np.asarray(ratio + (above - ratio * below) / below.mean())
 
@@ -78,7 +80,7 @@ def broken(run: Run, task: Task, samples: xr.Dataset, found: Mapping[str, Estima
     settings, q = run.sampler, float(samples.attrs["stiffness"])
     weights = run.architecture.weight_matrices * settings.width**2
     # The loss has as many stiff directions as supervised outputs.
-    stiff = task.supervised.sum() * q / (1.0 - q)
+    stiff = task.readouts * task.supervised.sum() * q / (1.0 - q)
     widest = {
         "virial": stiff / weights,
         "input_virial": stiff / (settings.width * task.inputs.shape[2]),

@@ -15,10 +15,17 @@ from weightsharing.model.axes import Array
 def generalisation_error(prediction: NDArray[np.floating], targets: Array) -> Array:
     """1/(2 T) sum_(t=2)^T (y^t - f^t)^2, averaged over patterns, of shape (...) (figure 5).
 
-    prediction f: (..., pattern, output_time). targets y: (pattern, output_time), over all times.
+    prediction f: (..., pattern, output_time). targets y: (pattern, output_time), over all times. With
+    several readouts, both have one more axis, and the error is a sum over it.
     """
-    missed = np.asarray(targets - prediction, dtype=np.float64)[..., 1:]
-    return np.asarray(0.5 * (missed**2).sum(axis=-1).mean(axis=-1) / targets.shape[-1])
+    return _summed(np.asarray(targets - prediction, dtype=np.float64) ** 2, targets) / 2.0
+
+
+def _summed(values: Array, targets: Array) -> Array:
+    """Sum from t = 2 on and over readouts, mean over patterns, divided by T; shape (...)."""
+    if targets.ndim == 3:
+        values = values.sum(axis=-1)
+    return np.asarray(values[..., 1:].sum(axis=-1).mean(axis=-1) / targets.shape[1])
 
 
 def estimate_generalisation_error(
@@ -34,7 +41,7 @@ def estimate_generalisation_error(
     mean = values.mean(axis=(0, 1))
     value = float(generalisation_error(mean, targets))
     noise = float(generalisation_error(targets + standard_error(values), targets))
-    slope = ((mean - targets) * (values - mean))[..., 1:].sum(axis=-1).mean(axis=-1)
-    along = estimate(value - noise + slope / targets.shape[-1])
+    slope = _summed((mean - targets) * (values - mean), targets)
+    along = estimate(value - noise + slope)
     total = np.hypot(along.standard_error, math.sqrt(2.0) * noise)
     return replace(along, standard_error=total), noise

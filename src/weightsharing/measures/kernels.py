@@ -48,10 +48,17 @@ def target_alignment(kernel: Array, task: Task) -> float:
     """<K, Y> / (|K| |Y|) with Y = y y^T over all patterns and output times (Cristianini et al. 2001).
 
     1 if the kernel holds the targets' direction only: then a readout that fits some outputs fits all.
-    y is 0 where there is no target. kernel: (pattern, pattern_, time, time_).
+    y is 0 where there is no target. With several readouts Y is a sum over them. kernel: (pattern,
+    pattern_, time, time_).
     """
-    matrix, labels = kernel_matrix(kernel), time_major(np.nan_to_num(task.targets))
-    return float(labels @ matrix @ labels / (np.linalg.norm(matrix) * labels @ labels))
+    matrix, labels = kernel_matrix(kernel), time_major(_targets(task))
+    along = float((labels * (matrix @ labels)).sum())
+    return along / float(np.linalg.norm(matrix) * np.linalg.norm(labels.T @ labels))
+
+
+def _targets(task: Task) -> Array:
+    """All targets, (pattern, output_time, readout); 0 where there is none."""
+    return np.nan_to_num(task.targets).reshape(task.patterns, task.steps, -1)
 
 
 def estimate_target_alignment(draws: NDArray[np.floating], task: Task) -> Estimate:
@@ -59,10 +66,11 @@ def estimate_target_alignment(draws: NDArray[np.floating], task: Task) -> Estima
     values = np.asarray(draws, dtype=np.float64)
     mean = values.mean(axis=(0, 1))
     value, size = target_alignment(mean, task), np.linalg.norm(mean)
-    labels = np.nan_to_num(task.targets)
-    along = np.einsum("pt,...pqts,qs->...", labels, values - mean, labels, optimize=True)
+    labels = _targets(task)
+    along = np.einsum("ptd,...pqts,qsd->...", labels, values - mean, labels, optimize=True)
+    length = np.linalg.norm(np.einsum("ptd,pte->de", labels, labels))
     onto = np.einsum("pqts,...pqts->...", mean, values - mean, optimize=True)
-    return estimate(value + along / (size * (labels**2).sum()) - value * onto / size**2)
+    return estimate(value + along / (size * length) - value * onto / size**2)
 
 
 def estimate_scale(draws: NDArray[np.floating], reference: Array) -> Estimate:

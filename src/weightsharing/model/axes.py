@@ -18,9 +18,14 @@ DRAW_AXES = ("chain", "draw")
 SPECTRUM_AXES = ("chain", "spectrum", "matrix", "unit", "part")
 
 
+def output_axes(values: NDArray[Any]) -> tuple[str, ...]:
+    """The axes of outputs or targets, (..., pattern, output_time) or, with several readouts, one more."""
+    return OUTPUT_AXES if values.ndim == len(OUTPUT_AXES) else (*OUTPUT_AXES, "readout")
+
+
 def time_major(values: NDArray[Any]) -> NDArray[Any]:
-    """(pattern, time) array as the vector of index t P + p that the theory uses."""
-    return np.ascontiguousarray(values.T).reshape(-1)
+    """(pattern, time, ...) array with the first two axes as one, of index t P + p as in the theory."""
+    return np.ascontiguousarray(values.swapaxes(0, 1)).reshape(-1, *values.shape[2:])
 
 
 def kernel_axes(matrix: Array, patterns: int, steps: int) -> Array:

@@ -33,25 +33,48 @@ def reflection(task: Task, architecture: Architecture) -> Array | None:
 
 def task_reflection(task: Task) -> Array | None:
     """``reflection`` of an RNN with an odd activation."""
+    signs = _signs(task)
+    if signs is None:
+        return None
+    alternating = (-1.0) ** np.arange(task.steps)
+    return np.asarray(np.multiply.outer(signs[: task.patterns], alternating))
+
+
+def output_reflection(task: Task, architecture: Architecture) -> Array | None:
+    """Signs with which W -> -W maps outputs, of the shape of the targets; None without the symmetry.
+
+    f_p^t -> D_p^(t-1) f_p^t times the sign of its readout, so that labelled outputs stay.
+    """
+    kernel_signs, signs = reflection(task, architecture), _signs(task)
+    if kernel_signs is None or signs is None:
+        return None
+    found = kernel_signs[..., None] * signs[task.patterns :]
+    return np.asarray(found.reshape(task.targets.shape))
+
+
+def _signs(task: Task) -> Array | None:
+    """s_p of each pattern and the sign of each readout, (P + D,); None if there are none."""
     patterns, steps = task.patterns, task.steps
     alternating = (-1.0) ** np.arange(steps)
     rows = task.inputs.reshape(patterns * steps, -1)
     norms = np.linalg.norm(rows, axis=1)
     products = np.abs(rows @ rows.T) > VANISHING * np.outer(norms, norms)
-    labels = np.abs(np.where(task.supervised, task.targets, 0.0))
+    labels = np.abs(task.labels)
     labelled = labels > VANISHING * labels.max(initial=0.0)
-    # Node P stands for the targets. An edge says whether two signs are equal (1) or opposite (-1).
-    equal, opposite = (np.zeros((patterns + 1, patterns + 1), dtype=bool) for _ in range(2))
+    # Nodes from P on stand for readouts. An edge says whether two signs are equal (1) or opposite (-1).
+    nodes = patterns + task.readouts
+    equal, opposite = (np.zeros((nodes, nodes), dtype=bool) for _ in range(2))
     of_pairs = products.reshape(patterns, steps, patterns, steps)
     for edges, sign in ((equal, 1.0), (opposite, -1.0)):
         chosen = np.multiply.outer(alternating, alternating) == sign
-        edges[:-1, :-1] = (of_pairs & chosen[None, :, None, :]).any(axis=(1, 3))
-        edges[:-1, -1] = edges[-1, :-1] = (labelled & (alternating == sign)).any(axis=1)
+        edges[:patterns, :patterns] = (of_pairs & chosen[None, :, None, :]).any(axis=(1, 3))
+        of_labels = labelled[:, alternating == sign].any(axis=1)
+        edges[:patterns, patterns:], edges[patterns:, :patterns] = of_labels, of_labels.T
     if np.any(equal & opposite):
         return None
     coupling = equal.astype(float) - opposite
-    signs = np.zeros(patterns + 1)
-    for node in (patterns, *range(patterns)):
+    signs = np.zeros(nodes)
+    for node in (*range(patterns, nodes), *range(patterns)):
         if signs[node] == 0.0:
             signs[node] = 1.0
             reached = [node]
@@ -63,9 +86,9 @@ def task_reflection(task: Task) -> Array | None:
     if np.any(coupling * np.outer(signs, signs) < 0.0):
         return None
     # m is a sum over pairs of these patterns; it changes its sign if their signs are equal.
-    if len(set(signs[:-1][label_direction(task) != 0.0])) > 1:
+    if len(set(signs[:patterns][label_direction(task) != 0.0])) > 1:
         return None
-    return np.asarray(np.multiply.outer(signs[:-1], alternating))
+    return signs
 
 
 def is_sign_symmetric(task: Task, architecture: Architecture) -> bool:
@@ -77,14 +100,20 @@ def label_direction(task: Task) -> Array:
     """Unit vector over patterns along the labels of the last time that has any, shape (pattern,).
 
     Labels of 0, up to rounding, do not count. It is uniform without labels. The order parameter is the
-    kernel along it.
+    kernel along it. With several readouts it is the direction of the largest labels, their first
+    singular vector, with a positive largest entry.
     """
-    labels = np.where(task.supervised, task.targets, 0.0)
+    labels = task.labels
     labels = np.where(np.abs(labels) > VANISHING * np.abs(labels).max(initial=0.0), labels, 0.0)
-    times = np.flatnonzero(labels.any(axis=0))
+    times = np.flatnonzero(labels.any(axis=(0, 2)))
     if not times.size:
         return np.full(task.patterns, task.patterns**-0.5)
-    return np.asarray(labels[:, times[-1]] / np.linalg.norm(labels[:, times[-1]]))
+    last = labels[:, times[-1]]
+    if task.readouts == 1:
+        return np.asarray(last[:, 0] / np.linalg.norm(last[:, 0]))
+    first = np.linalg.svd(last)[0][:, 0]
+    first = np.where(np.abs(first) > VANISHING, first, 0.0)
+    return np.asarray(first * np.sign(first[np.abs(first).argmax()]))
 
 
 def order_parameter(kernel: NDArray[np.floating], direction: Array) -> Array:
@@ -120,14 +149,15 @@ def reflect_kernel(
 def reflect_outputs(
     outputs: NDArray[np.floating], sign: Array, signs: Array | None
 ) -> NDArray[np.floating]:
-    """f_p^t -> D_p^(t-1) f_p^t wherever ``sign`` is negative, (..., pattern, output_time).
+    """f_p^t -> D_p^(t-1) f_p^t wherever ``sign`` is negative, (..., pattern, output_time, ...).
 
-    Supervised outputs stay, unless their target is 0. signs: D of ``reflection``; without them outputs
-    stay.
+    Supervised outputs stay, unless their target is 0. signs: of ``output_reflection``; without them
+    outputs stay.
     """
     if signs is None:
         return outputs
-    return np.where(sign[..., None, None] < 0, outputs * signs, outputs)
+    turned = sign.reshape(*sign.shape, *[1] * signs.ndim) < 0
+    return np.where(turned, outputs * signs, outputs)
 
 
 def mix_outputs(
@@ -137,6 +167,5 @@ def mix_outputs(
 
     If W -> -W is a symmetry, both branches are equally probable. Outputs that it reverses average to 0.
     """
-    signs = reflection(task, architecture)
-    image = reflect_outputs(outputs, np.full(outputs.shape[:-2], -1.0), signs)
-    return outputs if signs is None else 0.5 * (outputs + image)
+    signs = output_reflection(task, architecture)
+    return outputs if signs is None else 0.5 * (outputs + outputs * signs)

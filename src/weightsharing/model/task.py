@@ -17,7 +17,9 @@ class Task:
     inputs: x_p^t, shape (pattern, time, feature), hidden times 0..T-1.
     targets: y_p^t, shape (pattern, output_time), output times 1..T; NaN where there is none. Output
         time t reads hidden step t - 1, so column k of ``targets`` belongs to column k of ``inputs``.
-    supervised: which targets are trained on, same shape as ``targets``; all that there are if not given.
+        With several readouts of the same activities, (pattern, output_time, readout).
+    supervised: which targets are trained on, (pattern, output_time); all that there are if not given.
+        All readouts are trained at the same times.
 
     Raises ValueError if shapes do not fit or a number that is needed is not finite.
     """
@@ -28,7 +30,11 @@ class Task:
 
     def __post_init__(self) -> None:
         inputs, targets = _numbers("inputs", self.inputs), _numbers("targets", self.targets)
+        if targets.ndim == 3 and targets.shape[2] == 1:
+            targets = targets[..., 0]
         chosen = np.isfinite(targets)
+        if targets.ndim == 3:
+            chosen = np.all(chosen, axis=2, keepdims=True)[..., 0]
         if self.supervised is not None:
             given = _numbers("supervised", self.supervised)
             if not np.isin(given, (0.0, 1.0)).all():
@@ -43,10 +49,14 @@ class Task:
             raise ValueError(
                 f"task inputs: shape {self.inputs.shape}, want (pattern, time, feature)"
             )
-        for name, array in (("targets", self.targets), ("supervised", self.supervised)):
-            if array.shape != self.inputs.shape[:2]:
+        several = self.targets.ndim == 3 and self.targets.shape[2] > 0
+        for name, shape in (
+            ("targets", self.targets.shape[:2] if several else self.targets.shape),
+            ("supervised", self.supervised.shape),
+        ):
+            if shape != self.inputs.shape[:2]:
                 raise ValueError(
-                    f"task {name}: shape {array.shape}, want {self.inputs.shape[:2]} as the inputs have"
+                    f"task {name}: shape {shape}, want {self.inputs.shape[:2]} as the inputs have"
                 )
         if not np.isfinite(self.inputs).all():
             raise ValueError("task inputs: not all finite")
@@ -66,6 +76,17 @@ class Task:
         """Number of hidden steps T."""
         return int(self.inputs.shape[1])
 
+    @property
+    def readouts(self) -> int:
+        """Number of readouts D."""
+        return 1 if self.targets.ndim == 2 else int(self.targets.shape[2])
+
+    @property
+    def labels(self) -> Array:
+        """Targets that are trained on, 0 elsewhere, (pattern, output_time, readout) with any D."""
+        targets = self.targets.reshape(*self.supervised.shape, self.readouts)
+        return np.where(self.supervised[..., None], targets, 0.0)
+
 
 def _numbers(name: str, values: object) -> Array:
     """An array of real numbers. Raises ValueError, naming it, for anything else."""
@@ -79,6 +100,9 @@ def _numbers(name: str, values: object) -> Array:
 
 
 def label_kernels(task: Task) -> tuple[Array, Array]:
-    """Y_00^(tt') = y_0^t y_0^t' and Y_pp'^(TT) = y_p^T y_p'^T; 0 where nothing is supervised."""
-    labels = np.where(task.supervised, task.targets, 0.0)
-    return np.outer(labels[0], labels[0]), np.outer(labels[:, -1], labels[:, -1])
+    """Y_00^(tt') = y_0^t y_0^t' and Y_pp'^(TT) = y_p^T y_p'^T; 0 where nothing is supervised.
+
+    With several readouts, sums over them.
+    """
+    over_time, over_patterns = task.labels[0], task.labels[:, -1]
+    return over_time @ over_time.T, over_patterns @ over_patterns.T

@@ -40,7 +40,8 @@ def file_task(path: Path, patterns: int, steps: int) -> Task:
     The file has these variables, with their axes in any order:
 
     - inputs x_p^t, (pattern, time, feature), t = 0..T-1;
-    - targets y_p^t, (pattern, output_time), t = 1..T, NaN where there is none;
+    - targets y_p^t, (pattern, output_time), t = 1..T, NaN where there is none; with several readouts
+      (pattern, output_time, readout);
     - supervised, (pattern, output_time), 1 at targets to train on and 0 elsewhere; all if it is left out.
 
     Generalisation is measured if all patterns have targets at all times from t = 2 on.
@@ -61,10 +62,16 @@ def file_task(path: Path, patterns: int, steps: int) -> Task:
         data = opened.load()
     try:
         inputs = _array(data, "inputs", (patterns, steps, None), ("pattern", "time", "feature"))
-        targets = _array(data, "targets", (patterns, steps), OUTPUT_AXES)
-        supervised = ~np.isnan(targets)
+        several = "targets" in data and "readout" in data["targets"].dims
+        axes = (*OUTPUT_AXES, "readout") if several else OUTPUT_AXES
+        targets = _array(data, "targets", (patterns, steps, None)[: len(axes)], axes)
+        supervised = (
+            ~np.any(np.isnan(targets), axis=2, keepdims=True)[..., 0]
+            if several
+            else ~np.isnan(targets)
+        )
         if "supervised" in data:
-            chosen = _array(data, "supervised", targets.shape, OUTPUT_AXES)
+            chosen = _array(data, "supervised", targets.shape[:2], OUTPUT_AXES)
             if not np.isin(chosen, (0, 1)).all():
                 raise ValueError("supervised: want 0 and 1 only")
             supervised = chosen == 1

@@ -171,13 +171,14 @@ class GaussianTask(Record):
 class ArraysTask(Record):
     """Inputs and targets written out, for tasks of a few numbers.
 
-    inputs: x_p^t, (pattern, time, feature). targets: y_p^t, (pattern, output_time), None where there is
-    none. supervised: which targets are trained on; all if None. Shapes as in ``Task``.
+    inputs: x_p^t, (pattern, time, feature). targets: y_p^t, (pattern, output_time) or, with several
+    readouts, (pattern, output_time, readout); None where there is none. supervised: which targets are
+    trained on, (pattern, output_time); all if None. Shapes as in ``Task``.
     """
 
     kind: Literal["arrays"] = "arrays"
     inputs: Annotated[tuple[tuple[Numbers, ...], ...], Field(min_length=1, max_length=MOST_ITEMS)]
-    targets: tuple[tuple[Finite | None, ...], ...]
+    targets: tuple[tuple[Finite | tuple[Finite | None, ...] | None, ...], ...]
     supervised: tuple[tuple[bool, ...], ...] | None = None
 
     @classmethod

@@ -15,17 +15,12 @@ import numpy as np
 from bokeh.document import Document
 from bokeh.embed import file_html
 from bokeh.layouts import column, row
-from bokeh.models import (
-    ColumnDataSource,
-    CustomJS,
-    Div,
-    LinearColorMapper,
-    RadioButtonGroup,
-    Slider,
-)
+from bokeh.models import ColumnDataSource, CustomJS, DataRange1d, LinearColorMapper, Range1d
+from bokeh.models.widgets import Div, RadioButtonGroup, Slider
 from bokeh.palettes import RdBu11
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
+from numpy.typing import NDArray
 
 from weightsharing.figures.style import NETWORK_COLOURS, PREDICTION
 from weightsharing.model.architecture import KINDS, Architecture, Kind, Prior
@@ -72,7 +67,7 @@ class Slice(NamedTuple):
 
     critical: float
     branch: Array
-    stable: Array
+    stable: NDArray[np.bool_]
     order_parameter: Array
     grid: Array
     action: Array
@@ -217,22 +212,27 @@ def _plots(sources: dict[str, Any]) -> tuple[list[Any], Any]:
     mapper = LinearColorMapper(palette=RdBu11, low=-1.0, high=1.0)
 
     def kernel(kind: Kind) -> Any:  # noqa: ANN401
-        panel = figure(title=f"{kind.upper()}: kernel", x_axis_label="t'", y_axis_label="t", **size)
+        panel = figure(
+            title=f"{kind.upper()}: kernel",
+            x_axis_label="t'",
+            y_axis_label="t",
+            y_range=DataRange1d(flipped=True),
+            **size,
+        )
         panel.rect("s", "t", 1, 1, source=sources[f"{kind}_kernel"], line_color=None,
                    fill_color={"field": "value", "transform": mapper})  # fmt: skip
-        panel.y_range.flipped = True
         panel.grid.visible = False
         return panel
 
-    spectrum = figure(title="eigenvalues", x_axis_label="Re", y_axis_label="Im",
-                      x_range=(-2, 2), y_range=(-2, 2), **size)  # fmt: skip
+    spectrum = figure(title="eigenvalues", x_axis_label="Re", y_axis_label="Im", **size)
+    spectrum.x_range = spectrum.y_range = Range1d(start=-2, end=2)
     spectrum.circle(
         0, 0, radius="radius", source=sources["disc"], fill_color=None, line_color="gray"
     )
     outputs = figure(title="outputs", x_axis_label="t", y_axis_label="f", **size)
     for kind in KINDS:
-        look = {"color": NETWORK_COLOURS[kind], "legend_label": kind.upper()}
-        marker = "circle" if kind == "rnn" else "square"
+        look: dict[str, Any] = {"color": NETWORK_COLOURS[kind], "legend_label": kind.upper()}
+        marker: Any = "circle" if kind == "rnn" else "square"
         spectrum.scatter("re", "im", source=sources[f"{kind}_eigenvalues"], size=9, marker=marker,
                          fill_alpha=0.3, **look)  # fmt: skip
         outputs.line("t", "f", source=sources[f"{kind}_outputs"], line_width=2, **look)

@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightsharing.model.axes import DRAW_AXES, KERNEL_AXES, SPECTRUM_AXES
+from weightsharing.model.axes import DRAW_AXES, KERNEL_AXES, SPECTRUM_AXES, output_axes
 from weightsharing.sampling import SamplerSettings
 from weightsharing.sampling.posterior import Posterior
 from weightsharing.sampling.protocol import Sampler, State
@@ -33,7 +33,8 @@ class Draws(NamedTuple):
     """The draws of a batch of chains, on its device; a chain fills them up in place.
 
     kernel, activation_kernel: (chain, draw, pattern, pattern_, time, time_); the second is empty for
-    linear networks, where it equals the first. output: (chain, draw, output_time, pattern). loss:
+    linear networks, where it equals the first. output: (chain, draw, output_time, pattern), and an axis
+    of readouts if there are several. loss:
     1/2 sum_S (y - f)^2, (chain, draw). identities: those of the sampler, (chain, draw, identity).
     eigenvalues: real and imaginary part, (chain, spectrum, matrix, unit, 2). recurrent, input_weights,
     readout: W, U and v of the draws whose weights are kept, (chain, kept, matrix, unit, unit),
@@ -68,7 +69,7 @@ def no_draws(
     return Draws(
         kernel=zeros(kernel),
         activation_kernel=zeros((0,) if linear else kernel),
-        output=zeros(*draws, steps, patterns),
+        output=zeros(*draws, steps, patterns, *posterior.targets.shape[3:]),
         loss=zeros(draws),
         identities=zeros(*draws, identities),
         eigenvalues=zeros(chains, settings.spectra, matrices, width, 2),
@@ -122,11 +123,11 @@ def samples_dataset(
     says of which draws.
     """
     values = {name: each[chains].cpu().numpy() for name, each in draws._asdict().items()}
-    steps = values["kernel"].shape[-1]
+    steps, output = values["kernel"].shape[-1], values["output"].swapaxes(2, 3)
     dataset = xr.Dataset(
         {
             "kernel": ((*DRAW_AXES, *KERNEL_AXES), values["kernel"]),
-            "output": ((*DRAW_AXES, "pattern", "output_time"), values["output"].swapaxes(2, 3)),
+            "output": ((*DRAW_AXES, *output_axes(output[0, 0])), output),
             "loss": (DRAW_AXES, values["loss"]),
             **{
                 name: (DRAW_AXES, values["identities"][..., index])

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from weightsharing.errors import DivergenceError, StepSizeError
+from weightsharing.errors import ConfigError, DivergenceError, StepSizeError
 from weightsharing.model import network as networks
 from weightsharing.model.axes import Array
 from weightsharing.model.network import Weights
@@ -54,6 +54,11 @@ class DynamicsSampler:
         dynamics: Dynamics,
         starts: Array | None,
     ) -> None:
+        if posterior.targets.ndim > posterior.supervised.ndim:
+            raise ConfigError(
+                f"task: {posterior.targets.shape[-1]} readouts, which only the exact sampler has; "
+                "want method: exact"
+            )
         posterior = replace(posterior, integrated=settings.readout == "integrated")
         self.posterior, self.settings, self.starts = posterior, settings, starts
         self.dynamics = dynamics

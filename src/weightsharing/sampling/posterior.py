@@ -79,7 +79,7 @@ def build(
         architecture=architecture,
         kappa=kappa,
         inputs=tensor(inputs.transpose(1, 0, 2)),
-        targets=for_each_chain([np.where(task.supervised, task.targets, 0.0) for task in tasks]),
+        targets=for_each_chain([task.labels.reshape(task.targets.shape) for task in tasks]),
         supervised=for_each_chain([task.supervised for task in tasks]),
     )
 

@@ -63,7 +63,8 @@ def action(problem: LinearProblem, kernel: Array) -> float:
         return np.inf
     whitened = linalg.solve_triangular(factor_c, factor, lower=True)
     log_determinant = 2.0 * (np.log(np.diag(factor)).sum() - np.log(np.diag(factor_c)).sum())
-    loss = problem.labels @ np.linalg.solve(noisy_readout(problem, kernel), problem.labels)
+    answer = np.linalg.solve(noisy_readout(problem, kernel), problem.labels)
+    loss = (problem.labels * answer).sum()
     return float(0.5 * loss + 0.5 * ((whitened**2).sum() - log_determinant - problem.dimension))
 
 
@@ -71,7 +72,7 @@ def action(problem: LinearProblem, kernel: Array) -> float:
 class Expansion:
     """S at one G to second order: the matrices that gradient and Hessian share.
 
-    inverse: G^-1. inverse_c: C^-1. mismatch: C^-1 (G - C) C^-1. pull: b = E^T R y, (d,).
+    inverse: G^-1. inverse_c: C^-1. mismatch: C^-1 (G - C) C^-1. pull: b = E^T R y, (d, D).
     response: Rho = E^T R E. All matrices are (d, d).
     """
 
@@ -88,7 +89,7 @@ class Expansion:
         """dS/dG = 1/2 [C^-1 - G^-1 - w carry_back(M) - v b b^T], symmetric: dS = tr(dS/dG dG)."""
         p = self.problem
         back = carry_back(p, self.mismatch)
-        loss = np.outer(self.pull, self.pull)
+        loss = self.pull @ self.pull.T
         return np.asarray(0.5 * (self.inverse_c - self.inverse - p.w * back - p.v * loss))
 
     def hessian_product(self, direction: Array) -> Array:
@@ -101,7 +102,7 @@ class Expansion:
             self.inverse_c @ direction @ self.inverse_c - term - transpose(term) + moved_inverse
         )
         bent = self.response @ direction @ self.pull
-        loss = bent[..., :, None] * self.pull
+        loss = bent @ self.pull.T
         return np.asarray(
             0.5
             * (

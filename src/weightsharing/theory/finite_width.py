@@ -3,12 +3,12 @@
 With the weights integrated out, the kernel of a linear network has, at any width N, exactly the density
 
     p(G) proportional to exp(-N S(G) - S_1(G)),
-    S_1(G) = (dim + 1)/2 ln det G + 1/2 ln det(kappa + v E G E^T),
+    S_1(G) = (dim + 1)/2 ln det G + D/2 ln det(kappa + v E G E^T),
 
-with S the action of the large-width theory. The first term of S_1 is the volume of N x d activities
-that share one G. An expansion around a minimum gives the mean kernel to order 1/N. It diverges near
-the transition. An expansion in all directions except m does not: integrated over m, it rounds the
-transition as finite networks do.
+with D readouts and S the action of the large-width theory. The first term of S_1 is the volume of
+N x d activities that share one G. An expansion around a minimum gives the mean kernel to order 1/N. It
+diverges near the transition. An expansion in all directions except m does not: integrated over m, it
+rounds the transition as finite networks do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy.integrate import simpson
 from weightsharing.model.axes import Array
 from weightsharing.theory.action import carry, carry_back, expand, hessian, prior_kernel
 from weightsharing.theory.law import OrderParameterLaw
-from weightsharing.theory.problem import LinearProblem, noisy_readout
+from weightsharing.theory.problem import LinearProblem, noisy_readout, outputs_of
 from weightsharing.theory.symmetric import pack, unpack
 from weightsharing.theory.transition import LandauCurve, landau_curve
 
@@ -32,7 +32,8 @@ LARGEST_CONDITION = 1e10
 def subleading_action(problem: LinearProblem, kernel: Array) -> float:
     """S_1(G), see above."""
     volume = 0.5 * (problem.dimension + 1) * np.linalg.slogdet(kernel)[1]
-    return float(volume + 0.5 * np.linalg.slogdet(noisy_readout(problem, kernel))[1])
+    readouts = problem.labels.shape[1]
+    return float(volume + 0.5 * readouts * np.linalg.slogdet(noisy_readout(problem, kernel))[1])
 
 
 def subleading_gradient(problem: LinearProblem, kernel: Array) -> Array:
@@ -40,7 +41,7 @@ def subleading_gradient(problem: LinearProblem, kernel: Array) -> Array:
     noisy = noisy_readout(problem, kernel)
     response = problem.readout.T @ np.linalg.solve(noisy, problem.readout)
     volume = 0.5 * (problem.dimension + 1) * np.linalg.inv(kernel)
-    return np.asarray(volume + 0.5 * problem.v * response)
+    return np.asarray(volume + 0.5 * problem.v * problem.labels.shape[1] * response)
 
 
 def _covariance(problem: LinearProblem, kernel: Array) -> Array:
@@ -77,7 +78,7 @@ def prediction_correction(problem: LinearProblem, kernel: Array) -> Array:
     moved = kernel_correction(problem, kernel) - problem.v * _contract(xx, local.response)
     through = np.eye(problem.dimension) - problem.v * kernel @ local.response
     outputs = problem.v * problem.basis @ through @ moved @ local.pull
-    return np.asarray(outputs.reshape(problem.steps, problem.patterns).T)
+    return outputs_of(problem, outputs)
 
 
 def fluctuation_gradient(problem: LinearProblem, kernel: Array, inverse: Array) -> Array:
@@ -95,8 +96,8 @@ def fluctuation_gradient(problem: LinearProblem, kernel: Array, inverse: Array) 
     yx = np.moveaxis(problem.w * carry(problem, xx), (2, 3), (0, 1))
     yy = problem.w * carry(problem, yx)
 
-    loss = np.outer(pull, response @ _contract(xx, response) @ pull)
-    loss = loss + loss.T + response @ _contract(xx, np.outer(pull, pull)) @ response
+    loss = pull @ (response @ _contract(xx, response) @ pull).T
+    loss = loss + loss.T + response @ _contract(xx, pull @ pull.T) @ response
     entropy = local.inverse @ _contract(xx, local.inverse) @ local.inverse
     carried = inverse_c @ _contract(yy, inverse_c) @ inverse_c
     mixed = inverse_c @ _contract(yx, inverse_c) @ inverse_c

@@ -142,7 +142,7 @@ def expand(
 
     resolvent = np.linalg.inv(noisy_readout(problem, kernel))
     pull = problem.readout.T @ (resolvent @ problem.labels)
-    loss = 0.5 * float(problem.labels @ resolvent @ problem.labels)
+    loss = 0.5 * float((problem.labels * (resolvent @ problem.labels)).sum())
     inverse = linalg.cho_solve((frame, True), np.eye(len(frame)))
     inverse = 0.5 * (inverse + inverse.T)
     mismatch = inverse @ h @ inverse - inverse
@@ -157,7 +157,7 @@ def expand(
         bent = sandwich(inverse, inverse @ h @ inverse) - 0.5 * inner
         mixed = 0.5 * np.eye(count) - 0.5 * score.T @ spread[count:, :count]
         hessian_f = (
-            problem.v**2 * sandwich(np.outer(pull, pull), response)
+            problem.v**2 * sandwich(pull @ pull.T, response)
             + problem.jacobian.T @ bent @ problem.jacobian
             - score.T @ spread[count:, count:] @ score
         )
@@ -166,7 +166,7 @@ def expand(
         kernel=kernel,
         conjugate=conjugate,
         action=loss + 0.5 * float((conjugate * kernel).sum()) - log_integral,
-        gradient=0.5 * (conjugate - problem.v * np.outer(pull, pull) - back),
+        gradient=0.5 * (conjugate - problem.v * pull @ pull.T - back),
         gradient_q=0.5 * (kernel - moment),
         fraction=float(1.0 / (weight**2).sum() / weight.size),
         moment=moment,

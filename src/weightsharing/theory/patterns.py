@@ -59,8 +59,9 @@ def reduction(problem: LinearProblem) -> Reduction | None:
     times, order = np.divmod(problem.supervised, patterns)
     if order.size % patterns or np.any(order != np.resize(np.arange(patterns), order.size)):
         return None
-    labels = problem.labels.reshape(-1, patterns)
-    directions, values, _ = np.linalg.svd(np.column_stack([labels.T, 0.0 * problem.direction]))
+    labels = problem.labels.reshape(-1, patterns, problem.labels.shape[1])
+    each = labels.swapaxes(0, 1).reshape(patterns, -1)
+    directions, values, _ = np.linalg.svd(np.column_stack([each, 0.0 * problem.direction]))
     count = max(1, int(np.sum(values > INDEPENDENT * values[0]))) if values[0] > 0 else 1
     if count >= patterns:
         return None
@@ -76,7 +77,9 @@ def reduction(problem: LinearProblem) -> Reduction | None:
             mask=np.kron(problem.mask[::patterns, ::patterns], np.ones((number, number))),
             input_kernel=np.kron(inputs[:, 0, :, 0], np.eye(number)),
             supervised=(times[::patterns, None] * number + np.arange(number)).reshape(-1),
-            labels=(labels @ directions[:, :number]).reshape(-1),
+            labels=np.einsum("tpd,pa->tad", labels, directions[:, :number]).reshape(
+                -1, labels.shape[2]
+            ),
             patterns=number,
             direction=directions[:, :number].T @ problem.direction,
             # It maps the span of the labels to itself.

@@ -45,7 +45,8 @@ class Problem:
     """The data that both actions share.
 
     basis V: (T P, k), rows t P + p; inverse V^+: (k, T P). mask: (T P, T P), 1 where C keeps the
-    recurrent term. labels y: (supervised,), at the indices ``supervised`` of t P + p. w, v, kappa: as
+    recurrent term. labels y: (supervised, D) of D readouts, at the indices ``supervised`` of t P + p;
+    only y y^T and D enter. w, v, kappa: as
     in THEORY 1 and 2. patterns, steps: P and T. direction: the unit vector over patterns that
     defines the order parameter. reflection R: (T P, T P), with which W -> -W maps H to R H R^T; None if
     that is no symmetry (THEORY 4).
@@ -229,18 +230,25 @@ def branch_reflection(problem: Problem, h: Array) -> Array:
 def noisy_readout(problem: Problem, kernel: Array) -> Array:
     """kappa + v E K E^T, (supervised, supervised): the covariance of the labels, times N."""
     supervised = problem.readout @ kernel @ problem.readout.T
-    return np.asarray(problem.kappa * np.eye(problem.labels.size) + problem.v * supervised)
+    return np.asarray(problem.kappa * np.eye(len(problem.labels)) + problem.v * supervised)
+
+
+def outputs_of(problem: Problem, flat: Array) -> Array:
+    """Outputs of index t P + p, (T P, D), as (pattern, output_time); a readout axis behind if D > 1."""
+    outputs = flat.reshape(problem.steps, problem.patterns, -1).swapaxes(0, 1)
+    return np.ascontiguousarray(outputs[..., 0] if outputs.shape[2] == 1 else outputs)
 
 
 def predict(problem: Problem, phi: Array) -> Array:
     """Mean output at all output times, v Phi_(.,S) (kappa + v Phi_SS)^-1 y (THEORY 3).
 
-    phi: Phi, (T P, T P), which is H in a linear network. Returns shape (pattern, output_time).
+    phi: Phi, (T P, T P), which is H in a linear network. Returns shape (pattern, output_time), with the
+    axis of readouts if there are several.
     """
     chosen = problem.supervised
     noisy = problem.kappa * np.eye(chosen.size) + problem.v * phi[np.ix_(chosen, chosen)]
     outputs = problem.v * phi.take(chosen, axis=1) @ np.linalg.solve(noisy, problem.labels)
-    return np.asarray(outputs.reshape(problem.steps, problem.patterns).T)
+    return outputs_of(problem, outputs)
 
 
 def untrained(
@@ -286,7 +294,7 @@ def _common(
     common = {
         "mask": np.ones(same_time.shape) if architecture.kind == "rnn" else same_time.astype(float),
         "supervised": supervised,
-        "labels": time_major(task.targets)[supervised],
+        "labels": time_major(task.labels)[supervised],
         "w": architecture.prior.w,
         "v": architecture.prior.v,
         "kappa": kappa,

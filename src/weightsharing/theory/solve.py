@@ -7,7 +7,7 @@ import xarray as xr
 
 from weightsharing.errors import ConfigError
 from weightsharing.model.architecture import Architecture
-from weightsharing.model.axes import KERNEL_AXES, OUTPUT_AXES, Array, kernel_axes
+from weightsharing.model.axes import KERNEL_AXES, Array, kernel_axes, output_axes
 from weightsharing.model.symmetry import order_parameter
 from weightsharing.model.task import Task
 from weightsharing.theory.finite_width import kernel_correction, prediction_correction
@@ -56,7 +56,8 @@ def solve(task: Task, architecture: Architecture, kappa: float) -> xr.Dataset:
     lowest = points[0].kernel
     correction = kernel_correction(problem, lowest)
     dataset["kernel_correction"] = (KERNEL_AXES, full_kernel(problem, correction))
-    dataset["prediction_correction"] = (OUTPUT_AXES, prediction_correction(problem, lowest))
+    corrected = prediction_correction(problem, lowest)
+    dataset["prediction_correction"] = (output_axes(corrected), corrected)
     if not task.inputs[:, 1:].any():
         kernels = dataset["kernel"].to_numpy()
         spectra = np.stack([weight_eigenvalues(kernel, architecture.kind) for kernel in kernels])
@@ -79,7 +80,7 @@ def _points_dataset(problem: Problem, points: list[StationaryPoint]) -> xr.Datas
     return xr.Dataset(
         {
             "kernel": (POINT_KERNEL_AXES, kernels),
-            "prediction": (("point", *OUTPUT_AXES), outputs),
+            "prediction": (("point", *output_axes(outputs[0])), outputs),
             "action": ("point", [point.action for point in points]),
             "gradient_norm": ("point", [point.gradient_norm for point in points]),
             "lowest_curvature": ("point", [point.lowest_curvature for point in points]),
@@ -115,7 +116,7 @@ def _quadrature_variables(
         name: (POINT_KERNEL_AXES, _kernels(problem, matrices)) for name, matrices in kernels.items()
     }
     errors = np.stack([_prediction_error(problem, point) for point in points])
-    variables["prediction_error"] = (("point", *OUTPUT_AXES), errors)
+    variables["prediction_error"] = (("point", *output_axes(errors[0])), errors)
     for name, values in (
         ("action_error", [point.action_error for point in points]),
         ("effective_fraction", [point.fraction for point in points]),

@@ -207,7 +207,7 @@ def landau_curve(problem: LinearProblem, order_parameters: Sequence[float] | Arr
     grid = np.asarray(order_parameters, dtype=np.float64)
     if grid[0] != 0.0 or np.any(np.diff(grid) <= 0):
         raise ValueError("order parameters: must start at 0 and increase")
-    signal = float(problem.labels @ problem.labels)
+    signal = float((problem.labels**2).sum())
     prior = Prior(w=problem.w, u=float(problem.input_kernel[0, 0]), v=problem.v)
     growth = diagonal_growth(signal, problem.steps, prior, problem.kappa)
     kernel = np.diag(diagonal_kernel(growth, problem.steps, prior))

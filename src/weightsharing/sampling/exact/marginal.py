@@ -4,8 +4,9 @@
     a = (kappa + v Phi_SS)^-1 y_S,   H = h^T h / N,   Phi = phi(h)^T phi(h) / N,
     C = w mask(shift(Phi)) + u x x^T
 
-h is (N, T P). The range of C is the same for all h. With a basis B of it h = g B^T, and g has a density.
-The gradient costs O(N (T P)^2):
+With D readouts, y_S and a have D columns, the loss is a sum over them, and ln det(kappa + v Phi_SS) has
+the factor D. h is (N, T P). The range of C is the same for all h. With a basis B of it h = g B^T, and g
+has a density. The gradient costs O(N (T P)^2):
 
     dU/dh = h C^-1 - phi'(h) * (phi [Q - (v/N) (kappa + v Phi_SS)^-1]),
     Q = v a a^T on S + w shift_back(mask(C^-1 H C^-1 - C^-1))
@@ -18,7 +19,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from weightsharing.model.network import by_time
 from weightsharing.sampling.initial import activities_from_prior, symmetric_root
 from weightsharing.sampling.posterior import (
     Posterior,
@@ -36,7 +36,7 @@ class Marginal:
 
     posterior: in float64. width: N. basis B: (T P, d). input_kernel: u x x^T, (T P, T P). chosen: indices
     t P + p of the outputs that any chain is supervised at. mask: 1 where a chain is supervised, else 0,
-    (1 or chain, chosen). labels: y_S, 0 off the mask, of the same shape.
+    (1 or chain, chosen). labels: y_S, 0 off the mask, (1 or chain, chosen, D).
 
     With the mask M as a diagonal matrix, kappa + v M Phi M takes the place of kappa + v Phi_SS. The
     answer a vanishes off the mask, and each masked output is a constant factor of the determinant.
@@ -54,6 +54,11 @@ class Marginal:
     def dimension(self) -> int:
         """Number d of reachable directions."""
         return int(self.basis.shape[1])
+
+    @property
+    def readouts(self) -> int:
+        """Number of readouts D."""
+        return int(self.labels.shape[-1])
 
     @property
     def complete(self) -> bool:
@@ -99,6 +104,7 @@ def build(posterior: Posterior, width: int) -> Marginal:
     reachable = values > 1e-10 * values.max()
     basis = torch.eye(len(values)).to(vectors) if bool(reachable.all()) else vectors[:, reachable]
     chosen, mask = supervised_outputs(posterior)
+    labels = posterior.targets.flatten(1, 2)[:, chosen]
     return Marginal(
         posterior=posterior,
         width=width,
@@ -106,7 +112,7 @@ def build(posterior: Posterior, width: int) -> Marginal:
         input_kernel=input_kernel,
         chosen=chosen,
         mask=mask,
-        labels=posterior.targets.flatten(1)[:, chosen],
+        labels=labels if labels.ndim == 3 else labels[..., None],
     )
 
 
@@ -156,11 +162,11 @@ def energy(marginal: Marginal, position: Tensor) -> Tensor:
     log_c = 2.0 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     log_noisy = 2.0 * noisy_factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     trace = torch.cholesky_solve(at.kernel, factor).diagonal(dim1=-2, dim2=-1).sum(-1)
-    labels = marginal.labels.expand(len(noisy_factor), -1)
+    labels = marginal.labels.expand(len(noisy_factor), -1, -1)
     # y^T (L L^T)^-1 y = |L^-1 y|^2
-    whitened = torch.linalg.solve_triangular(noisy_factor, labels[..., None], upper=False)
+    whitened = torch.linalg.solve_triangular(noisy_factor, labels, upper=False)
     loss = whitened.square().sum((1, 2))
-    value = 0.5 * marginal.width * (trace + log_c + loss) + 0.5 * log_noisy
+    value = 0.5 * marginal.width * (trace + log_c + loss) + 0.5 * marginal.readouts * log_noisy
     return torch.where((fault == 0) & (noisy_fault == 0), value, torch.inf).nan_to_num(
         nan=torch.inf
     )
@@ -175,11 +181,13 @@ def gradient(marginal: Marginal, position: Tensor) -> Tensor:
     # A diverging trajectory may make them singular; its proposal is then rejected, without an error.
     inverse = torch.linalg.inv_ex(at.covariance)[0]
     noisy_inverse = torch.linalg.inv_ex(at.noisy)[0]
-    answer = (noisy_inverse @ marginal.labels[..., None])[..., 0]
+    answer = noisy_inverse @ marginal.labels
     mismatch = in_full(marginal, inverse @ at.kernel @ inverse - inverse)
     conjugate = prior.w * shift_back(masked(mismatch, marginal.posterior), patterns)
-    loss = prior.v * answer[:, :, None] * answer[:, None, :]
-    loss = loss - prior.v / marginal.width * pairs(marginal.mask) * noisy_inverse
+    loss = prior.v * (answer @ answer.mT)
+    loss = (
+        loss - prior.v / marginal.width * marginal.readouts * pairs(marginal.mask) * noisy_inverse
+    )
     size = conjugate.shape[-1]
     places = (size * marginal.chosen[:, None] + marginal.chosen).flatten()
     conjugate.flatten(1).index_add_(1, places, loss.flatten(1))
@@ -216,7 +224,8 @@ def draw_outputs(marginal: Marginal, phi: Tensor, deviates: Tensor) -> Tensor:
     """A draw of the outputs f at all times given Phi and y, (chain, output_time, pattern).
 
     f is Gaussian with mean v Phi_(.,S) a and covariance [v Phi - v^2 Phi_(.,S) (kappa + v Phi_SS)^-1
-    Phi_(S,.)] / N. phi: (chain, T P, T P). deviates: standard normal, (chain, T P).
+    Phi_(S,.)] / N, independent for each readout. phi: (chain, T P, T P). deviates: standard normal,
+    (chain, T P, D). Returns the axis of readouts only if there are several.
     """
     v = marginal.posterior.architecture.prior.v
     chosen = marginal.chosen
@@ -224,7 +233,9 @@ def draw_outputs(marginal: Marginal, phi: Tensor, deviates: Tensor) -> Tensor:
     noisy = marginal.mask[:, :, None] * seen[:, chosen] + marginal.posterior.kappa * torch.eye(
         len(chosen), dtype=phi.dtype, device=phi.device
     )
-    mean = seen @ torch.linalg.solve(noisy, marginal.labels.expand(len(phi), -1))[..., None]
+    mean = seen @ torch.linalg.solve(noisy, marginal.labels.expand(len(phi), -1, -1))
     covariance = (v * phi - seen @ torch.linalg.solve(noisy, seen.mT)) / marginal.width
-    drawn = symmetric_root(covariance) @ deviates[..., None]
-    return by_time((mean + drawn)[..., 0], marginal.posterior.inputs.shape[0])
+    drawn = symmetric_root(covariance) @ deviates
+    steps = marginal.posterior.inputs.shape[0]
+    outputs: Tensor = (mean + drawn).unflatten(1, (steps, -1))
+    return outputs[..., 0] if marginal.readouts == 1 else outputs

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from weightsharing.errors import DivergenceError
+from weightsharing.errors import ConfigError, DivergenceError
 from weightsharing.model import network as networks
 from weightsharing.model.axes import Array
 from weightsharing.model.network import Weights
@@ -76,6 +76,11 @@ class ExactSampler:
 
     def __init__(self, posterior: Posterior, settings: ExactSettings, starts: Array | None) -> None:
         self.target = marginal.build(posterior, settings.width)
+        if self.target.readouts > 1 and (settings.spectra or settings.keep_weights):
+            raise ConfigError(
+                f"spectra, keep_weights: want 0 with {self.target.readouts} readouts, "
+                "whose weights are not drawn"
+            )
         self.settings, self.starts = settings, starts
         self.linear = posterior.architecture.activation == "linear"
         self.longest = math.log(QUARTER_PERIOD / settings.leapfrog_steps)
@@ -198,17 +203,19 @@ class ExactSampler:
         steps, patterns, _ = target.posterior.inputs.shape
         kernel, phi = marginal.kernels(target, state.position @ state.mass.factor.mT)
         if weights is None:
-            deviates = normal(state.position, (steps * patterns,), streams)
+            deviates = normal(state.position, (steps * patterns, target.readouts), streams)
             output = marginal.draw_outputs(target, phi, deviates)
         else:
             inputs, architecture = target.posterior.inputs, target.posterior.architecture
             output = networks.outputs(weights, networks.forward(weights, inputs, architecture))
-        error = target.posterior.supervised * (target.posterior.targets - output)
+        error = target.posterior.targets - output
+        on = target.posterior.supervised
+        error = error * on.reshape(*on.shape, *[1] * (error.ndim - on.ndim))
         return Observation(
             networks.kernel_axes(kernel, steps),
             networks.kernel_axes(phi, steps),
             output,
-            0.5 * error.square().sum((1, 2)),
+            0.5 * error.square().flatten(1).sum(1),
             output.new_empty(len(output), 0),
         )
 
