@@ -52,7 +52,7 @@ STRICT = "set -euo pipefail; "
 # Rules call `python -m weightsharing`: the interpreter that runs Snakemake and the package of this
 # source tree. With --software-deployment-method conda, they call the interpreter of its environment.
 # Environment modules may supply packages by PYTHONPATH: it stays, behind the source tree.
-PATHS = f"PYTHONPATH={quote(str(SOURCE))}${{PYTHONPATH:+:$PYTHONPATH}}"
+PATHS = f"PYTHONPATH={quote(str(SOURCE))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
 if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
     shell.prefix(f"{STRICT}export {PATHS}; ")
 else:
