@@ -654,12 +654,14 @@ def test_report_is_seen_in_a_browser(report: Path, tmp_path: Path) -> None:
 
 # --- the review --------------------------------------------------------------------------------------
 
-# What a reader could see: how far the page scrolls sideways, and pictures that are not whole.
+# What a reader could see: how far the page scrolls sideways, and pictures that cannot be seen as a
+# whole in their frames, which scroll by themselves.
 SEEN = """
 addEventListener("load", () => setTimeout(() => {
+  const outside = box => box.left < 0 || box.right > innerWidth || box.top + scrollY < 0;
   const images = [...document.images].filter(image => !image.complete || !image.naturalWidth
-      || image.getBoundingClientRect().left < 0 || image.getBoundingClientRect().right > innerWidth
-      || image.getBoundingClientRect().top + scrollY < 0);
+      || outside(image.parentElement.getBoundingClientRect())
+      || image.parentElement.scrollWidth < image.width - 1);
   document.title = JSON.stringify({
     width: innerWidth, sideways: document.documentElement.scrollWidth, images: document.images.length,
     spoilt: images.length, unnamed: [...document.images].filter(image => !image.alt).length,

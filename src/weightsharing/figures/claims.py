@@ -136,13 +136,18 @@ class Statement(Generic[Evidence]):
         return self.find(*evidence, **named)
 
     def judge(self, *evidence: Any, **words: object) -> Claim:
-        """The row of the claim. It rests on all results in the evidence. words: of id and sentence."""
+        """The row of the claim. It rests on all results in the evidence.
+
+        words: of id and sentence. One of them, ``ours``, may take the place of the statement's, where the
+        paper makes a claim for some cases only.
+        """
+        ours = words.get("ours", self.ours)
         identity = self.identity.format_map(words)
         # "4a-mean" is of figure 4, "S1a-mean" of figure S1.
         number, panel = re.match(r"(S?\d+)(\w*)", identity).groups()  # type: ignore[union-attr]
         row: dict[str, Any] = {
             "id": identity, "figure": number, "panel": panel, "kind": self.kind,
-            "claim": self.sentence.format_map(words), "origin": "ours" if self.ours else "caption",
+            "claim": self.sentence.format_map(words), "origin": "ours" if ours else "caption",
         }  # fmt: skip
         try:
             if any(part is None or (isinstance(part, Sequence) and not part) for part in evidence):

@@ -37,7 +37,7 @@ def convergence(runs: Sequence[Result], *measures: str) -> str:
     """A sentence on the chains of all runs: their diagnostics, or which did not converge."""
     failed = failures(runs, *measures)
     if failed:
-        return f"NOT CONVERGED (hollow): {failed}."
+        return f"NOT CONVERGED (hollow symbols), by R-hat or effective sample size: {failed}."
     rhats = [float(run.data.attrs["largest_rhat"]) for run in runs]
     effective = [float(run.data.attrs["smallest_effective_size"]) for run in runs]
     for name in measures:  # of some only the verdict is kept

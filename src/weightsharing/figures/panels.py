@@ -13,7 +13,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Polygon
 
 from weightsharing.figures.results import Result
-from weightsharing.figures.style import GUIDE, KERNEL_COLOURS, NOISE, PREDICTION, TARGET, symbol
+from weightsharing.figures.style import (
+    GUIDE,
+    KERNEL_COLOURS,
+    NOISE,
+    PREDICTION,
+    RNN_COLOUR,
+    TARGET,
+    symbol,
+)
 from weightsharing.model.axes import Array
 
 # Spectra of more points are rasterised.
@@ -36,7 +44,7 @@ def kernel_norm(runs: Sequence[Result]) -> AsinhNorm:
 # The marks of outliers: those of a trained network lie inside those of the theory.
 OUTLIERS: dict[str, dict[str, Any]] = {
     "network": {"marker": "o", "color": "black", "markersize": 3.0},
-    "exact": {"marker": "+", "color": "black", "markersize": 5.5, "markeredgewidth": 0.8},
+    "exact": {"marker": "+", "color": RNN_COLOUR, "markersize": 6.0, "markeredgewidth": 1.0},
     "theory": {
         "marker": "o", "color": PREDICTION, "markersize": 6.5, "markerfacecolor": "none",
         "markeredgewidth": 1.2,

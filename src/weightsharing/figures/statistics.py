@@ -243,9 +243,9 @@ def by_supervised_count(runs: Sequence[Result]) -> dict[int, list[Result]]:
     return dict(sorted(groups.items()))
 
 
-def quartiles(groups: Iterable[Sequence[Result]], name: str) -> Array:
-    """Quartiles of a measure over the sets of each group, (quartile, group)."""
-    return np.array([np.quantile(values(group, name), (0.25, 0.5, 0.75)) for group in groups]).T
+def extremes(groups: Iterable[Sequence[Result]], name: str) -> Array:
+    """Smallest, median and largest value of a measure over the sets of each group, (3, group)."""
+    return np.array([np.quantile(values(group, name), (0.0, 0.5, 1.0)) for group in groups]).T
 
 
 def kernel_entries(kernel: NDArray[np.floating]) -> Array:

@@ -152,7 +152,7 @@ def symbol(method: str, colour: str, *, filled: bool = True, scale: float = 1.0)
         "marker": MARKERS[method], "linestyle": "none", "color": colour,
         "markersize": scale * (3.0 if method == "exact" else 4.6),
         "markerfacecolor": colour if filled else "white",
-        "markeredgecolor": colour if method == "exact" else "black",
+        "markeredgecolor": "black" if filled and method != "exact" else colour,
     }  # fmt: skip
 
 

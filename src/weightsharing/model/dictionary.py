@@ -83,7 +83,7 @@ QUANTITIES: dict[str, Entry] = {
     "lowest_curvature": Entry("lowest eigenvalue of S'', whitened: positive at a minimum", NONE, "3"),
     "effective_fraction": Entry("effective fraction of the integration points", NONE, "9"),
     "nearest_point": Entry("stationary point nearest to the mean kernel of each chain", NONE, "10"),
-    "phases": Entry("minima that networks of this N visit", COUNT, "10"),
+    "phases": Entry("minima of S less than ln(100)/N above the lowest", COUNT, "10"),
     # scans over lambda
     "ordered_order_parameter": Entry("m along the ordered branch", ONE, "5"),
     "ordered_signal": Entry("lambda along the ordered branch", ONE, "5"),
@@ -107,7 +107,10 @@ QUANTITIES: dict[str, Entry] = {
     "set": Entry("member of a family of tasks", NONE, "10"),
 }  # fmt: skip
 # Files have plurals for whole tasks.
-QUANTITIES |= {"inputs": QUANTITIES["input"], "targets": QUANTITIES["target"]}
+QUANTITIES |= {
+    "inputs": QUANTITIES["input"]._replace(long_name="the same in task.nc"),
+    "targets": QUANTITIES["target"]._replace(long_name="the same in task.nc"),
+}
 # What the end of a name adds. The same units unless others are named.
 ENDINGS: dict[str, tuple[str, str | None]] = {
     "_standard_error": ("standard error of the mean", None),
@@ -153,7 +156,7 @@ _HEAD = """\
 # Data dictionary
 
 Every variable of `task.nc`, `theory.nc`, `samples.nc`, `measures.nc` and `transition.nc` has these
-words as attributes (`long_name`, `units`, `reference`). This page is made from the same place, by
+words as attributes (`long_name`, `units`, `reference`). This page is generated from the same source, by
 `python -m weightsharing dictionary > docs/data.md`. Sections are those of [theory](theory.md). Units
 are the scaling with N, at fixed parameters.
 

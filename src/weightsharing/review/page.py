@@ -26,14 +26,18 @@ TEMPLATE = Path(__file__).with_name("page.html")
 PACKAGES = ("numpy", "scipy", "torch", "numba", "xarray", "arviz-stats", "matplotlib", "snakemake")
 # What a reader wants to know first: claims by their ids, and how their numbers read.
 GLANCE: dict[str, tuple[str, str]] = {
-    "2a-exponent-exact": (r":math:`1 - \mathrm{CKA} \propto N^{\alpha}`", "measured exponent"),
-    "4a-critical-4": (r":math:`\lambda_c`, T = 4", "traced branch; closed form {theory:.4g}"),
-    "4a-exponent-4": (r":math:`m \sim (\lambda - \lambda_c)^{\beta}`", "exponent of the theory"),
-    "S1a-slope-4": (r":math:`\langle |m| \rangle \propto N^{\gamma}` at :math:`\lambda_c`",
-                          "networks; theory {theory:.3g}"),
-    "5d-interpolation-trained": ("error of RNNs where nothing is supervised",
+    "2a-exponent-exact": (r"figure 2: :math:`1 - \mathrm{CKA} \propto N^{\alpha}`",
+                          "exponent of networks, exact sampler"),
+    "4a-critical-4": (r"figure 4: :math:`\lambda_c`, T = 4",
+                      "theory: traced branch; closed form {theory:.4g}"),
+    "4a-exponent-4": (r"figure 4: :math:`m \sim (\lambda - \lambda_c)^{\beta}`",
+                      "exponent of the theory, no network"),
+    "S1a-slope-4": (r"figure S1: :math:`\langle |m| \rangle \propto N^{\gamma}` at :math:`\lambda_c`",
+                    "exponent of networks; theory at these N {theory:.4g}"),
+    "5d-interpolation-trained": ("figure 5: squared error of RNNs at unsupervised steps",
                                  "relative to predicting 0; theory {theory:.2g}"),
-    "3e-coherence-trained": ("temporal coherence of RNNs, strong signal", "theory {theory:.4g}; DNNs 0"),
+    "3e-coherence-trained": ("figure 3: temporal coherence of trained RNNs, strong signal",
+                             "theory at this N {theory:.4g}; of DNNs 0"),
 }  # fmt: skip
 
 

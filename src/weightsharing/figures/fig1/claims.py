@@ -123,7 +123,7 @@ def _more(larger: Result, smaller: Result, name: str, quantity: str) -> Finding:
         theory=larger.value(f"{name}_theory") - smaller.value(f"{name}_theory"),
         measured=difference,
         standard_error=error,
-        criterion=f"z-score above {limit:.2f}: {z:.1f}",
+        criterion=f"z-score above {limit:.2f}: {min(z, 30.0):.1f}{' or more' if z > 30.0 else ''}",
         holds=z > limit,
         explanation="Theory: N to infinity.",
     )

@@ -42,7 +42,7 @@ def draw(results: Results, section: Section, preset: str) -> Figure:
     """
     figure = page_figure(height=2.6)
     parts: Any = figure.subfigures(1, 3, width_ratios=[1.0, 0.95, 1.05])
-    part_title(parts[0], "a", "weights shared, or not")
+    part_title(parts[0], "a", "weights independent, or shared")
     _networks(parts[0].subplots())
     part_title(parts[1], "b", "endpoint task: coherence")
     _kernels(parts[1], {kind: cells(results, "endpoint", kind) for kind in KINDS}, section)

@@ -200,7 +200,10 @@ def _each_entry(error: Array) -> Iterator[Array]:
         yield shift
 
 
-@claim("3-identical-{role}", "Below the transition RNN and DNN are the same; {sampler}")
+@claim(
+    "3-identical-{role}",
+    "Below the transition RNN and DNN differ by terms of order 1/N only; {sampler}",
+)
 def kernels_are_the_same(dnn: Result, rnn: Result) -> Finding:
     """The difference between the whole kernels of RNN and DNN, against the theory's at this N."""
     expected = finite_width_kernel(rnn) - finite_width_kernel(dnn)
@@ -256,7 +259,7 @@ def kernel_agrees(run: Result) -> Finding:
 
 @claim(
     "3{panel}-coherence-{role}",
-    "{where}: temporal coherence is of order 1/N, as in theory; {sampler}",
+    "{where}: temporal coherence is the theory's at this N, 0 for wide networks; {sampler}",
     also=("coherence",),
 )
 def is_as_coherent_as_theory(run: Result) -> Finding:

@@ -67,10 +67,16 @@ def claims(results: Results) -> list[Claim]:
         second = depth <= LAST_SECOND_ORDER
         rows.append(critical_signal_agrees.judge(scan, depth=depth))
         rows.append(
-            order_is.judge(scan, second, depth=depth, order="second" if second else "first")
+            order_is.judge(
+                scan,
+                second,
+                depth=depth,
+                order="second" if second else "first",
+                ours=depth != DEPTH,
+            )
         )
         if second:
-            rows.append(exponent_is_half.judge(scan, depth=depth))
+            rows.append(exponent_is_half.judge(scan, depth=depth, ours=depth != DEPTH))
     sampled = scans.get(DEPTH)
     networks = by_network(results.runs)
     trained, exact = (
@@ -181,7 +187,7 @@ def exponent_is_half(scan: Scan) -> Finding:
 
 @claim(
     "4a-mean-{role}",
-    "Diamonds: order parameters follow the theory at their N, all points; {sampler}",
+    "Order parameters follow the theory at their N, all points; {sampler}",
     missing=NO_LAW,
 )
 def means_agree(scan: Scan, runs: Runs) -> Finding:
@@ -199,7 +205,7 @@ def means_agree(scan: Scan, runs: Runs) -> Finding:
 
 @claim(
     "4a-furthest-{role}",
-    "Diamonds: order parameters follow the theory at their N, each point; {sampler}",
+    "Order parameters follow the theory at their N, each point; {sampler}",
     missing=NO_LAW,
 )
 def each_mean_agrees(scan: Scan, runs: Runs) -> Finding:

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.transforms import ScaledTranslation
 
 from weightsharing.figures.fig4.networks import by_network
 from weightsharing.figures.footer import footer
@@ -32,10 +31,6 @@ from weightsharing.figures.style import (
 )
 
 Runs = Sequence[Result]
-# Symbols of the two samplers at one lambda are drawn this many points to its left and right.
-BESIDE = 1.6
-# Half the length of the line that shows the theory at N, in points.
-LAW_LENGTH = 6.0
 
 
 def draw(results: Results, section: object, preset: str) -> Figure:
@@ -84,7 +79,7 @@ def _order_parameter(
     )
     axes.set_xlim(0.0, last)
     axes.set_ylim(-0.03 * top, top)
-    axes.plot([0, last], [0, 0], color=DNN_COLOUR, linewidth=5, alpha=0.3, zorder=0.5)
+    axes.plot([0, last], [0, 0], color=DNN_COLOUR, linewidth=3, zorder=0.5)
     _label(axes, last, 0.0, "DNN,\nany $T$", DNN_COLOUR)
     for scan in reversed(scans):
         look, critical = looks[scan.depth], scan.critical_signal
@@ -141,28 +136,22 @@ def _symbols(axes: Axes, runs: Runs, colour: str, scan: Scan | None) -> None:
     both = len({run.role for run in runs}) == 2
     for run in runs:
         exact = run.role == "exact"
-        # Side by side: on top of each other one would hide whether the other agrees.
-        aside = _shifted(axes, (BESIDE if exact else -BESIDE) if both else 0.0)
         m, bar = run.value("order_parameter"), run.value("order_parameter_deviation")
         if scan and not both:
             mean = scan.law(run.width, run.signal).mean
-            for side in (-LAW_LENGTH, LAW_LENGTH):
-                axes.plot(run.signal, mean, "_", color=colour, markersize=LAW_LENGTH,
-                          transform=_shifted(axes, side))  # fmt: skip
+            axes.plot(run.signal, mean, "o", color=colour, markersize=6.5, markerfacecolor="none")
+        # The thin bar of one sampler lies inside the wide one of the other.
         axes.errorbar(
-            run.signal, m, yerr=bar, elinewidth=0.9, zorder=4 if exact else 3, transform=aside,
-            **symbol(run.method, EXACT if exact and both else colour, filled=run.converged),
+            run.signal, m, yerr=bar, elinewidth=0.7 if exact else 1.8, zorder=4 if exact else 3,
+            **symbol(
+                run.method, EXACT if exact and both else colour, filled=run.converged,
+                scale=0.7 if exact and both else 1.0,
+            ),
         )  # fmt: skip
     for method, name in SAMPLER_NAMES.items():
         if both and any(run.method == method for run in runs):
             face = EXACT if method == "exact" else colour
             axes.plot([], [], **symbol(method, face), label=name)
-
-
-def _shifted(axes: Axes, points: float) -> Any:
-    """Data coordinates, moved to the right by these points."""
-    assert axes.figure is not None
-    return axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
 
 
 def _scaling(
@@ -257,6 +246,7 @@ def _landau(axes: Axes, scan: Scan, runs: Runs) -> None:
     bar = axes.figure.colorbar(shades, ax=axes, location="top", aspect=24, shrink=0.8, pad=0.02)
     bar.set_ticks([signals[0], scan.critical_signal, signals[-1]],
                   labels=[f"{signals[0]:.2g}", r"$\lambda_c$", f"{signals[-1]:.3g}"])  # fmt: skip
+    bar.set_ticks(list(signals), minor=True)
     bar.ax.text(-0.03, 0.5, r"$\lambda$", ha="right", va="center", transform=bar.ax.transAxes)
 
 
@@ -278,5 +268,5 @@ def _histogram(axes: Axes, scan: Scan, run: Result, colour: Any) -> None:
     axes.plot(m, expected, color=colour, linewidth=0.9, linestyle=DOTTED)
     axes.errorbar(
         at, heights, yerr=errors / shares / run.width, elinewidth=0.8,
-        **symbol(run.method, colour, filled=run.converged, scale=0.65),
+        **symbol(run.method, colour, filled=run.converged, scale=0.65) | {"markeredgewidth": 0.25},
     )  # fmt: skip

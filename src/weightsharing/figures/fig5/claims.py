@@ -29,7 +29,7 @@ from weightsharing.figures.fig5.generalisation import (
     rnn_is_not_ahead,
     rnn_needs_fewer_steps,
 )
-from weightsharing.figures.fig5.starts import chains_in_phase, parted
+from weightsharing.figures.fig5.starts import chains_by_count, chains_in_phase, parted
 from weightsharing.figures.results import ROLES, NoDataError, Result, Results
 from weightsharing.figures.statistics import (
     FALSE_ALARM,
@@ -49,7 +49,7 @@ from weightsharing.theory.outliers import weight_eigenvalues
 Runs = Sequence[Result]
 PANELS: dict[Kind, str] = {"dnn": "c", "rnn": "d"}
 # Called by the caption.
-__all__ = ["chains_in_phase", "claims", "parted", "within_two_errors"]
+__all__ = ["chains_by_count", "claims", "parted", "within_two_errors"]
 # This number of supervised steps or fewer do not identify a rotation.
 FEW_STEPS = 3
 # Largest share of sets with several phases.
@@ -336,7 +336,7 @@ def readouts_agree(runs: Runs) -> Finding:
 
 @claim(
     "5d-start",
-    "Most RNNs that start untrained reach the theory's phase; trained networks",
+    "Of the chains of RNNs that start untrained, most reach the theory's phase; trained networks",
     ours=True,
 )
 def phase_is_reached(chains: tuple[int, int]) -> Finding:

@@ -27,12 +27,11 @@ from weightsharing.figures.panels import (
     spectrum_limit,
 )
 from weightsharing.figures.results import Result, Results
-from weightsharing.figures.statistics import by_supervised_count, quartiles
+from weightsharing.figures.statistics import by_supervised_count, extremes
 from weightsharing.figures.style import (
     EXACT,
     GUIDE,
     KERNEL_COLOURS,
-    MARKERS,
     NETWORK_COLOURS,
     NETWORK_DASHES,
     SAMPLER_NAMES,
@@ -153,20 +152,21 @@ def _errors(part: SubFigure, results: Results) -> None:
                 _measured(axes, count + shift, run)
     for kind in KINDS:  # a column of the legend for each
         axes.plot([], [], **_line(kind), label=f"{kind.upper()}: theory")
-        for method in MARKERS:
-            if any((run.kind, run.method) == (kind, method) for run in results.runs):
-                face = EXACT if method == "exact" else NETWORK_COLOURS[kind]
-                axes.plot([], [], **symbol(method, face, scale=0.75), label=SAMPLER_NAMES[method])
+        for method in sorted({run.method for run in results.select(kind=kind, role="trained")}):
+            look = symbol(method, NETWORK_COLOURS[kind], scale=0.75)
+            axes.plot([], [], **look, label=SAMPLER_NAMES[method])
+        if kind == KINDS[0] and results.select(role="exact"):
+            axes.plot([], [], **symbol("exact", EXACT, scale=0.75), label="exact sampler, both")
     last = results.runs[0].run.architecture.steps
     axes.set_yscale("log")
     axes.set_xlim(0.5, last + 0.5)
-    axes.set_ylim(SMALLEST_ERROR, 1.0)
+    axes.set_ylim(0.03 * SMALLEST_ERROR, 1.0)  # room for the legend
     axes.set_yticks([1e-8, 1e-6, 1e-4, 1e-2, 1.0])
     axes.minorticks_off()
     axes.set_xticks(range(1, last + 1))
     axes.set_ylabel("generalisation error")
     axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.01, -0.03), fontsize=SMALL, handlelength=1.0,
+        loc="lower left", bbox_to_anchor=(-0.01, -0.03), fontsize=SMALL, handlelength=2.0,
         ncols=len(KINDS), columnspacing=0.5,
     )  # fmt: skip
 
@@ -176,8 +176,8 @@ def _line(kind: Kind) -> dict[str, Any]:
 
 
 def _theory_of_sets(axes: Axes, groups: dict[int, list[Result]], name: str, kind: Kind) -> None:
-    """Median and quartiles over the sets of each number of supervised steps."""
-    low, median, high = quartiles(groups.values(), name)
+    """Median and range over the sets of each number of supervised steps."""
+    low, median, high = extremes(groups.values(), name)
     axes.plot(list(groups), median, **_line(kind), zorder=2)
     axes.fill_between(
         list(groups), low, high, color=NETWORK_COLOURS[kind], alpha=0.18, linewidth=0, zorder=1
@@ -191,13 +191,13 @@ def _alignments(axes: Axes, results: Results) -> None:
         exact = family[0].role == "exact"
         if not exact:
             _theory_of_sets(axes, groups, "target_alignment_theory", family[0].kind)
-        median = quartiles(groups.values(), "target_alignment")[1]
+        median = extremes(groups.values(), "target_alignment")[1]
         face = EXACT if exact else colour
         style = symbol(family[0].method, face, scale=0.5 if exact else 0.75)
         axes.plot(list(groups), median, **style, zorder=3 + exact)
     axes.set_ylim(0.0, 1.05)
     axes.set_xlabel("number of supervised steps")
-    axes.set_ylabel("alignment of\n$\\mathbb{H}$ with $\\mathbb{Y}$")
+    axes.set_ylabel("alignment")
 
 
 def _measured(axes: Axes, place: float, run: Result) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from weightsharing.figures.fig5.config import UNTRAINED
 from weightsharing.figures.results import Result, Results
+from weightsharing.figures.statistics import by_supervised_count
 
 
 def parted(results: Results) -> tuple[Results, list[Result]]:
@@ -19,6 +20,11 @@ def parted(results: Results) -> tuple[Results, list[Result]]:
 
 def _is_untrained(run: Result) -> bool:
     return run.name.partition(" ")[0].endswith(f"/{UNTRAINED}")
+
+
+def chains_by_count(runs: Sequence[Result]) -> dict[int, tuple[int, int]]:
+    """``chains_in_phase`` of the sets of each number of supervised steps."""
+    return {count: chains_in_phase(sets) for count, sets in by_supervised_count(runs).items()}
 
 
 def chains_in_phase(runs: Iterable[Result]) -> tuple[int, int]:

@@ -207,7 +207,9 @@ def cumulant_is_universal(scan: Scan, runs: Runs) -> Finding:
 
 
 @claim(
-    "S1b-cumulants", "Binder cumulants around lambda_c are the theory's at their N; exact sampler"
+    "S1b-cumulants",
+    "Binder cumulants around lambda_c are the theory's at their N; exact sampler",
+    ours=True,
 )
 def cumulants_agree(scan: Scan, runs: Runs) -> Finding:
     """Chi-square of all cumulants around the transition."""
