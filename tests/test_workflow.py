@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
 import re
@@ -33,6 +34,7 @@ from weightsharing.figures import registry
 from weightsharing.figures.crowding import crowded, texts
 from weightsharing.figures.results import read_results
 from weightsharing.figures.style import NOT_CONVERGED, PAGE_WIDTH, SMALL, settled
+from weightsharing.files import _NETCDF_SEAL, stored_dataset
 from weightsharing.model.dictionary import entry
 
 FIGURES = tuple(registry.FIGURES)
@@ -257,6 +259,23 @@ def test_every_variable_of_every_file_is_in_the_dictionary(built: Path) -> None:
                 assert "docs/theory.md, section" in values.attrs["reference"]
                 found += 1
     assert found > 1000
+
+
+def test_results_are_read_as_xarray_reads_them(built: Path) -> None:
+    """Values, types, axes, coordinates and attributes of all files of the smoke preset."""
+    paths = list((built / "results").rglob("*.nc"))
+    assert len(paths) > 50
+    for path in paths:
+        content = path.read_bytes().rpartition(_NETCDF_SEAL)[0]
+        ours = stored_dataset(content)
+        with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as opened:
+            theirs = opened.load()
+        xr.testing.assert_identical(ours, theirs)
+        assert set(ours.coords) == set(theirs.coords)
+        for name, values in theirs.variables.items():
+            assert ours[name].dtype.kind == values.dtype.kind, (path, name)
+        for name, value in theirs.attrs.items():
+            assert type(ours.attrs[name]) is type(value), (path, name)
 
 
 def test_results_name_their_run_and_verdict(built: Path) -> None:
@@ -650,6 +669,43 @@ def test_report_is_seen_in_a_browser(report: Path, tmp_path: Path) -> None:
         wanted = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
         pixels = np.rint(255.0 * plt.imread(picture)[..., :3])
         assert (np.abs(pixels - wanted).max(axis=-1) <= 2).sum() > 300, name
+
+
+PROGRAM = re.compile(r"^    ((?:make|snakemake|python -m) .*?)(?:  +#.*)?$", re.M)
+
+
+def commands_of_the_pages() -> list[str]:
+    """What README and docs print as commands to type, without what extending.md runs by itself."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return sorted({line for page in pages for line in PROGRAM.findall(page.read_text())})
+
+
+@pytest.mark.parametrize("line", commands_of_the_pages())
+def test_a_printed_command_is_understood(built: Path, line: str, tmp_path: Path) -> None:
+    """As printed, of the smoke preset; Snakemake and make only plan."""
+    words = line.replace("results/laptop", f"{built}/results/smoke").replace(
+        "benchmarks/laptop", f"{built}/benchmarks/smoke"
+    )
+    folder = built
+    if words.startswith("snakemake"):
+        if "profiles/slurm" in words:  # another machine: tests/slurm
+            return
+        (built / "mine.yaml").write_text("preset: mine\nfig4:\n  lambdas: [5.0]\n")
+        words = f"{sys.executable} -m {words} -n"
+        if "--config " in words:
+            words = words.replace(" -n", "").replace("snakemake ", "snakemake -n ")
+    elif words.startswith("make"):
+        words, folder = words.replace("make", "make -n", 1), ROOT
+    else:
+        words = words.replace("python", sys.executable, 1).replace(
+            " theory.nc", f" {tmp_path}/theory.nc"
+        )
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", words],
+        cwd=folder, capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 # --- the review --------------------------------------------------------------------------------------
