@@ -26,6 +26,7 @@ from weightsharing.figures.statistics import (
     compare,
     freedom_of,
     histogram,
+    kernel_entries,
     z_scores,
 )
 from weightsharing.measures.equilibrium import IDENTITIES
@@ -306,6 +307,24 @@ def supervised_outputs(runs: Sequence[Result]) -> Finding:
     return Finding.of(
         test, f"mean output at {names[test.index]}, where it deviates most, N = {runs[0].width}"
     )
+
+
+def furthest_entry(runs: Sequence[Result]) -> tuple[Comparison, Result, int]:
+    """All entries of the kernels of all runs against the theory with its 1/N term.
+
+    Returns the comparison, and run and entry that deviate most. The kernels have one shape.
+    """
+    measured, theory, error = (
+        np.stack([kernel_entries(kernel) for kernel in kernels])
+        for kernels in (
+            [run.array("kernel") for run in runs],
+            [finite_width_kernel(run) for run in runs],
+            [run.array("kernel_standard_error") for run in runs],
+        )
+    )
+    test = compare(measured, theory, error, freedom=freedom_of(runs)[:, None])
+    index, entry = divmod(test.index, measured.shape[1])
+    return test, runs[index], entry
 
 
 def finite_width_kernel(run: Result) -> Array:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from weightsharing.figures.claims import Claim, Finding, claim, finite_width_kernel, span
+from weightsharing.figures.claims import Claim, Finding, claim, furthest_entry, span
 from weightsharing.figures.fig1.cells import cells
 from weightsharing.figures.results import Result, Results
 from weightsharing.figures.statistics import (
     FALSE_ALARM,
     compare,
+    entry_name,
     freedom_of,
     freedom_of_pairs,
-    kernel_entries,
     z_scores,
 )
 from weightsharing.model.architecture import KINDS
@@ -61,20 +61,9 @@ def kernels_coincide(dnn: Runs, rnn: Runs) -> Finding:
 )
 def kernels_agree(runs: Runs) -> Finding:
     """Every entry of the kernels of both networks against the theory with its 1/N term."""
-    measured, theory, error = (
-        np.concatenate([kernel_entries(kernel) for kernel in kernels])
-        for kernels in (
-            [run.array("kernel") for run in runs],
-            [finite_width_kernel(run) for run in runs],
-            [run.array("kernel_standard_error") for run in runs],
-        )
-    )
-    each = measured.size // len(runs)
-    test = compare(measured, theory, error, freedom=np.repeat(freedom_of(runs), each))
-    run = runs[test.index // each]
-    return Finding.of(
-        test, f"entry of H that deviates most, in {run.name}, N = {run.width}",
-    )  # fmt: skip
+    test, run, entry = furthest_entry(runs)
+    name = entry_name(run, entry)
+    return Finding.of(test, f"H at {name} of {run.name}, where it deviates most, N = {run.width}")
 
 
 @claim("1b-coherent", "Above lambda_c only RNNs are coherent over time; exact sampler",

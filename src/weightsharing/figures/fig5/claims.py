@@ -14,6 +14,7 @@ from weightsharing.figures.claims import (
     Finding,
     claim,
     finite_width_kernel,
+    furthest_entry,
     kernel_scale,
     readout_residual,
     span,
@@ -283,17 +284,7 @@ def unsupervised_outputs_are_met(runs: Runs) -> Finding:
 )
 def kernels_agree(runs: Runs) -> Finding:
     """Kernels of all sets against the theory with its 1/N term, every entry."""
-    measured, theory, error = (
-        np.stack([kernel_entries(kernel) for kernel in kernels])
-        for kernels in (
-            [run.array("kernel") for run in runs],
-            [finite_width_kernel(run) for run in runs],
-            [run.array("kernel_standard_error") for run in runs],
-        )
-    )
-    test = compare(measured, theory, error, freedom=freedom_of(runs)[:, None])
-    index, entry = divmod(test.index, measured.shape[1])
-    run = runs[index]
+    test, run, entry = furthest_entry(runs)
     limit = kernel_entries(run.array("kernel_theory"))[entry]
     return Finding.of(
         test,
