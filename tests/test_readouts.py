@@ -15,7 +15,12 @@ import weightsharing as ws
 from weightsharing.errors import ConfigError
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.axes import Array, time_major
-from weightsharing.model.symmetry import label_direction, output_reflection, reflection
+from weightsharing.model.symmetry import (
+    label_direction,
+    order_parameter,
+    output_reflection,
+    reflection,
+)
 from weightsharing.model.task import Task
 from weightsharing.sampling.exact import marginal
 from weightsharing.sampling.posterior import build
@@ -188,15 +193,35 @@ def test_symmetry_gives_each_readout_a_sign() -> None:
     assert signs is not None
     assert signs.shape == targets.shape
     assert signs[0, 2, 0] == signs[1, 3, 1] == 1.0
-    np.testing.assert_allclose(np.abs(label_direction(task)), [0.0, 1.0])
+    np.testing.assert_allclose(label_direction(task), [[0.0, 0.0], [0.0, 1.0]])
     # A pattern with labels of unlike parity for one readout has no symmetry.
     targets[0, 3] = (1.0, 0.0)
     assert reflection(Task(inputs, targets), network) is None
 
 
+def test_order_parameter_does_not_depend_on_the_basis_of_the_readouts() -> None:
+    """Labels Y -> Y Q with orthogonal Q leave m as it is; one-hot labels have equal singular values."""
+    rng = np.random.default_rng(5)
+    kernel = rng.normal(size=(3, 3, STEPS, STEPS))
+    inputs, targets = np.zeros((3, STEPS, 3)), np.full((3, STEPS, 3), np.nan)
+    inputs[:, 0], targets[:, -1] = np.eye(3), np.eye(3)
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    one_hot = order_parameter(kernel, label_direction(Task(inputs, targets)))
+    turned = order_parameter(kernel, label_direction(Task(inputs, targets @ turn)))
+    np.testing.assert_allclose(turned, one_hot)
+    np.testing.assert_allclose(one_hot, np.trace(kernel[..., -1, -2]) / 3)
+
+
+def test_targets_missing_for_some_readouts_only_are_refused() -> None:
+    targets = np.full((1, STEPS, 2), np.nan)
+    targets[0, -1, 0] = 1.0
+    with pytest.raises(ValueError, match="NaN for some readouts only"):
+        Task(np.zeros((1, STEPS, 1)), targets)
+
+
 def test_langevin_dynamics_refuses_several_readouts() -> None:
     for method in ("kinetic", "sgld"):
-        with pytest.raises(ConfigError, match="2 readouts, which only the exact sampler has"):
+        with pytest.raises(ConfigError, match=r"2 readouts, which only .* \(method: exact\) have"):
             ws.sample(vector_task(), ws.rnn(STEPS), kappa=KAPPA, width=16, method=method)
     with pytest.raises(ConfigError, match="want 0 with 2 readouts"):
         ws.sample(vector_task(), ws.rnn(STEPS), kappa=KAPPA, width=16, method="exact", spectra=2)

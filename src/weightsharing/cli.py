@@ -468,8 +468,8 @@ def study(options: Namespace) -> None:
     path("output", help="page, HTML"),
     CONFIG,
     RESULTS,
-    path("--figures", nargs="+", help="pictures, such as figures/fig4.png"),
-    path("--captions", nargs="+", help="captions, such as figures/fig4.rst"),
+    path("--figures", nargs="+", required=True, help="pictures, such as figures/fig4.png"),
+    path("--captions", nargs="+", required=True, help="captions, such as figures/fig4.rst"),
     CODE,
 )
 def review(options: Namespace) -> None:
@@ -477,6 +477,7 @@ def review(options: Namespace) -> None:
     from datetime import UTC, datetime
 
     from weightsharing.config import given, runs
+    from weightsharing.errors import ConfigError
     from weightsharing.figures.registry import FIGURES, find
     from weightsharing.figures.results import read_results
     from weightsharing.figures.scorecard import scorecard
@@ -485,6 +486,12 @@ def review(options: Namespace) -> None:
     from weightsharing.identity import identity
     from weightsharing.review.page import page
 
+    for kind in (options.figures, options.captions):
+        names = [find(path.stem).name for path in kind]
+        if sorted(names) != sorted({path.stem for path in options.figures}):
+            raise ConfigError(
+                "--figures, --captions: want one picture and one caption of each figure"
+            )
     config = given(options.config)
     results = read_results(options.results, runs(config), complete=True)
     pictures = {find(path.stem).name: read_bytes(path) for path in options.figures}

@@ -83,11 +83,14 @@ def outputs(theory: xr.Dataset | None, draws: xr.Dataset) -> Figure:
         axes.errorbar(
             time, result.array("output")[one], yerr=result.array("output_standard_error")[one],
             color=colour, linestyle="none", marker=MARKERS[result.method], markersize=3.5,
+            label=", ".join([f"pattern {pattern}", *(f"readout {one}" for one in readout)]),
         )  # fmt: skip
         if _has(result, "output_theory"):
             axes.plot(time, result.array("output_theory")[one], color=colour, linewidth=1.0)
     axes.set_xlabel("output time $t$")
     axes.set_ylabel("output")
+    if len(curves) > 1:
+        axes.legend(fontsize=6)
     return figure
 
 

@@ -32,6 +32,7 @@ from weightsharing.measures.spectra import spectra
 from weightsharing.model.architecture import Architecture
 from weightsharing.model.axes import DRAW_AXES, KERNEL_AXES, OUTPUT_AXES, Array, output_axes
 from weightsharing.model.symmetry import (
+    along,
     is_sign_symmetric,
     label_direction,
     mix_outputs,
@@ -136,7 +137,7 @@ def _series(
     last = draws.kernel[..., -1, -1]
     return {
         "order_parameter": np.abs(m) if is_sign_symmetric(task, architecture) else m,
-        "endpoint_kernel": np.einsum("p,...pq,q->...", direction, last, direction),
+        "endpoint_kernel": along(last, direction),
         "loss": samples["loss"].to_numpy(),
     }
 
@@ -237,7 +238,7 @@ def theory_values(theory: xr.Dataset, task: Task) -> dict[Hashable, float]:
     activated = lowest["activation_kernel"].to_numpy() if "activation_kernel" in theory else kernel
     values: dict[str, Array] = {
         "order_parameter": order_parameter(kernel, direction),
-        "endpoint_kernel": direction @ kernel[..., -1, -1] @ direction,
+        "endpoint_kernel": along(kernel[..., -1, -1], direction),
         "temporal_coherence": np.divide(*temporal_coherence(kernel)),
     }
     if _is_whole(task):

@@ -43,7 +43,7 @@ QUANTITIES: dict[str, Entry] = {
     ),
     # scalars of the kernel
     "order_parameter": Entry(
-        "m = H^(T-1,T-2) along the labels; |m| if W -> -W is a symmetry", ONE, "4, 5"
+        "m = H^(T-1,T-2) along the last labels, of norm 1; |m| if W -> -W is a symmetry", ONE, "4, 5"
     ),
     "endpoint_kernel": Entry("H^(T-1,T-1) along the labels", ONE, "5"),
     "temporal_coherence": Entry(
@@ -108,8 +108,8 @@ QUANTITIES: dict[str, Entry] = {
 }  # fmt: skip
 # Files have plurals for whole tasks.
 QUANTITIES |= {
-    "inputs": QUANTITIES["input"]._replace(long_name="the same in task.nc"),
-    "targets": QUANTITIES["target"]._replace(long_name="the same in task.nc"),
+    f"{name}s": QUANTITIES[name]._replace(long_name=f"{QUANTITIES[name].long_name} (in task.nc)")
+    for name in ("input", "target")
 }
 # What the end of a name adds. The same units unless others are named.
 ENDINGS: dict[str, tuple[str, str | None]] = {

@@ -86,7 +86,8 @@ def _signs(task: Task) -> Array | None:
     if np.any(coupling * np.outer(signs, signs) < 0.0):
         return None
     # m is a sum over pairs of these patterns; it changes its sign if their signs are equal.
-    if len(set(signs[:patterns][label_direction(task) != 0.0])) > 1:
+    direction = label_direction(task).reshape(patterns, -1)
+    if len(set(signs[:patterns][direction.any(axis=1)])) > 1:
         return None
     return signs
 
@@ -97,34 +98,33 @@ def is_sign_symmetric(task: Task, architecture: Architecture) -> bool:
 
 
 def label_direction(task: Task) -> Array:
-    """Unit vector over patterns along the labels of the last time that has any, shape (pattern,).
+    """Labels of the last time that has any, divided by their norm: e_p, or e_pd with several readouts.
 
     Labels of 0, up to rounding, do not count. It is uniform without labels. The order parameter is the
-    kernel along it. With several readouts it is the direction of the largest labels, their first
-    singular vector, with a positive largest entry.
+    kernel along it.
     """
     labels = task.labels
     labels = np.where(np.abs(labels) > VANISHING * np.abs(labels).max(initial=0.0), labels, 0.0)
     times = np.flatnonzero(labels.any(axis=(0, 2)))
     if not times.size:
         return np.full(task.patterns, task.patterns**-0.5)
-    last = labels[:, times[-1]]
-    if task.readouts == 1:
-        return np.asarray(last[:, 0] / np.linalg.norm(last[:, 0]))
-    first = np.linalg.svd(last)[0][:, 0]
-    first = np.where(np.abs(first) > VANISHING, first, 0.0)
-    return np.asarray(first * np.sign(first[np.abs(first).argmax()]))
+    last = labels[:, times[-1]] / np.linalg.norm(labels[:, times[-1]])
+    return np.asarray(last[:, 0] if task.readouts == 1 else last)
+
+
+def along(matrix: NDArray[np.floating], direction: Array) -> Array:
+    """sum_d e_d^T M e_d of matrices (..., pattern, pattern_); direction e: of ``label_direction``."""
+    columns = direction.reshape(len(direction), -1)
+    return np.asarray(np.einsum("pd,...pq,qd->...", columns, matrix, columns), dtype=np.float64)
 
 
 def order_parameter(kernel: NDArray[np.floating], direction: Array) -> Array:
-    """m = sum_pp' e_p H^(T-1,T-2)_pp' e_p', temporal coherence along the labels (THEORY 5).
+    """m = sum_pp'd e_pd H^(T-1,T-2)_pp' e_p'd, temporal coherence along the labels (THEORY 5).
 
-    kernel: (..., pattern, pattern_, time, time_), direction e: (pattern,). Returns shape (...). With
-    one pattern m is H^(T-1,T-2) itself.
+    kernel: (..., pattern, pattern_, time, time_), direction e: of ``label_direction``. Returns shape
+    (...). With one pattern and one readout m is H^(T-1,T-2) itself.
     """
-    return np.asarray(
-        np.einsum("p,...pq,q->...", direction, kernel[..., -1, -2], direction), dtype=np.float64
-    )
+    return along(kernel[..., -1, -2], direction)
 
 
 def branch(kernel: NDArray[np.floating], direction: Array) -> Array:

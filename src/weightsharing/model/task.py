@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ class Task:
     inputs: x_p^t, shape (pattern, time, feature), hidden times 0..T-1.
     targets: y_p^t, shape (pattern, output_time), output times 1..T; NaN where there is none. Output
         time t reads hidden step t - 1, so column k of ``targets`` belongs to column k of ``inputs``.
-        With several readouts of the same activities, (pattern, output_time, readout).
+        With several readouts of the same activities, (pattern, output_time, readout). An axis of one
+        readout is dropped.
     supervised: which targets are trained on, (pattern, output_time); all that there are if not given.
         All readouts are trained at the same times.
 
@@ -29,14 +31,20 @@ class Task:
     supervised: NDArray[np.bool_] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        inputs, targets = _numbers("inputs", self.inputs), _numbers("targets", self.targets)
+        inputs = _numbers("inputs", self.inputs, ("pattern", "time", "feature"))
+        targets = _numbers("targets", self.targets, ("pattern", "output_time", "readout"))
         if targets.ndim == 3 and targets.shape[2] == 1:
             targets = targets[..., 0]
         chosen = np.isfinite(targets)
         if targets.ndim == 3:
-            chosen = np.all(chosen, axis=2, keepdims=True)[..., 0]
+            every, some = chosen.all(axis=2), chosen.any(axis=2)
+            if np.any(every != some):
+                raise ValueError(
+                    "task targets: NaN for some readouts only; all have the same times"
+                )
+            chosen = np.asarray(every)
         if self.supervised is not None:
-            given = _numbers("supervised", self.supervised)
+            given = _numbers("supervised", self.supervised, ("pattern", "output_time"))
             if not np.isin(given, (0.0, 1.0)).all():
                 raise ValueError("task supervised: want 0 and 1, or False and True")
             chosen = given == 1.0
@@ -55,8 +63,10 @@ class Task:
             ("supervised", self.supervised.shape),
         ):
             if shape != self.inputs.shape[:2]:
+                got = getattr(self, name).shape
+                more = ", and any number of readouts" if name == "targets" else ""
                 raise ValueError(
-                    f"task {name}: shape {shape}, want {self.inputs.shape[:2]} as the inputs have"
+                    f"task {name}: shape {got}, want {self.inputs.shape[:2]} as the inputs have{more}"
                 )
         if not np.isfinite(self.inputs).all():
             raise ValueError("task inputs: not all finite")
@@ -88,8 +98,16 @@ class Task:
         return np.where(self.supervised[..., None], targets, 0.0)
 
 
-def _numbers(name: str, values: object) -> Array:
-    """An array of real numbers. Raises ValueError, naming it, for anything else."""
+def _numbers(name: str, values: Any, axes: tuple[str, ...]) -> Array:  # noqa: ANN401
+    """An array of real numbers; masked ones are NaN. Raises ValueError, naming it, for anything else.
+
+    axes: if the values name their axes so, their order does not matter.
+    """
+    named = getattr(values, "dims", ())
+    if sorted(map(str, named)) == sorted(axes[: len(named)]):
+        values = values.transpose(*axes[: len(named)]) if named else values
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.ma.filled(values.astype(np.float64), np.nan)
     try:
         array = np.asarray(values)
         if array.dtype.kind not in "biuf":

@@ -75,11 +75,11 @@ def file_task(path: Path, patterns: int, steps: int) -> Task:
             if not np.isin(chosen, (0, 1)).all():
                 raise ValueError("supervised: want 0 and 1 only")
             supervised = chosen == 1
-        if not supervised.any():
-            raise ValueError("no target is trained on")
         if not inputs.any():
             raise ValueError("inputs: all zero")
-        task = Task(inputs, targets, supervised)
+        task = Task(inputs, targets) if supervised is None else Task(inputs, targets, supervised)
+        if not task.supervised.any():
+            raise ValueError("no target is trained on")
         _refuse_extreme("inputs", inputs, SMALLEST)
         _refuse_extreme("targets", targets[~np.isnan(targets)], 0.0)
         return task

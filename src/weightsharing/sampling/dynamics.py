@@ -56,8 +56,8 @@ class DynamicsSampler:
     ) -> None:
         if posterior.targets.ndim > posterior.supervised.ndim:
             raise ConfigError(
-                f"task: {posterior.targets.shape[-1]} readouts, which only the exact sampler has; "
-                "want method: exact"
+                f"task: {posterior.targets.shape[-1]} readouts, which only theory and the exact sampler "
+                "(method: exact) have"
             )
         posterior = replace(posterior, integrated=settings.readout == "integrated")
         self.posterior, self.settings, self.starts = posterior, settings, starts

@@ -78,7 +78,7 @@ class ExactSampler:
         self.target = marginal.build(posterior, settings.width)
         if self.target.readouts > 1 and (settings.spectra or settings.keep_weights):
             raise ConfigError(
-                f"spectra, keep_weights: want 0 with {self.target.readouts} readouts, "
+                f"sampler.spectra, sampler.keep_weights: want 0 with {self.target.readouts} readouts, "
                 "whose weights are not drawn"
             )
         self.settings, self.starts = settings, starts
