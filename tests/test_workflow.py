@@ -662,7 +662,7 @@ def test_report_is_seen_in_a_browser(report: Path, tmp_path: Path) -> None:
     visible = shown[shown.index('<div id="app">') :].split("<script")[0]
     assert '<img src="data:image/png;' in visible
     assert "<strong>Phase transition in linear RNNs.</strong>" in visible
-    assert "<strong>NOT CONVERGED</strong>, panel a: Diamonds" in visible
+    assert "NOT CONVERGED (hollow symbols), by R-hat or effective sample size: " in visible
     for name, colour in (("fig4.png", "#0173b2"), ("scorecard.html", "#f1f1f1")):
         picture = tmp_path / f"{name}.png"
         browse(report, name, tmp_path, f"--screenshot={picture}")
