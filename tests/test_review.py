@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import needs_chromium, scripted, titled
 
 from weightsharing.model.architecture import Architecture, Prior
 from weightsharing.review import explore
 from weightsharing.review.page import html, number
 from weightsharing.review.traces import autocorrelation
 from weightsharing.theory.transition import critical_signal
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.mark.parametrize(("value", "error", "text"), [
@@ -77,7 +72,7 @@ def test_grid_is_that_of_the_theory(slices: list[explore.Slice]) -> None:
     assert one.action[0].argmin() == 0
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@needs_chromium
 def test_sliders_move_all_panels(
     slices: list[explore.Slice], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +84,6 @@ def test_sliders_move_all_panels(
     text = explore.page(slices)
     assert len(text) < 5e6
     script = """
-    <script>
     const seen = []
     addEventListener("error", event => seen.push(event.message))
     const look = document => Object.fromEntries(["rnn_kernel", "present", "landau"].map(name =>
@@ -104,21 +98,8 @@ def test_sliders_move_all_panels(
         document.title = JSON.stringify({pictures, seen})
       }, 500)
     }, 1500)
-    </script>"""
-    page = tmp_path / "page.html"
-    end = text.rindex("</body>")  # Bokeh's own script has this word too
-    page.write_text(text[:end] + script + text[end:])
-    assert CHROMIUM
-    done = subprocess.run(
-        [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-            "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}",
-            "--virtual-time-budget=8000", "--dump-dom", page.as_uri(),
-        ],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    (title,) = re.findall("<title>(.*?)</title>", done.stdout)
-    found = json.loads(title.replace("&quot;", '"'))
+    """
+    found = titled(scripted(text, script, tmp_path / "page.html"), tmp_path)
     assert found["seen"] == []
     first, second = found["pictures"]
     assert len(first["rnn_kernel"]["value"]) == 16

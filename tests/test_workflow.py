@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from browser import chromium, needs_chromium, scripted, titled
 from conftest import ROOT, lines_of_failure
 from eyes import LEAST_DISTANCE, distance, shown
 from matplotlib.axes import Axes
@@ -621,7 +622,6 @@ def test_report_holds_the_figures_their_captions_and_what_does_not_hold(report: 
         assert words in text, words
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 # A reader's clicks: show a result, then its caption beside it.
 CLICKS = """
 const key = Object.keys(results).find(key => results[key].name === "NAME");
@@ -632,29 +632,11 @@ setTimeout(() => app.showResultInfo(key), 800);
 
 def browse(report: Path, name: str, folder: Path, *options: str) -> str:
     """Open the report from its file, offline, click on a result, and return what Chromium prints."""
-    text = report.read_text()
-    end = text.rindex("</body>")
-    page = folder / f"{name}.html"
-    page.write_text(f"{text[:end]}<script>{CLICKS.replace('NAME', name)}</script>{text[end:]}")
+    page = scripted(report.read_text(), CLICKS.replace("NAME", name), folder / f"{name}.html")
     return chromium(page, folder, "--window-size=1600,1000", *options)
 
 
-def chromium(page: Path, folder: Path, *options: str) -> str:
-    """Open a page from its file, offline, and return what Chromium prints."""
-    assert CHROMIUM
-    done = subprocess.run(
-        [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-sync", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--hide-scrollbars",
-            "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}",
-            "--virtual-time-budget=5000", *options, page.as_uri(),
-        ],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@needs_chromium
 def test_report_is_seen_in_a_browser(report: Path, tmp_path: Path) -> None:
     """A figure, its caption with what did not converge, and the coloured verdicts of the scorecard."""
     shown = browse(report, "fig4.png", tmp_path, "--dump-dom")
@@ -662,7 +644,7 @@ def test_report_is_seen_in_a_browser(report: Path, tmp_path: Path) -> None:
     visible = shown[shown.index('<div id="app">') :].split("<script")[0]
     assert '<img src="data:image/png;' in visible
     assert "<strong>Phase transition in linear RNNs.</strong>" in visible
-    assert "NOT CONVERGED (hollow symbols), by R-hat or effective sample size: " in visible
+    assert "<strong>NOT CONVERGED</strong>, panel a: Order parameters follow the theory" in visible
     for name, colour in (("fig4.png", "#0173b2"), ("scorecard.html", "#f1f1f1")):
         picture = tmp_path / f"{name}.png"
         browse(report, name, tmp_path, f"--screenshot={picture}")
@@ -749,15 +731,12 @@ def test_review_holds_figures_claims_runs_and_origin_without_a_network(review: P
     assert all(row["id"] in text for row in rows)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@needs_chromium
 @pytest.mark.parametrize("width", [1920, 1366, 500])
 def test_review_is_whole_at_all_widths(review: Path, tmp_path: Path, width: int) -> None:
     """Nothing is wider than the window, which Chromium makes 500 pixels wide at least."""
-    page = tmp_path / "page.html"
-    page.write_text(review.read_text().replace("</body>", f"<script>{SEEN}</script></body>"))
-    shown = chromium(page, tmp_path, f"--window-size={width},900", "--dump-dom")
-    (title,) = re.findall("<title>(.*?)</title>", shown)
-    seen = json.loads(title.replace("&quot;", '"'))
+    page = scripted(review.read_text(), SEEN, tmp_path / "page.html")
+    seen = titled(page, tmp_path, f"--window-size={width},900")
     assert seen["width"] == width
     assert seen["sideways"] <= width
     assert seen["images"] == len(FIGURES)
