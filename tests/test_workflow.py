@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import json
 import os
 import re
@@ -35,7 +34,6 @@ from weightsharing.figures import registry
 from weightsharing.figures.crowding import crowded, texts
 from weightsharing.figures.results import read_results
 from weightsharing.figures.style import NOT_CONVERGED, PAGE_WIDTH, SMALL, settled
-from weightsharing.files import _NETCDF_SEAL, stored_dataset
 from weightsharing.model.dictionary import entry
 
 FIGURES = tuple(registry.FIGURES)
@@ -260,23 +258,6 @@ def test_every_variable_of_every_file_is_in_the_dictionary(built: Path) -> None:
                 assert "docs/theory.md, section" in values.attrs["reference"]
                 found += 1
     assert found > 1000
-
-
-def test_results_are_read_as_xarray_reads_them(built: Path) -> None:
-    """Values, types, axes, coordinates and attributes of all files of the smoke preset."""
-    paths = list((built / "results").rglob("*.nc"))
-    assert len(paths) > 50
-    for path in paths:
-        content = path.read_bytes().rpartition(_NETCDF_SEAL)[0]
-        ours = stored_dataset(content)
-        with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as opened:
-            theirs = opened.load()
-        xr.testing.assert_identical(ours, theirs)
-        assert set(ours.coords) == set(theirs.coords)
-        for name, values in theirs.variables.items():
-            assert ours[name].dtype.kind == values.dtype.kind, (path, name)
-        for name, value in theirs.attrs.items():
-            assert type(ours.attrs[name]) is type(value), (path, name)
 
 
 def test_results_name_their_run_and_verdict(built: Path) -> None:

@@ -21,7 +21,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import h5py
 import numpy as np
 import xarray as xr
 import yaml
@@ -257,7 +256,8 @@ def read_dataset(
             f"{path}: damaged, or not written by this program; if it should be a result, delete it and "
             "run again"
         )
-    dataset = stored_dataset(whole)
+    with xr.open_dataset(io.BytesIO(whole), engine="h5netcdf") as opened:
+        dataset = opened.load()
     if dataset.attrs.pop("layout", None) != _layout(dataset):
         raise FileError(f"{path}: written by another version or program; delete it and run again")
     stored_content = str(dataset.attrs["content"])
@@ -276,56 +276,6 @@ def read_dataset(
     if fault is not None:
         raise FileError(f"{path}: {stored_content} of another run, with {fault}")
     return dataset
-
-
-# Attributes by which HDF5 and NetCDF describe axes and types.
-_OF_FORMAT = {
-    "CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates",
-    "_NCProperties", "_FillValue", "coordinates", "dtype",
-}  # fmt: skip
-_NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
-
-
-def stored_dataset(content: bytes) -> xr.Dataset:
-    """The dataset in a file of ``write_dataset``, as xarray reads it, in a fifth of its time.
-
-    It relies on what that function writes: no groups, scales or masks.
-    """
-    variables, others = {}, set()
-    with h5py.File(io.BytesIO(content), "r") as file:
-        for name, stored in file.items():
-            found = {key: _plain(stored.attrs[key]) for key in _DECIDE if key in stored.attrs}
-            if str(found.get("NAME", "")).startswith(_NO_VARIABLE):
-                continue
-            axes: Sequence[str] = [name] if stored.ndim == 1 else []
-            if "DIMENSION_LIST" in stored.attrs:
-                axes = [file[one[0]].name[1:] for one in stored.attrs["DIMENSION_LIST"]]
-            text = h5py.check_string_dtype(stored.dtype) is not None
-            values = np.asarray(stored.asstr()[()], dtype=str) if text else stored[()]
-            if found.get("dtype") == "bool":
-                values = values.astype(bool)
-            variables[name] = xr.Variable(axes, values, _attributes(stored))
-            others |= set(str(found.get("coordinates", "")).split())
-        dataset = xr.Dataset(variables, attrs=_attributes(file))
-    others |= set(str(dataset.attrs.pop("coordinates", "")).split())
-    return dataset.set_coords(others & set(variables))
-
-
-_DECIDE = ("NAME", "dtype", "coordinates")
-
-
-def _attributes(stored: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Attributes of a file or a variable, without those of the format."""
-    return {key: _plain(stored.attrs[key]) for key in stored.attrs if key not in _OF_FORMAT}
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    """An attribute as xarray has it: text, or numbers, of which a single one stands alone."""
-    if isinstance(value, h5py.Empty):
-        return ""
-    if isinstance(value, bytes):
-        return value.decode()
-    return value[0] if isinstance(value, np.ndarray) and value.size == 1 else value
 
 
 def _layout(dataset: xr.Dataset) -> str:
