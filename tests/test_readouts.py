@@ -19,6 +19,7 @@ from weightsharing.model.symmetry import (
     label_direction,
     order_parameter,
     output_reflection,
+    reflect_kernel,
     reflection,
 )
 from weightsharing.model.task import Task
@@ -197,6 +198,28 @@ def test_symmetry_gives_each_readout_a_sign() -> None:
     # A pattern with labels of unlike parity for one readout has no symmetry.
     targets[0, 3] = (1.0, 0.0)
     assert reflection(Task(inputs, targets), network) is None
+
+
+def test_patterns_of_opposite_signs_have_a_symmetry() -> None:
+    """The third readout makes two patterns opposite; m is a sum over pairs of each with itself."""
+    inputs = np.zeros((2, 4, 2))
+    inputs[:, 0] = np.eye(2)
+    targets = np.zeros((2, 4, 3))
+    targets[0, 3, 0] = targets[1, 3, 1] = targets[0, 2, 2] = targets[1, 1, 2] = 1.0
+    task, network = Task(inputs, targets), Architecture(kind="rnn", steps=4)
+    signs = reflection(task, network)
+    assert signs is not None
+    assert (signs[0] == -signs[1]).all()
+    kernel = np.random.default_rng(2).normal(size=(1, 2, 2, 4, 4))
+    direction = label_direction(task)
+    turned = reflect_kernel(kernel, np.array([-1.0]), signs)
+    np.testing.assert_allclose(
+        order_parameter(turned, direction), -order_parameter(kernel, direction)
+    )
+    # A fourth readout with labels of both at the last time makes them equal: a contradiction.
+    mixed = np.concatenate([targets, np.zeros((2, 4, 1))], axis=2)
+    mixed[:, 3, 3] = 1.0
+    assert reflection(Task(inputs, mixed), network) is None
 
 
 def test_order_parameter_does_not_depend_on_the_basis_of_the_readouts() -> None:

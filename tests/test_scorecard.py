@@ -17,6 +17,7 @@ from scipy.interpolate import CubicSpline
 from weightsharing.errors import FileError
 from weightsharing.figures.claims import KINDS as COMPARED
 from weightsharing.figures.claims import Claim, Finding, Statement
+from weightsharing.figures.fig1 import claims as figure1
 from weightsharing.figures.fig2 import claims as figure2
 from weightsharing.figures.fig3 import claims as figure3
 from weightsharing.figures.fig4 import claims as figure4
@@ -1050,7 +1051,7 @@ def test_supervised_steps_that_are_needed() -> None:
 
 def test_outputs_at_unsupervised_steps() -> None:
     times = (1, 2, 4)
-    vanish, are_met = figure5.unsupervised_outputs_vanish, figure5.unsupervised_outputs_are_met
+    vanish, are_met = figure5.dnns_regress_to_the_mean, figure5.unsupervised_outputs_are_met
     assert vanish([sequence("dnn", times, 0.1)]).holds
     assert not vanish([sequence("dnn", times, 0.1, off=0.1)]).holds
     assert not vanish([sequence("rnn", times, 0.1)]).holds
@@ -1064,6 +1065,21 @@ def test_outputs_at_unsupervised_steps() -> None:
     missed = are_met([sequence("dnn", chosen, 0.1) for chosen in sets])
     assert missed.measured == pytest.approx(1.0)
     assert not missed.holds
+
+
+def test_figure_1_tells_coherent_from_incoherent_networks() -> None:
+    """More coherence in RNNs is not enough: DNNs must have none, and predict 0 where not supervised."""
+    rnn, dnn = network("rnn", STRONG, EXACT), network("dnn", STRONG, EXACT)
+    assert figure1.rnn_is_coherent([dnn], [rnn]).holds
+    assert not figure1.rnn_is_coherent([rnn], [dnn]).holds
+    assert figure1.dnn_is_not_coherent([dnn]).holds
+    assert not figure1.dnn_is_not_coherent([rnn]).holds
+    assert not figure1.dnn_is_not_coherent([network("dnn", STRONG, EXACT, bend=0.1)]).holds
+    worse, better = sequence("dnn", (1, 2, 4), 0.1), sequence("rnn", (1, 2, 4), 0.01)
+    assert figure1.rnn_interpolates([worse], [better]).holds
+    assert not figure1.rnn_interpolates([better], [worse]).holds
+    assert figure1.dnn_regresses_to_the_mean([worse]).holds
+    assert not figure1.dnn_regresses_to_the_mean([better]).holds
 
 
 def test_share_of_sets_is_held_against_chance() -> None:

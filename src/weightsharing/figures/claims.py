@@ -327,6 +327,26 @@ def furthest_entry(runs: Sequence[Result]) -> tuple[Comparison, Result, int]:
     return test, runs[index], entry
 
 
+def unsupervised_outputs_vanish(runs: Sequence[Result]) -> Finding:
+    """Mean outputs at all unsupervised times of all runs against 0, the mean of the prior.
+
+    Raises NoDataError if all times are supervised.
+    """
+    free = [(run, time) for run in runs for time in np.flatnonzero(~run.task.supervised[0])]
+    if not free:
+        raise NoDataError("no unsupervised step")
+    values, error = (
+        np.array([run.data[name].to_numpy()[0, time] for run, time in free])
+        for name in ("output", "output_standard_error")
+    )
+    test = compare(values, 0.0, error, freedom=freedom_of([run for run, _ in free]))
+    run, time = free[test.index]
+    return Finding.of(
+        test,
+        f"mean output at t = {time + 1} of {run.name}, where it deviates most, N = {run.width}",
+    )
+
+
 def finite_width_kernel(run: Result) -> Array:
     """The theory's kernel at the width of the run, with its 1/N term where that is known."""
     known = "kernel_finite_width" in run.data

@@ -85,9 +85,10 @@ def _signs(task: Task) -> Array | None:
                 reached += np.flatnonzero(new).tolist()
     if np.any(coupling * np.outer(signs, signs) < 0.0):
         return None
-    # m is a sum over pairs of these patterns; it changes its sign if their signs are equal.
+    # m is a sum over pairs of patterns; it changes its sign if the two signs of each pair are equal.
     direction = label_direction(task).reshape(patterns, -1)
-    if len(set(signs[:patterns][direction.any(axis=1)])) > 1:
+    pairs = direction @ direction.T
+    if np.any(np.abs(pairs[np.outer(signs[:patterns], signs[:patterns]) < 0.0]) > VANISHING):
         return None
     return signs
 

@@ -46,10 +46,9 @@ class Problem:
 
     basis V: (T P, k), rows t P + p; inverse V^+: (k, T P). mask: (T P, T P), 1 where C keeps the
     recurrent term. labels y: (supervised, D) of D readouts, at the indices ``supervised`` of t P + p;
-    only y y^T and D enter. w, v, kappa: as
-    in THEORY 1 and 2. patterns, steps: P and T. direction: the labels, of norm 1, that
-    defines the order parameter. reflection R: (T P, T P), with which W -> -W maps H to R H R^T; None if
-    that is no symmetry (THEORY 4).
+    only y y^T and D enter. w, v, kappa: as in THEORY 1 and 2. patterns, steps: P and T. direction: of
+    ``label_direction``, (P,) or (P, D); it defines the order parameter. reflection R: (T P, T P), with
+    which W -> -W maps H to R H R^T; None if that is no symmetry (THEORY 4).
     """
 
     basis: Array

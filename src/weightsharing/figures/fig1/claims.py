@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from weightsharing.figures.claims import Claim, Finding, claim, furthest_entry, span
+from weightsharing.figures.claims import (
+    Claim,
+    Finding,
+    claim,
+    furthest_entry,
+    span,
+    unsupervised_outputs_vanish,
+)
 from weightsharing.figures.fig1.cells import cells
 from weightsharing.figures.results import Result, Results
 from weightsharing.figures.statistics import (
@@ -35,8 +42,10 @@ def claims(results: Results) -> list[Claim]:
         kernels_coincide.judge(below["dnn"], below["rnn"]),
         kernels_agree.judge(every),
         rnn_is_coherent.judge(above["dnn"], above["rnn"]),
+        dnn_is_not_coherent.judge(above["dnn"]),
         outputs_agree.judge([*sequence["dnn"], *sequence["rnn"]]),
         rnn_interpolates.judge(sequence["dnn"], sequence["rnn"]),
+        dnn_regresses_to_the_mean.judge(sequence["dnn"]),
     ]
 
 
@@ -66,13 +75,23 @@ def kernels_agree(runs: Runs) -> Finding:
     return Finding.of(test, f"H at {name} of {run.name}, where it deviates most, N = {run.width}")
 
 
-@claim("1b-coherent", "Above lambda_c only RNNs are coherent over time; exact sampler",
+@claim("1b-coherent", "Above lambda_c RNNs are coherent over time, DNNs less; exact sampler",
        also=("coherence",))  # fmt: skip
 def rnn_is_coherent(dnn: Runs, rnn: Runs) -> Finding:
     """Temporal coherence of the RNN less that of the DNN, above 0."""
     return _more(
         rnn[0], dnn[0], "temporal_coherence", "temporal coherence of the RNN less the DNN's"
     )
+
+
+@claim("1b-incoherent", "Above lambda_c DNNs are not coherent over time; exact sampler",
+       also=("coherence",))  # fmt: skip
+def dnn_is_not_coherent(runs: Runs) -> Finding:
+    """Temporal coherence of the DNN against 0, which the sign of each matrix makes it at any N."""
+    (run,) = runs
+    error = run.value("temporal_coherence_standard_error")
+    test = compare(run.value("temporal_coherence"), 0.0, error, freedom=freedom_of(runs))
+    return Finding.of(test, f"temporal coherence of the DNN, N = {run.width}")
 
 
 @claim("1c-outputs", "Outputs are the theory's at this N at all times; exact sampler", ours=True)
@@ -91,12 +110,18 @@ def outputs_agree(runs: Runs) -> Finding:
     )  # fmt: skip
 
 
-@claim("1c-interpolation", "RNNs generalise to unsupervised steps, DNNs do not; exact sampler")
+@claim("1c-interpolation", "RNNs generalise to unsupervised steps better than DNNs; exact sampler")
 def rnn_interpolates(dnn: Runs, rnn: Runs) -> Finding:
     """Generalisation error of the DNN less that of the RNN, above 0."""
     return _more(
         dnn[0], rnn[0], "generalisation_error", "generalisation error of the DNN less the RNN's"
     )
+
+
+@claim("1c-regression", "DNNs predict 0 at unsupervised steps; exact sampler")
+def dnn_regresses_to_the_mean(runs: Runs) -> Finding:
+    """Mean outputs of the DNN at unsupervised times."""
+    return unsupervised_outputs_vanish(runs)
 
 
 def _more(larger: Result, smaller: Result, name: str, quantity: str) -> Finding:

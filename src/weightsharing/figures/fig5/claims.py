@@ -19,6 +19,7 @@ from weightsharing.figures.claims import (
     readout_residual,
     span,
     supervised_outputs,
+    unsupervised_outputs_vanish,
 )
 from weightsharing.figures.fig5.generalisation import (
     alignments_agree,
@@ -36,7 +37,6 @@ from weightsharing.figures.statistics import (
     FALSE_ALARM,
     compare,
     entry_name,
-    freedom_of,
     kernel_entries,
     score_of_mean,
     within_two_errors,
@@ -80,7 +80,7 @@ def claims(results: Results) -> list[Claim]:
             rnn_is_not_ahead.judge(few["dnn"], few["rnn"], **words),
             rnn_is_aligned.judge(many["dnn"], many["rnn"], **words),
             rnn_needs_fewer_steps.judge(runs["dnn"], runs["rnn"], **words),
-            unsupervised_outputs_vanish.judge(runs["dnn"], **words),
+            dnns_regress_to_the_mean.judge(runs["dnn"], **words),
             unsupervised_outputs_are_met.judge(many["rnn"], **words),
         ]
         for kind in KINDS:
@@ -229,22 +229,9 @@ def teacher_makes_targets(tasks: Sequence[Task], period: float) -> Finding:
     "DNNs predict 0 at unsupervised steps (regression to the mean); {sampler}",
     missing="no unsupervised step",
 )
-def unsupervised_outputs_vanish(runs: Runs) -> Finding:
+def dnns_regress_to_the_mean(runs: Runs) -> Finding:
     """Mean outputs of DNNs at all unsupervised times of all sets."""
-    free = [(run, time) for run in runs for time in np.flatnonzero(~run.task.supervised[0])]
-    if not free:
-        raise NoDataError("no unsupervised step")
-    values, error = (
-        np.array([run.data[name].to_numpy()[0, time] for run, time in free])
-        for name in ("output", "output_standard_error")
-    )
-    test = compare(values, 0.0, error, freedom=freedom_of([run for run, _ in free]))
-    run, time = free[test.index]
-    return Finding.of(
-        test,
-        f"mean output at t = {time + 1} of set {run.set_name}, where it deviates most, "
-        f"N = {run.width}",
-    )
+    return unsupervised_outputs_vanish(runs)
 
 
 @claim(
