@@ -65,11 +65,7 @@ def file_task(path: Path, patterns: int, steps: int) -> Task:
         several = "targets" in data and "readout" in data["targets"].dims
         axes = (*OUTPUT_AXES, "readout") if several else OUTPUT_AXES
         targets = _array(data, "targets", (patterns, steps, None)[: len(axes)], axes)
-        supervised = (
-            ~np.any(np.isnan(targets), axis=2, keepdims=True)[..., 0]
-            if several
-            else ~np.isnan(targets)
-        )
+        supervised = None
         if "supervised" in data:
             chosen = _array(data, "supervised", targets.shape[:2], OUTPUT_AXES)
             if not np.isin(chosen, (0, 1)).all():

@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 
 from weightsharing.figures.claims import KINDS, VERDICTS, Claim
 from weightsharing.figures.registry import FIGURES
-from weightsharing.figures.results import NoDataError, Result, Results
+from weightsharing.figures.results import Results
 from weightsharing.figures.scorecard import SIGNS
 from weightsharing.origin import VERSION, commit_in_words
 from weightsharing.review.traces import HEIGHT, WIDTH, slowest
@@ -104,7 +104,6 @@ def page(
             ),
         },
         number=number,
-        rich=html,
     )
 
 
@@ -184,14 +183,7 @@ def _runs(results: Results) -> list[dict[str, Any]]:
                 "effective": float(slow.data.attrs["smallest_effective_size"]),
                 "failed": [run.set_name for run in members if not run.converged],
                 "seconds": sum(float(run.data.attrs["wall_seconds"]) for run in members),
-                "traces": _traces(slow),
+                "traces": slowest(slow),
             }
         )
     return rows
-
-
-def _traces(run: Result) -> Any:  # noqa: ANN401
-    try:
-        return slowest(run)
-    except NoDataError:
-        return None
