@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from crowding import crowded
 from eyes import LEAST_DISTANCE, distance, lab
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize
 
-from weightsharing.figures.crowding import crowded
 from weightsharing.figures.panels import show_matrix
 from weightsharing.figures.style import page_figure, settled
 

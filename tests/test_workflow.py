@@ -24,6 +24,7 @@ import xarray as xr
 import yaml
 from browser import chromium, needs_chromium, scripted, titled
 from conftest import ROOT, lines_of_failure
+from crowding import crowded, texts
 from eyes import LEAST_DISTANCE, distance, shown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -31,7 +32,6 @@ from matplotlib.figure import Figure
 from weightsharing.cli import main
 from weightsharing.config import load, overlay, part, runs
 from weightsharing.figures import registry
-from weightsharing.figures.crowding import crowded, texts
 from weightsharing.figures.results import read_results
 from weightsharing.figures.style import NOT_CONVERGED, PAGE_WIDTH, SMALL, settled
 from weightsharing.model.dictionary import entry

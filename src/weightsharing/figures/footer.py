@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from weightsharing.figures.convergence import failures
 from weightsharing.figures.results import Result
-from weightsharing.figures.style import SAMPLER_NAMES, write_footer
+from weightsharing.figures.style import EDGE, NOT_CONVERGED, SAMPLER_NAMES, SMALL
+
+# Between lines, in points.
+LINE = 8.0
 
 
 def footer(figure: Figure, preset: str, runs: Sequence[Result], *measures: str) -> None:
-    """Write N, preset and the runs that did not converge at the lower edge of a figure.
+    """Write N, preset and, in red, what did not converge at the lower edge; panels make room for it.
 
     measures: as of ``convergence.failures``.
     """
-    write_footer(figure, f"{sizes(runs)}; preset {preset}", failed=failures(runs, *measures))
+    failed = failures(runs, *measures)
+    red = textwrap.wrap(f"not converged: {failed}", 150) if failed else []
+    lines = [(f"{sizes(runs)}; preset {preset}", "0.35"), *((line, NOT_CONVERGED) for line in red)]
+    height = 72.0 * figure.get_figheight()
+    for row, (line, colour) in enumerate(reversed(lines)):
+        place = (72.0 * EDGE + row * LINE) / height
+        figure.text(0.99, place, line, ha="right", va="bottom", fontsize=SMALL, color=colour)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    used = (len(lines) + 0.4) * LINE / height
+    engine.set(rect=(0.0, used, 1.0, 1.0 - used))
 
 
 def sizes(runs: Sequence[Result]) -> str:

@@ -1,4 +1,4 @@
-"""Panels that several figures share: kernels, outputs, and spectra in the complex plane."""
+"""What several figures share: symbols of runs, kernels, outputs, and spectra in the complex plane."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import QuadMesh
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Polygon
 
@@ -19,6 +22,7 @@ from weightsharing.figures.style import (
     NOISE,
     PREDICTION,
     RNN_COLOUR,
+    SAMPLER_NAMES,
     TARGET,
     symbol,
 )
@@ -30,6 +34,38 @@ MOST_POINTS = 512
 LINEAR_UP_TO = 1.0
 
 
+def show_point(
+    axes: Axes, run: Result, x: Any, y: Any, error: Any, colour: Any, *measures: str,
+    scale: float = 1.0, **look: Any,
+) -> None:  # fmt: skip
+    """The symbol of a run with its error bars, hollow if the run did not converge.
+
+    x, y, error: one value or many. measures: that have to have converged as well, as of
+    ``Result.faults_with``. look: of Matplotlib, over that of the sampler.
+    """
+    style = symbol(run.method, colour, filled=not run.faults_with(*measures), scale=scale)
+    axes.errorbar(x, y, yerr=error, **{"elinewidth": 0.8} | style | look)
+
+
+def sampler_key(
+    axes: Axes, runs: Sequence[Result], colour: str, exact: str, words: str = "", scale: float = 1.0
+) -> None:
+    """A line of the legend for each sampler of ``runs``. exact: colour of the exact sampler."""
+    for method, name in SAMPLER_NAMES.items():
+        if any(run.method == method for run in runs):
+            face = exact if method == "exact" else colour
+            axes.plot([], [], **symbol(method, face, scale=scale), label=name + words)
+
+
+def powers_of_two(axes: Axes, widths: Sequence[int]) -> None:
+    """A logarithmic axis of N with a tick at every other power of 2."""
+    axes.set_xscale("log", base=2)
+    first, last = (int(np.floor(np.log2(width))) for width in (min(widths), max(widths)))
+    powers = range(first, last + 1, 1 if last - first < 5 else 2)
+    axes.set_xticks([2.0**power for power in powers], [f"$2^{{{power}}}$" for power in powers])
+    axes.minorticks_off()
+
+
 def kernel_norm(runs: Sequence[Result]) -> AsinhNorm:
     """One scale for all kernels, measured and in theory, symmetric about 0."""
     names = ("kernel", "kernel_theory")
@@ -39,6 +75,16 @@ def kernel_norm(runs: Sequence[Result]) -> AsinhNorm:
         for kernel in shown
     )
     return AsinhNorm(linear_width=LINEAR_UP_TO, vmin=-largest, vmax=largest)
+
+
+def kernel_bar(part: FigureBase, norm: Normalize, **place: Any) -> Colorbar:
+    """The scale of kernels, without more ticks than can be read. place: as Matplotlib takes it."""
+    shown = [
+        tick for tick in (-10, -5, -2, -1, 0, 1, 2, 5, 10) if abs(tick) <= float(norm.vmax or 1.0)
+    ]
+    bar = part.colorbar(ScalarMappable(norm, KERNEL_COLOURS), ticks=shown, format="%g", **place)
+    bar.ax.minorticks_off()
+    return bar
 
 
 # The marks of outliers: those of a trained network lie inside those of the theory.
@@ -63,20 +109,17 @@ def show_spectrum(
     last, outliers = _last_spectrum(run)
     radius, edge = run.run.architecture.prior.w**0.5, run.value("noise_edge")
     size = float(np.clip(25.0 / np.sqrt(len(last)), 0.4, 2.0))
-    axes.plot(
-        last[:, 0], last[:, 1], "o", color="0.35", markersize=size, mew=0,
-        rasterized=len(last) > MOST_POINTS,
-    )  # fmt: skip
-    axes.plot(outliers[:, 0], outliers[:, 1], linestyle="", **OUTLIERS["network"])
+    many = len(last) > MOST_POINTS
+    axes.plot(*last.T, "o", color="0.35", markersize=size, mew=0, rasterized=many)
+    axes.plot(*outliers.T, linestyle="", **OUTLIERS["network"])
     if exact is not None and "eigenvalue" in exact.data:
-        _, outliers = _last_spectrum(exact)
-        axes.plot(outliers[:, 0], outliers[:, 1], linestyle="", **OUTLIERS["exact"])
+        axes.plot(*_last_spectrum(exact)[1].T, linestyle="", **OUTLIERS["exact"])
     axes.add_patch(Circle((0, 0), radius, fill=False, color=NOISE, linewidth=1.0))
     axes.add_patch(Circle((0, 0), edge, fill=False, color=NOISE, linewidth=0.8, linestyle="--"))
-    predicted = _outliers_in_theory(run)
-    axes.plot(predicted[:, 0], predicted[:, 1], linestyle="", **OUTLIERS["theory"])
+    axes.plot(*_outliers_in_theory(run).T, linestyle="", **OUTLIERS["theory"])
     complex_plane(axes, limit or spectrum_limit([run]))
-    axes.set_title("eigenvalues")
+    # Their mean number beyond the edge of the noise, over all spectra kept.
+    axes.set_title(f"outliers: {run.array('outliers').mean():.2g}")
 
 
 def spectrum_limit(runs: Sequence[Result]) -> float:
@@ -114,17 +157,11 @@ def _beyond(values: Array, radius: float) -> Array:
     return np.asarray(values[np.hypot(values[:, 0], values[:, 1]) > radius])
 
 
-def outlier_count(run: Result) -> str:
-    """Mean number of eigenvalues beyond the edge of the noise, over all spectra kept, in words."""
-    return f"outliers: {run.array('outliers').mean():.2g}"
-
-
 def show_label_kernel(axes: Axes, kernel: Array, norm: Normalize) -> QuadMesh:
     """A label kernel over output times 1..T."""
     image = show_matrix(axes, kernel, norm, "$t$", "$t'$")
-    steps = len(kernel)
-    axes.set_xticks([0, steps - 1], ["1", f"{steps}"])
-    axes.set_yticks([0, steps - 1], ["1", f"{steps}"])
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks([0, len(kernel) - 1], labels=["1", f"{len(kernel)}"])
     return image
 
 
@@ -135,12 +172,10 @@ def show_split_kernel(
     show_matrix(axes, measured, norm, f"${index}$", f"${index}'$")
     if theory is None:
         return
-    size = len(measured)
-    lower = Polygon([(-0.5, -0.5), (-0.5, size - 0.5), (size - 0.5, size - 0.5)], closed=True)
-    shown = show_matrix(axes, theory, norm, f"${index}$", f"${index}'$")
-    lower.set_transform(axes.transData)
-    shown.set_clip_path(lower)
-    axes.plot([-0.5, size - 0.5], [-0.5, size - 0.5], color="black", linewidth=0.6)
+    end = len(measured) - 0.5
+    lower = Polygon([(-0.5, -0.5), (-0.5, end), (end, end)], transform=axes.transData)
+    show_matrix(axes, theory, norm, f"${index}$", f"${index}'$").set_clip_path(lower)
+    axes.plot([-0.5, end], [-0.5, end], color="black", linewidth=0.6)
 
 
 def show_outputs(axes: Axes, run: Result) -> None:
@@ -154,10 +189,8 @@ def show_outputs(axes: Axes, run: Result) -> None:
     axes.plot(time, target, **_OUTPUTS["target $y^t$"])
     axes.plot(supervised, target[supervised - 1], **_OUTPUTS["supervised"])
     axes.plot(time, run.array("output_theory")[0], **_OUTPUTS["theory"])
-    axes.errorbar(
-        time, run.array("output")[0], yerr=run.array("output_standard_error")[0], elinewidth=0.7,
-        **symbol(run.method, PREDICTION, scale=1.2),
-    )  # fmt: skip
+    outputs, errors = run.array("output")[0], run.array("output_standard_error")[0]
+    show_point(axes, run, time, outputs, errors, PREDICTION, scale=1.2)
     axes.set(xlim=(0.5, steps + 0.5), ylim=(-1.45, 1.45), yticks=[-1, 0, 1])
     between = max(2, steps // 5)
     axes.set_xticks(sorted({1, *range(between, steps, between), steps}))
@@ -184,8 +217,7 @@ def show_matrix(axes: Axes, matrix: Array, norm: Normalize, row: str, column: st
     """A matrix with ticks at its first and last index. row, column: names of the indices."""
     for spine in ("top", "right"):
         axes.spines[spine].set_visible(True)
-    axes.set_xticks([0, matrix.shape[1] - 1])
-    axes.set_yticks([0, matrix.shape[0] - 1])
+    axes.set(xticks=[0, matrix.shape[1] - 1], yticks=[0, matrix.shape[0] - 1])
     axes.set_ylabel(row, labelpad=-4)
     axes.set_xlabel(column, labelpad=-5)
     rows, columns = (np.arange(size + 1) - 0.5 for size in matrix.shape)

@@ -173,6 +173,12 @@ class Histogram:
         square = z_scores(self.share, expected, self.error, freedom=np.inf) ** 2
         return float((1.0 - expected) * square.sum()), bins - 1
 
+    @property
+    def densities(self) -> tuple[Array, Array, Array]:
+        """Place, density and its error, of the bins that have an end: all but the last."""
+        sizes = np.diff(self.edges[:-1])
+        return self.place[:-1], self.share[:-1] / sizes, self.error[:-1] / sizes
+
 
 def histogram(values: Array, law: OrderParameterLaw, bins: int = BINS) -> Histogram:
     """Draws of |m| (chain, draw) counted between quantiles of their law."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,8 @@ SAMPLER_NAMES = {method: settings.label for method, settings in SAMPLERS.items()
 MARKERS = {method: settings.marker for method, settings in SAMPLERS.items()}
 # Endings of figures, in which their identity can be found.
 FORMATS = (".pdf", ".png", ".svg")
-# Between text and the edges of the page, in inches; between lines of the footer, in points.
+# Between text and the edges of the page, in inches.
 EDGE = 4.0 / 72.0
-LINE = 8.0
 # Of PNG files, and of what is rasterised in others.
 RESOLUTION = {".png": 200, ".pdf": 600, ".svg": 600}
 # Width of both columns together, in inches.
@@ -125,9 +123,8 @@ def page_figure(height: float) -> Figure:
     matplotlib.rcdefaults()
     matplotlib.rcParams.update(_SETTINGS)
     # Not by pyplot, which would choose a backend by the user's settings.
-    figure = Figure(figsize=(PAGE_WIDTH, height), layout="constrained")
-    _layout(figure).set(w_pad=EDGE, h_pad=EDGE)
-    return figure
+    layout = ConstrainedLayoutEngine(w_pad=EDGE, h_pad=EDGE)
+    return Figure(figsize=(PAGE_WIDTH, height), layout=layout)
 
 
 def panel_letter(axes: Axes, letter: str) -> None:
@@ -154,27 +151,6 @@ def symbol(method: str, colour: str, *, filled: bool = True, scale: float = 1.0)
         "markerfacecolor": colour if filled else "white",
         "markeredgecolor": "black" if filled and method != "exact" else colour,
     }  # fmt: skip
-
-
-def write_footer(figure: Figure, *lines: str, failed: str = "") -> None:
-    """Small lines at the lower edge; below the others, in red, what did not converge.
-
-    Panels make room for it.
-    """
-    red = textwrap.wrap(f"not converged: {failed}", 150) if failed else []
-    rows = [*((line, "0.35") for line in lines), *((line, NOT_CONVERGED) for line in red)]
-    height = 72.0 * figure.get_figheight()
-    used = (len(rows) + 0.4) * LINE / height
-    for row, (line, colour) in enumerate(rows):
-        place = (72.0 * EDGE + (len(rows) - 1 - row) * LINE) / height
-        figure.text(0.99, place, line, ha="right", va="bottom", fontsize=SMALL, color=colour)
-    _layout(figure).set(rect=(0.0, used, 1.0, 1.0 - used))
-
-
-def _layout(figure: Figure) -> ConstrainedLayoutEngine:
-    engine = figure.get_layout_engine()
-    assert isinstance(engine, ConstrainedLayoutEngine)
-    return engine
 
 
 def settled(figure: Figure) -> Figure:
@@ -207,11 +183,7 @@ def save(figure: Figure, *paths: Path, belongs: str = "") -> None:
     for path in paths:
         # In memory first: Matplotlib would hide the error of a full disk behind one of its own.
         drawn = io.BytesIO()
-        figure.savefig(
-            drawn,
-            format=path.suffix[1:],
-            dpi=RESOLUTION[path.suffix],
-            metadata=metadata[path.suffix],
-        )
+        about, dpi = metadata[path.suffix], RESOLUTION[path.suffix]
+        figure.savefig(drawn, format=path.suffix[1:], dpi=dpi, metadata=about)
         with replacing(path) as temporary:
             temporary.write_bytes(drawn.getvalue())

@@ -8,19 +8,22 @@ from typing import Any
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Circle, FancyArrowPatch
 
 from weightsharing.figures.fig1.cells import cells
 from weightsharing.figures.fig1.config import Section
 from weightsharing.figures.footer import footer
-from weightsharing.figures.panels import kernel_norm, output_key, show_outputs, show_split_kernel
+from weightsharing.figures.panels import (
+    kernel_bar,
+    kernel_norm,
+    output_key,
+    show_outputs,
+    show_split_kernel,
+)
 from weightsharing.figures.results import Result, Results
 from weightsharing.figures.style import (
     DNN_COLOUR,
-    KERNEL_COLOURS,
     NETWORK_COLOURS,
     RNN_COLOUR,
     SMALL,
@@ -115,18 +118,7 @@ def _kernels(part: SubFigure, networks: dict[Kind, list[Result]], section: Secti
                 rf"{kind.upper()}, $\lambda = {ratio}\,\lambda_c$", color=NETWORK_COLOURS[kind]
             )
             axes.label_outer()
-    _bar(part, panels, norm)
-
-
-def _bar(part: SubFigure, panels: Any, norm: Normalize) -> None:
-    """The scale of the kernels."""
-    largest = float(norm.vmax or 1.0)
-    ticks = [tick for tick in (-5, -2, -1, 0, 1, 2, 5, 10) if abs(tick) <= largest]
-    bar = part.colorbar(
-        ScalarMappable(norm, KERNEL_COLOURS), ax=list(panels.ravel()), ticks=ticks, format="%g",
-        aspect=24, pad=0.03,
-    )  # fmt: skip
-    bar.ax.minorticks_off()
+    bar = kernel_bar(part, norm, ax=list(panels.ravel()), aspect=24, pad=0.03)
     bar.set_label(r"$\mathbb{H}^{tt'}$", labelpad=0)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,8 +11,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from weightsharing.figures.fig2.config import Section
 from weightsharing.figures.footer import footer
-from weightsharing.figures.panels import show_matrix
+from weightsharing.figures.panels import powers_of_two, sampler_key, show_matrix, show_point
 from weightsharing.figures.results import Result, Results
 from weightsharing.figures.statistics import antidiagonal
 from weightsharing.figures.style import (
@@ -20,24 +21,14 @@ from weightsharing.figures.style import (
     GUIDE,
     MARKERS,
     RNN_COLOUR,
-    SAMPLER_NAMES,
     SMALL,
     page_figure,
     panel_letter,
-    symbol,
     width_colours,
 )
 
 ANTIDIAGONAL = "#1b7837"
 Runs = Sequence[Result]
-
-
-class Section(Protocol):
-    """The part of the figure's section that is drawn."""
-
-    @property
-    def shown(self) -> tuple[int, ...]:
-        """Widths of panels b and c."""
 
 
 def draw(results: Results, section: Section, preset: str) -> Figure:
@@ -47,7 +38,7 @@ def draw(results: Results, section: Section, preset: str) -> Figure:
     Where several samplers have a width of panels b and c, the first of ``style.MARKERS`` is drawn.
     Runs that did not converge are hollow and named below.
     """
-    runs = results.runs
+    runs = sorted(results.runs, key=lambda run: run.width)
     figure = page_figure(height=3.1)
     grid = figure.add_gridspec(2, 2, width_ratios=[1.0, 1.45], height_ratios=[1.0, 1.1])
     _alignment(figure.add_subplot(grid[:, 0]), runs)
@@ -62,59 +53,33 @@ def draw(results: Results, section: Section, preset: str) -> Figure:
     return figure
 
 
-def _by_method(runs: Runs) -> dict[str, list[Result]]:
-    """Runs of each sampler there is, by increasing width."""
-    ordered = sorted(runs, key=lambda run: run.width)
-    groups = {method: [run for run in ordered if run.method == method] for method in MARKERS}
-    return {method: group for method, group in groups.items() if group}
-
-
 def _alignment(axes: Axes, runs: Runs) -> None:
-    """CKA with the theory, and in the inset its distance from 1."""
+    """CKA with the theory, and in the inset its distance from 1 beside a line of slope -1."""
     inset = axes.inset_axes((0.4, 0.13, 0.58, 0.5))
     axes.axhline(1.0, color=GUIDE, linewidth=0.6, zorder=0)
-    groups = _by_method(runs)
-    for method, group in groups.items():
-        colour = EXACT if method == "exact" else RNN_COLOUR
-        for run in group:
-            value, error = run.value("alignment"), run.value("alignment_standard_error")
-            face = symbol(method, colour, filled=not run.faults_with("alignment"))
-            above = 4 if method == "exact" else 3
-            axes.errorbar(run.width, value, yerr=error, zorder=above, **face)
-            inset.errorbar(run.width, 1.0 - value, yerr=error, zorder=above, **face)
-        axes.plot([], [], **symbol(method, colour), label=SAMPLER_NAMES[method])
-    widths = sorted({run.width for run in runs})
-    _powers_of_two(axes, widths)
+    for run in runs:
+        value, error = run.value("alignment"), run.value("alignment_standard_error")
+        # Circles of the exact sampler lie on the larger diamonds.
+        colour, zorder = (EXACT, 4) if run.role == "exact" else (RNN_COLOUR, 3)
+        for panel, height in ((axes, value), (inset, 1.0 - value)):
+            show_point(panel, run, run.width, height, error, colour, "alignment", zorder=zorder)
+    sampler_key(axes, runs, RNN_COLOUR, EXACT)
     axes.set_xlabel("width $N$")
     axes.set_ylabel(r"CKA$\,(\Phi_{\mathrm{exp}}, \Phi_{\mathrm{theory}})$")
     axes.legend(loc="upper right", bbox_to_anchor=(1.02, 0.9), handlelength=1.0)
     panel_letter(axes, "a")
-    _distance(inset, groups.get("exact") or sorted(runs, key=lambda run: run.width), widths)
 
-
-def _powers_of_two(axes: Axes, widths: Sequence[int]) -> None:
-    """A logarithmic axis with a tick at every other power of 2."""
-    axes.set_xscale("log", base=2)
-    first, last = (int(np.floor(np.log2(width))) for width in (widths[0], widths[-1]))
-    powers = range(first, last + 1, 1 if last - first < 5 else 2)
-    axes.set_xticks([2.0**power for power in powers], [f"$2^{{{power}}}$" for power in powers])
-    axes.minorticks_off()
-
-
-def _distance(inset: Axes, guided: Runs, widths: Sequence[int]) -> None:
-    """Axes of 1 - CKA, and a line of slope -1 through the run in the middle of ``guided``."""
-    _powers_of_two(inset, widths)
-    inset.set_yscale("log")
+    guided = [run for run in runs if run.role == "exact"] or runs
     middle = guided[len(guided) // 2]
-    line = np.array([widths[0], widths[-1]], dtype=float)
-    inset.plot(
-        line, (1.0 - middle.value("alignment")) * middle.width / line, color=GUIDE, linewidth=0.8,
-        linestyle="--", zorder=0, label="$\\propto 1/N$",
-    )  # fmt: skip
+    ends = np.array([runs[0].width, runs[-1].width], dtype=float)
+    line = (1.0 - middle.value("alignment")) * middle.width / ends
+    inset.plot(ends, line, "--", color=GUIDE, linewidth=0.8, zorder=0, label="$\\propto 1/N$")
     inset.legend(loc="upper right", bbox_to_anchor=(1.05, 1.05))
+    inset.set_yscale("log")
     inset.tick_params(labelsize=SMALL, pad=1)
-    inset.minorticks_off()
     inset.set_title(r"$1 - \mathrm{CKA}$", fontsize=7)
+    for panel in (axes, inset):
+        powers_of_two(panel, [run.width for run in runs])
 
 
 def _kernels(figure: Figure, place: Any, chosen: Runs) -> None:
@@ -151,8 +116,7 @@ def _autocorrelation(axes: Axes, chosen: Runs) -> None:
         axes.plot(lag, one, color=colour, label=f"$N = {run.width}$")
     theory = antidiagonal(chosen[-1].array("activation_kernel_theory"))
     axes.plot(lag, theory, color="black", linestyle="--", linewidth=1.2, zorder=4, label="theory")
-    axes.set_xlabel("$t - t'$")
-    axes.set_xlim(lag[0], lag[-1])
+    axes.set(xlabel="$t - t'$", xlim=(lag[0], lag[-1]))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_ylabel(r"$\Phi^{t,\,T-1-t}$", color=ANTIDIAGONAL)
     # Above the curves: they fill the panel.

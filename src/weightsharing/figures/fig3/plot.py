@@ -14,8 +14,8 @@ from weightsharing.figures.fig3.cells import PANELS, STRENGTHS, cell
 from weightsharing.figures.footer import footer
 from weightsharing.figures.panels import (
     OUTLIERS,
+    kernel_bar,
     kernel_norm,
-    outlier_count,
     show_label_kernel,
     show_matrix,
     show_spectrum,
@@ -64,30 +64,22 @@ def _task(top: SubFigure, task: Task, norm: Normalize, theory: bool) -> None:
     grid = top.add_gridspec(1, 4, width_ratios=[1, 1, 1, 3.1])
     labels, temporal, samples, key = (top.add_subplot(grid[i]) for i in range(4))
     patterns, steps = task.patterns, task.steps
-    part_title(
-        top,
-        "a",
-        f"task: {patterns} orthonormal inputs at $t = 0$, one label each at $t = T = {steps}$",
-    )
+    words = f"{patterns} orthonormal inputs at $t = 0$, one label each at $t = T = {steps}$"
+    part_title(top, "a", f"task: {words}")
     labels.axvline(0.0, color="0.8", linewidth=0.6)
     labels.barh(np.arange(patterns), task.targets[:, -1], color=TARGET, height=0.6)
-    labels.set_ylim(patterns - 0.5, -0.5)
-    labels.set_yticks([0, patterns - 1])
+    labels.set(ylim=(patterns - 0.5, -0.5), yticks=[0, patterns - 1], box_aspect=1)
     labels.set_ylabel("$p$", labelpad=-4)
-    labels.set_box_aspect(1)
     labels.set_title("labels $y_p$ (strong)")
     over_time, over_patterns = label_kernels(task)
-    image = show_label_kernel(temporal, over_time, norm)
+    show_label_kernel(temporal, over_time, norm)
     temporal.set_title(r"$\mathbb{Y}_{00}^{tt'}$")
     show_matrix(samples, over_patterns, norm, "$p$", "$p'$")
     samples.set_title(r"$\mathbb{Y}_{pp'}^{TT}$")
     key.axis("off")
     _key(key, theory)
     bar = key.inset_axes((0.52, 0.3, 0.44, 0.15))
-    largest = float(norm.vmax or 1.0)
-    ticks = [tick for tick in (-10, -5, -2, -1, 0, 1, 2, 5, 10) if abs(tick) <= largest]
-    top.colorbar(image, cax=bar, orientation="horizontal", ticks=ticks, format="%g")
-    bar.minorticks_off()
+    kernel_bar(top, norm, cax=bar, orientation="horizontal")
     halves = "\nupper right measured, lower left theory" if theory else ""
     bar.set_title(rf"$\mathbb{{H}}$ and $\mathbb{{Y}}$, one scale{halves}", fontsize=SMALL)
 
@@ -121,6 +113,5 @@ def _cell(
     samples.set_title(rf"$\mathbb{{H}}_{{pp'}}^{{{step}\,{step}}}$")
     if "eigenvalue" in run.data:
         show_spectrum(spectrum, run, exact, limit)
-        spectrum.set_title(outlier_count(run))
     else:
         spectrum.axis("off")

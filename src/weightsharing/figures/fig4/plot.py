@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from weightsharing.figures.fig4.networks import by_network
 from weightsharing.figures.footer import footer
+from weightsharing.figures.panels import sampler_key, show_point
 from weightsharing.figures.results import Result, Results, Scan
 from weightsharing.figures.statistics import histogram
 from weightsharing.figures.style import (
@@ -21,16 +22,17 @@ from weightsharing.figures.style import (
     DOTTED,
     EXACT,
     GUIDE,
-    SAMPLER_NAMES,
     SIGNAL_COLOURS,
     SMALL,
     depth_colour,
     page_figure,
     panel_letter,
-    symbol,
 )
 
 Runs = Sequence[Result]
+ORDER_PARAMETER = r"order parameter $m = \mathbb{H}^{T-1,T-2}$"
+# Colour and dashes of a curve.
+Look = dict[str, Any]
 
 
 def draw(results: Results, section: object, preset: str) -> Figure:
@@ -57,28 +59,23 @@ def draw(results: Results, section: object, preset: str) -> Figure:
     return figure
 
 
-def _looks(scans: Sequence[Scan], sampled: Scan) -> list[dict[str, Any]]:
+def _looks(scans: Sequence[Scan], sampled: Scan) -> list[Look]:
     """Colour and dashes of the curve of each depth; that of the trained networks is solid."""
-    dashes = iter([*DASHES[1:], *DASHES[1:] * len(scans)])
+    dashes = iter(DASHES[1:] * len(scans))
+    styles = [DASHES[0] if scan is sampled else next(dashes) for scan in scans]
     return [
-        {
-            "color": depth_colour(scan.depth),
-            "linestyle": DASHES[0] if scan is sampled else next(dashes),
-        }
-        for scan in scans
+        {"color": depth_colour(scan.depth), "linestyle": style}
+        for scan, style in zip(scans, styles, strict=True)
     ]
 
 
-def _order_parameter(
-    axes: Axes, scans: Sequence[Scan], looks: dict[int, dict[str, Any]], runs: Runs
-) -> None:
+def _order_parameter(axes: Axes, scans: Sequence[Scan], looks: dict[int, Look], runs: Runs) -> None:
     """Theory for each depth and for DNNs, and the networks."""
     last = max(float(scan.branch.signal.max()) for scan in scans)
     top = 1.4 * max(
         run.value("order_parameter") + run.value("order_parameter_deviation") for run in runs
     )
-    axes.set_xlim(0.0, last)
-    axes.set_ylim(-0.03 * top, top)
+    axes.set(xlim=(0.0, last), ylim=(-0.03 * top, top))
     axes.plot([0, last], [0, 0], color=DNN_COLOUR, linewidth=3, zorder=0.5)
     _label(axes, last, 0.0, "DNN,\nany $T$", DNN_COLOUR)
     for scan in reversed(scans):
@@ -90,15 +87,14 @@ def _order_parameter(
         axes.axvline(critical, color=look["color"], linewidth=0.5, zorder=0)
         leaves = float(np.interp(top, m, signal))
         end = min(leaves, last)
-        _label(axes, end, float(np.interp(end, signal[stable], m[stable])), f"$T = {scan.depth}$",
-               look["color"])  # fmt: skip
+        height = float(np.interp(end, signal[stable], m[stable]))
+        _label(axes, end, height, f"$T = {scan.depth}$", look["color"])
         if "finite_width_mean" in scan.data:
             _finite_width(axes, scan, look["color"])
     for (kind, depth), group in by_network(runs).items():
         rnn = next((scan for scan in scans if (kind, scan.depth) == ("rnn", depth)), None)
         _symbols(axes, group, looks[depth]["color"] if rnn else DNN_COLOUR, rnn)
-    axes.set_xlabel(r"signal strength $\lambda = \sum_p y_p^2$")
-    axes.set_ylabel(r"order parameter $m = \mathbb{H}^{T-1,T-2}$")
+    axes.set(xlabel=r"signal strength $\lambda = \sum_p y_p^2$", ylabel=ORDER_PARAMETER)
     # Above the labels of the curves.
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.06), ncols=2)
     panel_letter(axes, "a")
@@ -141,49 +137,40 @@ def _symbols(axes: Axes, runs: Runs, colour: str, scan: Scan | None) -> None:
             mean = scan.law(run.width, run.signal).mean
             axes.plot(run.signal, mean, "o", color=colour, markersize=6.5, markerfacecolor="none")
         # The thin bar of one sampler lies inside the wide one of the other.
-        axes.errorbar(
-            run.signal, m, yerr=bar, elinewidth=0.7 if exact else 1.8, zorder=4 if exact else 3,
-            **symbol(
-                run.method, EXACT if exact and both else colour, filled=run.converged,
-                scale=0.7 if exact and both else 1.0,
-            ),
-        )  # fmt: skip
-    for method, name in SAMPLER_NAMES.items():
-        if both and any(run.method == method for run in runs):
-            face = EXACT if method == "exact" else colour
-            axes.plot([], [], **symbol(method, face), label=name)
+        face, scale = (EXACT, 0.7) if exact and both else (colour, 1.0)
+        look = {"elinewidth": 0.7 if exact else 1.8, "zorder": 4 if exact else 3}
+        show_point(axes, run, run.signal, m, bar, face, scale=scale, **look)
+    if both:
+        sampler_key(axes, runs, colour, EXACT)
 
 
-def _scaling(
-    axes: Axes, scans: Sequence[Scan], looks: dict[int, dict[str, Any]], runs: Runs
-) -> None:
+def _scaling(axes: Axes, scans: Sequence[Scan], looks: dict[int, Look], runs: Runs) -> None:
     """The approach to transitions of second order, on logarithmic axes, beside a line of slope 1/2."""
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set(xscale="log", yscale="log")
     for scan in scans:
         m, signal, _ = scan.branch
         axes.plot(signal / scan.critical_signal - 1.0, m, **looks[scan.depth])
-        if "finite_width_mean" in scan.data:
-            for run in by_network(runs).get(("rnn", scan.depth), []):
-                if run.signal > 1.05 * scan.critical_signal:
-                    face = EXACT if run.role == "exact" else looks[scan.depth]["color"]
-                    axes.plot(
-                        run.signal / scan.critical_signal - 1.0, run.value("order_parameter"),
-                        **symbol(run.method, face, filled=run.converged, scale=0.7),
-                    )  # fmt: skip
+        networks = by_network(runs).get(("rnn", scan.depth), [])
+        for run in networks if "finite_width_mean" in scan.data else ():
+            if run.signal > 1.05 * scan.critical_signal:
+                face = EXACT if run.role == "exact" else looks[scan.depth]["color"]
+                distance, height = (
+                    run.signal / scan.critical_signal - 1,
+                    run.value("order_parameter"),
+                )
+                show_point(axes, run, distance, height, None, face, scale=0.7)
     reference = scans[-1]
     m, signal, _ = reference.branch
     largest = float(signal.max() / reference.critical_signal)
     guide = np.array([2e-3, 2e-1])
     start, end = np.interp(guide, signal / reference.critical_signal - 1.0, m)
-    axes.plot(guide, 3.0 * start * (guide / guide[0]) ** 0.5, color=GUIDE, linewidth=0.8)
+    line = 3.0 * start * (guide / guide[0]) ** 0.5
+    axes.plot(guide, line, color=GUIDE, linewidth=0.8)
     axes.annotate(
-        "slope 1/2", (guide[1], 3.0 * start * (guide[1] / guide[0]) ** 0.5), xytext=(-3, 1),
-        textcoords="offset points", ha="right", fontsize=SMALL, color="0.3",
+        "slope 1/2", (guide[1], line[1]), xytext=(-3, 1), textcoords="offset points", ha="right",
+        fontsize=SMALL, color="0.3",
     )  # fmt: skip
-    axes.set_xlim(1e-3, largest)
-    axes.set_ylim(0.4 * start, 12.0 * end)
-    axes.set_xticks([1e-2, 1.0])
+    axes.set(xlim=(1e-3, largest), ylim=(0.4 * start, 12.0 * end), xticks=[1e-2, 1.0])
     axes.minorticks_off()
     axes.set_xlabel(r"$\lambda / \lambda_c - 1$", labelpad=1)
     axes.set_ylabel("$m$", labelpad=0)
@@ -191,7 +178,7 @@ def _scaling(
     axes.set_title(f"2nd order: $T = {depths}$")
 
 
-def _fold(axes: Axes, scan: Scan, look: dict[str, Any]) -> None:
+def _fold(axes: Axes, scan: Scan, look: Look) -> None:
     """The fold of a first-order branch, where two minima coexist; dotted where it is no minimum."""
     m, signal, stable = scan.branch
     ratio, colour = signal / scan.critical_signal, look["color"]
@@ -204,9 +191,8 @@ def _fold(axes: Axes, scan: Scan, look: dict[str, Any]) -> None:
     if "coexistence_signal" in scan.data.attrs:
         equal = float(scan.data.attrs["coexistence_signal"]) / scan.critical_signal
         axes.axvline(equal, color=GUIDE, linewidth=0.6)
-    axes.set_xlim(left, right)
     top = float(np.interp(right, ratio[stable], m[stable]))
-    axes.set_ylim(-0.08 * top, top)
+    axes.set(xlim=(left, right), ylim=(-0.08 * top, top))
     axes.set_xticks([lowest, 1.0], [f"{lowest:.3f}", "1"])
     axes.set_xlabel(r"$\lambda/\lambda_c$", labelpad=1)
     axes.set_ylabel("$m$", labelpad=0)
@@ -236,8 +222,7 @@ def _landau(axes: Axes, scan: Scan, runs: Runs) -> None:
     if deepest < 0:
         axes.set_ylim(1.2 * deepest, -1.6 * deepest)
     widest = 1.45 * float(np.interp(max(signals), branch.signal, branch.order_parameter))
-    axes.set_xlim(-min(widest, m[-1]), min(widest, m[-1]))
-    axes.set_xlabel(r"order parameter $m = \mathbb{H}^{T-1,T-2}$")
+    axes.set(xlabel=ORDER_PARAMETER, xlim=(-min(widest, m[-1]), min(widest, m[-1])))
     axes.set_ylabel(r"$-\frac{1}{N} \ln\, p(m) / p(0)$", labelpad=0)
     axes.set_title(f"$T = {scan.depth}$")
     panel_letter(axes, "b")
@@ -257,16 +242,10 @@ def _histogram(axes: Axes, scan: Scan, run: Result, colour: Any) -> None:
     """
     law = scan.law(run.width, run.signal)
     counted = histogram(np.abs(run.array("order_parameter_draws")), law)
-    # The last bin has no end, and a bin without draws no logarithm.
-    edges, filled = counted.edges[:-1], counted.share[:-1] > 0
-    shares, errors = counted.share[:-1][filled], counted.error[:-1][filled]
-    at, sizes = counted.place[:-1][filled], np.diff(edges)[filled]
-    reference = law.density[0]
-    heights = -np.log(shares / sizes / reference) / run.width
-    m = law.order_parameter[law.order_parameter <= edges[-1]]
-    expected = -np.log(law.density[: len(m)] / reference) / run.width
+    # A bin without draws has no logarithm.
+    place, density, error = (part[counted.share[:-1] > 0] for part in counted.densities)
+    m = law.order_parameter[law.order_parameter <= counted.edges[-2]]
+    expected = -np.log(law.density[: len(m)] / law.density[0]) / run.width
     axes.plot(m, expected, color=colour, linewidth=0.9, linestyle=DOTTED)
-    axes.errorbar(
-        at, heights, yerr=errors / shares / run.width, elinewidth=0.8,
-        **symbol(run.method, colour, filled=run.converged, scale=0.65) | {"markeredgewidth": 0.25},
-    )  # fmt: skip
+    heights, errors = -np.log(density / law.density[0]) / run.width, error / density / run.width
+    show_point(axes, run, place, heights, errors, colour, scale=0.65, markeredgewidth=0.25)

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Circle
 
+from weightsharing.figures.fig5.config import Section
 from weightsharing.figures.fig5.starts import parted
 from weightsharing.figures.footer import footer
 from weightsharing.figures.panels import (
     complex_plane,
+    kernel_bar,
     kernel_norm,
-    outlier_count,
     output_key,
+    sampler_key,
     show_label_kernel,
     show_outputs,
+    show_point,
     show_spectrum,
     show_split_kernel,
     spectrum_limit,
@@ -31,10 +33,8 @@ from weightsharing.figures.statistics import by_supervised_count, extremes
 from weightsharing.figures.style import (
     EXACT,
     GUIDE,
-    KERNEL_COLOURS,
     NETWORK_COLOURS,
     NETWORK_DASHES,
-    SAMPLER_NAMES,
     SMALL,
     TARGET,
     page_figure,
@@ -47,18 +47,6 @@ from weightsharing.model.tasks import rotation_teacher
 Runs = Sequence[Result]
 # Errors below this are not drawn: they are the square of a deviation of about 1e-4 from the targets.
 SMALLEST_ERROR = 1e-8
-
-
-class Section(Protocol):
-    """The parts of the figure's section that are drawn."""
-
-    @property
-    def period(self) -> float:
-        """Of the teacher, in steps."""
-
-    @property
-    def shown(self) -> tuple[int, ...]:
-        """Numbers of supervised steps of the cells of panels c and d."""
 
 
 def draw(results: Results, section: Section, preset: str) -> Figure:
@@ -128,8 +116,8 @@ def _task(part: SubFigure, period: float, shown: Runs) -> None:
     for row, run in enumerate(shown):
         times = run.supervised_times
         supervised.plot(times, [row] * len(times), "o", color=TARGET, markersize=2.5)
-    supervised.set_yticks(range(len(shown)), [str(len(run.supervised_times)) for run in shown])
-    supervised.tick_params(axis="y", labelsize=SMALL)
+    numbers = [str(len(run.supervised_times)) for run in shown]
+    supervised.set_yticks(range(len(shown)), numbers, fontsize=SMALL)
     supervised.set_ylim(len(shown) - 0.5, -0.5)
     supervised.set_ylabel("super-\nvised", labelpad=2)
     supervised.set_xlabel("output time $t$", labelpad=1)
@@ -152,19 +140,15 @@ def _errors(part: SubFigure, results: Results) -> None:
                 _measured(axes, count + shift, run)
     for kind in KINDS:  # a column of the legend for each
         axes.plot([], [], **_line(kind), label=f"{kind.upper()}: theory")
-        for method in sorted({run.method for run in results.select(kind=kind, role="trained")}):
-            look = symbol(method, NETWORK_COLOURS[kind], scale=0.75)
-            axes.plot([], [], **look, label=SAMPLER_NAMES[method])
+        trained = results.select(kind=kind, role="trained")
+        sampler_key(axes, trained, NETWORK_COLOURS[kind], EXACT, scale=0.75)
         if kind == KINDS[0] and results.select(role="exact"):
             axes.plot([], [], **symbol("exact", EXACT, scale=0.75), label="exact sampler, both")
     last = results.runs[0].run.architecture.steps
-    axes.set_yscale("log")
-    axes.set_xlim(0.5, last + 0.5)
+    axes.set(yscale="log", yticks=[1e-8, 1e-6, 1e-4, 1e-2, 1.0], ylabel="generalisation error")
+    axes.set(xlim=(0.5, last + 0.5), xticks=range(1, last + 1))
     axes.set_ylim(0.03 * SMALLEST_ERROR, 1.0)  # room for the legend
-    axes.set_yticks([1e-8, 1e-6, 1e-4, 1e-2, 1.0])
     axes.minorticks_off()
-    axes.set_xticks(range(1, last + 1))
-    axes.set_ylabel("generalisation error")
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.01, -0.03), fontsize=SMALL, handlelength=2.0,
         ncols=len(KINDS), columnspacing=0.5,
@@ -187,33 +171,28 @@ def _theory_of_sets(axes: Axes, groups: dict[int, list[Result]], name: str, kind
 def _alignments(axes: Axes, results: Results) -> None:
     """Alignment of H with the targets' kernel of all steps: theory, and the median over sets measured."""
     for family in _families(results):
-        colour, groups = NETWORK_COLOURS[family[0].kind], by_supervised_count(family)
-        exact = family[0].role == "exact"
+        groups, exact = by_supervised_count(family), family[0].role == "exact"
         if not exact:
             _theory_of_sets(axes, groups, "target_alignment_theory", family[0].kind)
         median = extremes(groups.values(), "target_alignment")[1]
-        face = EXACT if exact else colour
+        face = EXACT if exact else NETWORK_COLOURS[family[0].kind]
         style = symbol(family[0].method, face, scale=0.5 if exact else 0.75)
         axes.plot(list(groups), median, **style, zorder=3 + exact)
-    axes.set_ylim(0.0, 1.05)
-    axes.set_xlabel("number of supervised steps")
-    axes.set_ylabel("alignment")
+    axes.set(ylim=(0.0, 1.05), xlabel="number of supervised steps", ylabel="alignment")
 
 
 def _measured(axes: Axes, place: float, run: Result) -> None:
     """One set by one sampler; a dash marks the theory of the same set."""
     exact, edge = run.role == "exact", NETWORK_COLOURS[run.kind]
-    colour = EXACT if exact else edge
     value, bar, theory = (
         run.value(f"generalisation_error{end}") for end in ("", "_standard_error", "_theory")
     )
     axes.plot(place, theory, "_", color=edge, markersize=5, markeredgewidth=0.8, zorder=2.5)
     # On a logarithmic axis a bar that reaches 0 ends at its lower edge.
-    style = symbol(run.method, colour, filled=run.converged, scale=0.55 if exact else 0.75)
-    axes.errorbar(
-        place, max(value, 2.0 * SMALLEST_ERROR),
-        yerr=[[min(bar, 0.999 * max(value, SMALLEST_ERROR))], [bar]], elinewidth=0.6,
-        zorder=4 if exact else 3, **style | {"markeredgewidth": 0.3},
+    bars = [[min(bar, 0.999 * max(value, SMALLEST_ERROR))], [bar]]
+    show_point(
+        axes, run, place, max(value, 2.0 * SMALLEST_ERROR), bars, EXACT if exact else edge,
+        scale=0.55 if exact else 0.75, zorder=4 if exact else 3, elinewidth=0.6, markeredgewidth=0.3,
     )  # fmt: skip
 
 
@@ -230,12 +209,10 @@ def _cells(part: SubFigure, runs: Runs, norm: Normalize, limit: float) -> None:
         show_spectrum(spectrum, run, limit=limit)
         show_outputs(output, run)
         count = len(run.supervised_times)
-        for axes, title in (
-            (kernel, r"$\mathbb{H}^{tt'}$"),
-            (spectrum, outlier_count(run)),
-            (output, f"{count} supervised {'step' if count == 1 else 'steps'}"),
-        ):
-            axes.set_title(title, fontsize=7, pad=3)
+        kernel.set_title(r"$\mathbb{H}^{tt'}$")
+        output.set_title(f"{count} supervised {'step' if count == 1 else 'steps'}")
+        for axes in (kernel, spectrum, output):
+            axes.set_title(axes.get_title(), fontsize=7, pad=3)
             if run is not runs[-1]:
                 axes.tick_params(labelbottom=False)
                 axes.set_xlabel("")
@@ -245,16 +222,8 @@ def _key(part: SubFigure, norm: Normalize, method: str) -> None:
     """The scale of the kernels, and the key to the outputs."""
     # Axes in fixed places: the layout would make them as wide as those above.
     bar, key = part.add_axes((0.27, 0.6, 0.2, 0.25)), part.add_axes((0.5, 0.0, 0.5, 1.0))
-    largest = float(norm.vmax or 1.0)
-    ticks = [tick for tick in (-10, -5, -2, -1, 0, 1, 2, 5, 10) if abs(tick) <= largest]
-    part.colorbar(
-        ScalarMappable(norm, KERNEL_COLOURS), cax=bar, orientation="horizontal", ticks=ticks,
-        format="%g",
-    )  # fmt: skip
-    bar.minorticks_off()
-    part.text(
-        0.25, 0.72, "$\\mathbb{H}$: upper right measured,\nlower left theory", ha="right",
-        va="center", fontsize=SMALL,
-    )  # fmt: skip
+    kernel_bar(part, norm, cax=bar, orientation="horizontal")
+    words = "$\\mathbb{H}$: upper right measured,\nlower left theory"
+    part.text(0.25, 0.72, words, ha="right", va="center", fontsize=SMALL)
     key.axis("off")
     key.legend(*output_key(method), loc="center", ncols=4, fontsize=SMALL)

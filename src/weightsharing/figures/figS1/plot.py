@@ -18,12 +18,12 @@ from weightsharing.figures.figS1.scaling import (
     widths,
 )
 from weightsharing.figures.footer import footer
+from weightsharing.figures.panels import powers_of_two, sampler_key, show_point
 from weightsharing.figures.results import Result, Results, Scan, values_and_errors
 from weightsharing.figures.statistics import histogram
 from weightsharing.figures.style import (
     DASHES,
     GUIDE,
-    SAMPLER_NAMES,
     depth_colour,
     page_figure,
     panel_letter,
@@ -32,6 +32,9 @@ from weightsharing.figures.style import (
 )
 
 Runs = Sequence[Result]
+# By N: the runs around the transition, and their colours.
+Groups = dict[int, list[Result]]
+Palette = dict[int, str]
 
 
 def draw(results: Results, section: object, preset: str) -> Figure:
@@ -44,10 +47,8 @@ def draw(results: Results, section: object, preset: str) -> Figure:
     scans = sorted(results.scans, key=lambda scan: -scan.depth)
     _order_parameter(figure.add_subplot(grid[0, 0]), scans, results)
     scan = scans[0]
-    exact = [
-        run for run in results.select(role="exact") if run.run.architecture.steps == scan.depth
-    ]
-    groups = around_transition(exact)
+    exact = results.select(role="exact")
+    groups = around_transition([run for run in exact if run.run.architecture.steps == scan.depth])
     palette = dict(zip(groups, width_colours(len(groups)), strict=True))
     _cumulants(figure.add_subplot(grid[0, 1]), scan, groups, palette)
     _collapse(figure.add_subplot(grid[1, 0]), scan, groups, palette)
@@ -57,10 +58,9 @@ def draw(results: Results, section: object, preset: str) -> Figure:
 
 
 def _points(axes: Axes, runs: Runs, x: Any, y: Any, error: Any, colour: str) -> None:
-    """Symbols with error bars, hollow where a run did not converge."""
+    """Symbols of several runs."""
     for run, *point in zip(runs, x, y, error, strict=True):
-        style = symbol(run.method, colour, filled=run.converged)
-        axes.errorbar(point[0], point[1], yerr=point[2], elinewidth=0.8, **style)
+        show_point(axes, run, *point, colour)
 
 
 def _order_parameter(axes: Axes, scans: Sequence[Scan], results: Results) -> None:
@@ -72,27 +72,17 @@ def _order_parameter(axes: Axes, scans: Sequence[Scan], results: Results) -> Non
         _points(axes, runs, widths(runs), *values_and_errors(runs, "order_parameter"), colour)
         at = sorted({run.width for run in runs})
         law = [scan.law(width, scan.critical_signal).mean for width in at]
-        axes.plot(
-            at,
-            law,
-            color=colour,
-            linewidth=1.0,
-            linestyle=dash,
-            label=f"theory, $T = {scan.depth}$",
-        )
-        for method, name in SAMPLER_NAMES.items():
-            if any(run.method == method for run in runs):
-                label = f"{name}, $T = {scan.depth}$"
-                axes.plot([], [], **symbol(method, colour), label=label)
+        words = f", $T = {scan.depth}$"
+        axes.plot(at, law, color=colour, linewidth=1.0, linestyle=dash, label=f"theory{words}")
+        sampler_key(axes, runs, colour, colour, words)
     guide = np.array([at[0], at[-1]], dtype=float)
     axes.plot(
         guide, 0.75 * law[0] * (guide / guide[0]) ** -OF_M, "--", color=GUIDE, linewidth=0.8,
         label=r"$\propto N^{-1/4}$",
     )  # fmt: skip
-    axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xlabel("width $N$")
-    axes.set_ylabel(r"$\langle |m| \rangle$ at $\lambda_c$")
+    powers_of_two(axes, at)
+    axes.set(xlabel="width $N$", ylabel=r"$\langle |m| \rangle$ at $\lambda_c$")
     axes.set_ylim(top=4.0 * max(law))
     axes.set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
     axes.minorticks_off()
@@ -100,9 +90,7 @@ def _order_parameter(axes: Axes, scans: Sequence[Scan], results: Results) -> Non
     panel_letter(axes, "a")
 
 
-def _cumulants(
-    axes: Axes, scan: Scan, groups: dict[int, list[Result]], palette: dict[int, str]
-) -> None:
+def _cumulants(axes: Axes, scan: Scan, groups: Groups, palette: Palette) -> None:
     """U against lambda / lambda_c."""
     axes.axhline(UNIVERSAL_BINDER, color=GUIDE, linewidth=0.6, linestyle="--")
     axes.axvline(1.0, color=GUIDE, linewidth=0.6, linestyle="--")
@@ -113,16 +101,13 @@ def _cumulants(
         _points(axes, runs, ratio, *values_and_errors(runs, "binder_cumulant"), palette[width])
         style = symbol(runs[0].method, palette[width]) | {"linestyle": "-", "linewidth": 1.0}
         axes.plot([], [], **style, label=f"$N = {width}$")
-    axes.set_xlabel(r"$\lambda / \lambda_c$")
-    axes.set_ylabel("Binder cumulant $U$")
+    axes.set(xlabel=r"$\lambda / \lambda_c$", ylabel="Binder cumulant $U$")
     axes.legend(loc="upper left")
     axes.set_title(f"$T = {scan.depth}$")
     panel_letter(axes, "b")
 
 
-def _collapse(
-    axes: Axes, scan: Scan, groups: dict[int, list[Result]], palette: dict[int, str]
-) -> None:
+def _collapse(axes: Axes, scan: Scan, groups: Groups, palette: Palette) -> None:
     """<|m|> N^(1/4) against the scaled distance from lambda_c."""
     for width, runs in groups.items():
         scale = width**OF_M
@@ -132,29 +117,21 @@ def _collapse(
         axes.plot(x, laws, color=palette[width], linewidth=1.0)
         _points(axes, runs, x, scale * values, scale * errors, palette[width])
     axes.axvline(0.0, color=GUIDE, linewidth=0.6, linestyle="--")
-    axes.set_xlabel(r"$(\lambda / \lambda_c - 1)\, N^{1/2}$")
-    axes.set_ylabel(r"$\langle |m| \rangle\, N^{1/4}$")
+    axes.set(
+        xlabel=r"$(\lambda / \lambda_c - 1)\, N^{1/2}$", ylabel=r"$\langle |m| \rangle\, N^{1/4}$"
+    )
     panel_letter(axes, "c")
 
 
-def _law(axes: Axes, scan: Scan, groups: dict[int, list[Result]], palette: dict[int, str]) -> None:
+def _law(axes: Axes, scan: Scan, groups: Groups, palette: Palette) -> None:
     """The density of |m| N^(1/4) at lambda_c."""
     critical = at_transition([run for runs in groups.values() for run in runs], scan)
     for run in critical:
         law, scale, colour = scan.law(run.width, run.signal), run.width**OF_M, palette[run.width]
         axes.plot(scale * law.order_parameter, law.density / scale, color=colour, linewidth=1.0)
-        counted = histogram(np.abs(run.array("order_parameter_draws")), law)
-        # The last bin has no end: it is not drawn.
-        edges = counted.edges[:-1]
-        sizes = np.diff(edges)
-        shares, errors = counted.share[:-1] / sizes, counted.error[:-1] / sizes
-        axes.errorbar(
-            scale * counted.place[:-1], shares / scale, yerr=errors / scale, elinewidth=0.8,
-            **symbol(run.method, colour, filled=run.converged, scale=0.8),
-        )  # fmt: skip
+        place, density, error = histogram(np.abs(run.array("order_parameter_draws")), law).densities
+        show_point(axes, run, scale * place, density / scale, error / scale, colour, scale=0.8)
     last = max(float(run.width**OF_M * run.value("order_parameter")) for run in critical)
-    axes.set_xlim(0.0, 3.0 * last)
+    axes.set(xlabel=r"$|m|\, N^{1/4}$ at $\lambda_c$", ylabel="density", xlim=(0.0, 3.0 * last))
     axes.set_ylim(bottom=0.0)
-    axes.set_xlabel(r"$|m|\, N^{1/4}$ at $\lambda_c$")
-    axes.set_ylabel("density")
     panel_letter(axes, "d")
