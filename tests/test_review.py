@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from browser import needs_chromium, scripted, titled
 
+from weightsharing.figures.tables import number
 from weightsharing.model.architecture import Architecture, Prior
 from weightsharing.review import explore
-from weightsharing.review.page import html, number
+from weightsharing.review.page import html
 from weightsharing.review.traces import autocorrelation
 from weightsharing.theory.transition import critical_signal
 

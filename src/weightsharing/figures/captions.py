@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 
 from jinja2 import Environment, StrictUndefined
+from tabulate import tabulate
 
 from weightsharing.figures.claims import Claim
 from weightsharing.figures.convergence import convergence
@@ -44,22 +46,30 @@ def caption(
     """The caption in reStructuredText.
 
     section: of the configuration. seed: root seed. results, claims: of the figure. Templates may also
-    call the functions that the figure's module ``claims`` has, as ``figure.NAME``. Raises
+    call the functions that the figure's module ``claims`` has, as ``figure.NAME``, and make a table by
+    ``table(rows, headings)``. Raises
     jinja2.UndefinedError if the template names an unknown value.
     """
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     template = environment.from_string(figure.caption.read_text() + _CLAIMS)
     return template.render(
         section=section, seed=seed, results=results, claims=claims, convergence=convergence,
-        figure=figure.module("claims"), **WORDS,
+        figure=figure.module("claims"), table=partial(tabulate, tablefmt="rst", disable_numparse=True),
+        **WORDS,
     )  # fmt: skip
 
 
 def plain(text: str) -> str:
-    """A caption as plain text, a paragraph for each panel, with formulas in dollars as LaTeX has them."""
+    """A caption as plain text, a paragraph for each panel, with formulas in dollars as LaTeX has them.
+
+    Tables stay as they are.
+    """
     text = re.sub(r":math:`([^`]*)`", r"$\1$", text)
     # A lone % would begin a comment.
     text = re.sub(r"(?<!\\)%", r"\%", text)
-    parts = re.split(r"\n(?=\*\*\(|- )", text.strip())
-    wrapped = (textwrap.fill(" ".join(part.split()).replace("**", ""), 100) for part in parts)
+    parts = re.split(r"\n(?=\*\*\(|- )|\n{2,}", text.strip())
+    wrapped = (
+        part if part.startswith("==") else textwrap.fill(" ".join(part.split()).replace("**", ""), 100)
+        for part in parts
+    )  # fmt: skip
     return "\n\n".join(wrapped) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment
 
@@ -82,3 +83,17 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError) as error:
         raise FileError(f"{path}: not a table with the columns {', '.join(columns)}") from error
+
+
+def number(value: float, error: float = np.nan) -> str:
+    """A number with its error in units of the last digits, as in -0.996(6); empty for NaN."""
+    if np.isnan(value):
+        return ""
+    if not np.isfinite(error) or error <= 0.0:
+        return f"{value:.4g}"
+    digits = max(0, 1 - int(np.floor(np.log10(error))))
+    # One digit of the error if it is 3 or more, else two.
+    digits -= round(error * 10**digits) >= 30
+    digits = max(0, digits)
+    scaled = round(error * 10**digits)
+    return f"{value:.{digits}f}({scaled})" if digits else f"{value:.0f}({error:.0f})"

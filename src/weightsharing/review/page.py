@@ -19,6 +19,7 @@ from weightsharing.figures.claims import KINDS, VERDICTS, Claim
 from weightsharing.figures.registry import FIGURES
 from weightsharing.figures.results import Results
 from weightsharing.figures.scorecard import SIGNS
+from weightsharing.figures.tables import number
 from weightsharing.origin import VERSION, commit_in_words
 from weightsharing.review.traces import HEIGHT, WIDTH, slowest
 
@@ -113,20 +114,6 @@ def html(text: str) -> str:
                 "file_insertion_enabled": False, "initial_header_level": 3}  # fmt: skip
     body: str = publish_parts(text, writer="html5", settings_overrides=settings)["body"]
     return body
-
-
-def number(value: float, error: float = np.nan) -> str:
-    """A number with its error in units of the last digits, as in -0.996(6); empty for NaN."""
-    if np.isnan(value):
-        return ""
-    if not np.isfinite(error) or error <= 0.0:
-        return f"{value:.4g}"
-    digits = max(0, 1 - int(np.floor(np.log10(error))))
-    # One digit of the error if it is 3 or more, else two.
-    digits -= round(error * 10**digits) >= 30
-    digits = max(0, digits)
-    scaled = round(error * 10**digits)
-    return f"{value:.{digits}f}({scaled})" if digits else f"{value:.0f}({error:.0f})"
 
 
 def _shown(name: str, picture: bytes, caption: str, claims: Sequence[Claim]) -> Shown:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from weightsharing.figures.statistics import (
     z_limit,
     z_scores,
 )
+from weightsharing.figures.tables import number
 from weightsharing.measures.kernels import alignment, relative_error
 from weightsharing.model.architecture import KINDS
 from weightsharing.model.axes import Array
@@ -67,6 +69,24 @@ def claims(results: Results) -> list[Claim]:
         pair = [cell(results, kind, strength, role) for role in ROLES]
         where = f"{kind.upper()}, {strength} signal"
         rows.append(samplers_agree.judge(*pair, panel=panel, where=where))
+    return rows
+
+
+def numbers(claims: Sequence[Claim]) -> list[list[str]]:
+    """The rows of the caption's table, for each panel and sampler: error of H, coherence, and theory."""
+    known = {claim.id: claim for claim in claims if np.isfinite(claim.measured)}
+    rows = []
+    for panel, role in product(PANELS.values(), ROLES):
+        pair = [known.get(f"3{panel}-{name}-{role}") for name in ("kernel", "coherence")]
+        cells = [
+            cell
+            for one in pair
+            for cell in (
+                (number(one.measured, one.standard_error), number(one.theory)) if one else "--"
+            )
+        ]
+        if any(pair):
+            rows.append([panel, SAMPLERS[role], *cells])
     return rows
 
 
