@@ -860,7 +860,7 @@ def _data(path: Path) -> xr.Dataset:
     dataset.attrs = {
         key: value
         for key, value in dataset.attrs.items()
-        if key not in ("wall_seconds", "git_commit", "run")
+        if key not in ("wall_seconds", "git_commit", "run", "theory")
     }
     return dataset
 

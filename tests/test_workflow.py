@@ -419,6 +419,15 @@ def test_samples_of_another_run_are_refused_and_drawn_anew(copy: Path) -> None:
     )
 
 
+def test_each_run_has_or_names_its_theory(built: Path) -> None:
+    for path in (built / "results").rglob("measures.nc"):
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            solved_for = opened.attrs["theory"]
+            assert (solved_for != "") == ("kernel_theory" in opened)
+        if solved_for:
+            assert (built / "results/smoke" / solved_for / "theory.nc").exists()
+
+
 def test_a_change_of_the_theory_reruns_chains_that_start_from_it_only(built: Path) -> None:
     path = built / "src/weightsharing/theory/search.py"
     before = path.read_bytes()

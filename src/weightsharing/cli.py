@@ -348,7 +348,7 @@ def weights(options: Namespace) -> None:
 )
 def measure(options: Namespace) -> None:
     """Compare theory and samples of a run."""
-    from weightsharing.files import read_members, read_record, read_tasks, write_members
+    from weightsharing.files import owner_of, read_members, read_record, read_tasks, write_members
     from weightsharing.measures.compare import compare
     from weightsharing.sampling.checkpoint import refuse_foreign, remove_checkpoints
     from weightsharing.sampling.run import Run
@@ -360,11 +360,13 @@ def measure(options: Namespace) -> None:
     tasks = read_tasks(options.task, run)
     samples = read_members(options.samples, "samples", run)
     theories: Sequence[xr.Dataset | None] = [None] * len(tasks)
+    solved_for = ""
     if options.theory is not None:
         theories = read_members(options.theory, "theory", run)
+        solved_for = owner_of(theories[0])
     members = zip(run.members, tasks, theories, samples, strict=True)
     measures = [compare(*member) for member in members]
-    write_members(measures, options.output, "measures", run, code_of(options))
+    write_members(measures, options.output, "measures", run, code_of(options), theory=solved_for)
     if options.checkpoint is not None:
         remove_checkpoints(run, options.checkpoint)
 

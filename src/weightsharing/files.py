@@ -155,10 +155,12 @@ def write_dataset(
 
 
 def write_members(
-    members: Sequence[xr.Dataset], path: Path, content: str, condition: Condition, code: str = ""
-) -> None:
-    """Write the datasets of a condition's members to one file."""
-    write_dataset(join(members, condition.member_names), path, content, condition, code)
+    members: Sequence[xr.Dataset], path: Path, content: str, condition: Condition, code: str = "",
+    **attributes: str,
+) -> None:  # fmt: skip
+    """Write the datasets of a condition's members to one file, with attributes that they share."""
+    joined = join(members, condition.member_names).assign_attrs(attributes)
+    write_dataset(joined, path, content, condition, code)
 
 
 def write_weights(
@@ -264,18 +266,20 @@ def read_dataset(
     allowed = (content,) if isinstance(content, str) else content
     if stored_content not in allowed:
         raise FileError(f"{path}: holds {stored_content}, not {' or '.join(allowed)}")
-    run = _parameters(dataset.attrs["run"])
-    if not isinstance(owner, Record):
-        name = str(run.get("id", "an unknown run"))
-        if name not in owner:
-            raise FileError(
-                f"{path}: {stored_content} of {name}, which the configuration does not have"
-            )
-        owner = owner[name]
-    fault = difference(stored_content, owner, run)
+    belongs = owner if isinstance(owner, Record) else owner.get(owner_of(dataset))
+    if belongs is None:
+        raise FileError(
+            f"{path}: {stored_content} of {owner_of(dataset)}, which the configuration does not have"
+        )
+    fault = difference(stored_content, belongs, _parameters(dataset.attrs["run"]))
     if fault is not None:
         raise FileError(f"{path}: {stored_content} of another run, with {fault}")
     return dataset
+
+
+def owner_of(dataset: xr.Dataset) -> str:
+    """The id of the run that a file was made for, as in "fig4/rnn-depth4"."""
+    return str(_parameters(dataset.attrs["run"]).get("id", "an unknown run"))
 
 
 def _layout(dataset: xr.Dataset) -> str:

@@ -161,8 +161,9 @@ words as attributes (`long_name`, `units`, `reference`). This page is generated 
 are the scaling with N, at fixed parameters.
 
 Everything else in a file is an attribute: its run (parameters as JSON), sampler, device, seconds,
-commit and versions, and whether its chains converged. If a file holds a family of tasks, along the
-axis `set`, these attributes are variables.
+commit and versions, and whether its chains converged. Runs that differ only in their sampler share a
+theory: the attribute `theory` of `measures.nc` names the run whose `theory.nc` was compared. If a file
+holds a family of tasks, along the axis `set`, these attributes are variables.
 
 | Variable | Content | Units | Section |
 |---|---|---|---|""".splitlines()
