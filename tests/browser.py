@@ -37,6 +37,20 @@ def scripted(text: str, script: str, page: Path) -> Path:
     return page
 
 
+def framed(page: Path, width: int) -> Path:
+    """A page that shows ``page`` in a window of any width, and takes its message as the title.
+
+    Chromium makes its own windows 500 pixels wide at least.
+    """
+    frame = page.with_name("frame.html")
+    frame.write_text(
+        f'<iframe src="{page.name}" style="border: 0; width: {width}px; height: 900px"></iframe>'
+        '<script>addEventListener("message", said => document.title = said.data)</script>'
+        "<title></title>"
+    )
+    return frame
+
+
 def titled(page: Path, folder: Path, *options: str) -> Any:
     """The JSON that a page's own script writes into its title."""
     (title,) = re.findall("<title>(.*?)</title>", chromium(page, folder, "--dump-dom", *options))

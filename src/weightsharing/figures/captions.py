@@ -60,14 +60,11 @@ def caption(
 
 
 def plain(text: str) -> str:
-    """A caption as plain text, a paragraph for each panel, with formulas in dollars as LaTeX has them.
-
-    Tables stay as they are.
-    """
+    """A caption as plain text with formulas in dollars, as LaTeX has them. Tables stay as they are."""
     text = re.sub(r":math:`([^`]*)`", r"$\1$", text)
     # A lone % would begin a comment.
     text = re.sub(r"(?<!\\)%", r"\%", text)
-    parts = re.split(r"\n(?=\*\*\(|- )|\n{2,}", text.strip())
+    parts = re.split(r"\n(?=- )|\n{2,}", text.strip())
     wrapped = (
         part if part.startswith("==") else textwrap.fill(" ".join(part.split()).replace("**", ""), 100)
         for part in parts
