@@ -179,6 +179,17 @@ def test_landau_curve_leaves_the_disordered_kernel_where_that_is_a_saddle(
     assert (np.linalg.eigvalsh(curve.kernel) > 0).all()
 
 
+def test_landau_curve_does_not_depend_on_its_grid() -> None:
+    """Where steps at distance 2 are correlated already at m = 0, at a high temperature and small w."""
+    prior = Prior(w=0.5, u=1.0, v=1.0)
+    network = Architecture(kind="rnn", steps=8, prior=prior)
+    problem = transition.endpoint_problem(1.1 * critical_signal(8, prior, 0.3), network, 0.3)
+    coarse = transition.landau_curve(problem, np.linspace(0.0, 6.0, 31))
+    fine = transition.landau_curve(problem, np.linspace(0.0, 6.0, 121))
+    assert coarse.kernel[0, -1, -3] > 0.1
+    np.testing.assert_allclose(coarse.action, fine.action[::4], atol=1e-10)
+
+
 def test_landau_curve_refuses_a_grid_that_does_not_start_at_zero() -> None:
     with pytest.raises(ValueError, match="start at 0"):
         transition.landau_curve(problem_at(1.0, 4), [0.1, 0.2])

@@ -245,15 +245,18 @@ def _rescaled(kernel: Array, m: float) -> Array:
         # The mean of a kernel and its image under W -> -W.
         parity = (-1.0) ** np.arange(len(kernel))
         return np.asarray(0.5 * (kernel + kernel * np.outer(parity, parity)))
+    moved = kernel.copy()
     old = float(kernel[-1, -2])
-    # To scale the last two steps keeps the kernel positive definite. To set one entry does so only
-    # while the correlation of these steps stays below 1.
-    largest = 0.7 * float(np.sqrt(kernel[-1, -1] * kernel[-2, -2]))
-    scale = np.ones(len(kernel))
-    scale[-2:] = np.sqrt(m / old if old > 0 else max(1.0, m / largest))
-    moved = kernel * np.outer(scale, scale)
+    if old > 0.0:
+        # To scale the last two steps keeps the kernel positive definite.
+        moved[-2:] *= np.sqrt(m / old)
+        moved[:, -2:] *= np.sqrt(m / old)
+    else:
+        # So does a positive semidefinite matrix that is added. To set the entry alone does not, where
+        # steps at distance 2 are correlated.
+        moved[-2:, -2:] += m - old
     moved[-1, -2] = moved[-2, -1] = m
-    return np.asarray(moved)
+    return moved
 
 
 def _constrained_minimum(problem: LinearProblem, start: Array, max_iterations: int = 100) -> Array:
