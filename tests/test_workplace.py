@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +47,14 @@ def test_snakemake_says_it_in_a_line(tmp_path: Path) -> None:
     assert code != 0
     assert "results: not a folder, but the workflow writes to results/" in output
     assert "Traceback" not in output
+
+
+def test_blas_has_one_thread_whatever_the_workflow_says() -> None:
+    """Snakemake sets this variable to the threads of a job, each of which is a process of its own."""
+    ended = "import atexit, os, runpy; atexit.register(lambda: print(os.environ[NAME]))"
+    script = f"NAME = 'OPENBLAS_NUM_THREADS'; {ended}; runpy.run_module('weightsharing')"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=True,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "2", "PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "1"
