@@ -486,7 +486,8 @@ def test_prediction_correction_is_the_mean_over_the_fluctuations() -> None:
     for direction in spread.T:
         bent = outputs(step * direction) + outputs(-step * direction) - 2 * outputs(0 * direction)
         expected = expected + 0.5 * bent / step**2
-    found = finite_width.prediction_correction(problem, kernel)[0]
+    moved = finite_width.kernel_correction(problem, kernel)
+    found = finite_width.prediction_correction(problem, kernel, moved)[0]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert np.abs(found).max() > 0.1
 
@@ -508,7 +509,8 @@ def test_mean_outputs_of_networks_of_finite_width() -> None:
     mean, error, size = posterior_mean(outputs, kernels, task, width, kappa)
     assert size > 5_000
     plain = predict(problem, kernel)[0]
-    correction = finite_width.prediction_correction(problem, kernel)[0]
+    moved = finite_width.kernel_correction(problem, kernel)
+    correction = finite_width.prediction_correction(problem, kernel, moved)[0]
     assert np.max(np.abs(mean - plain) / error) > 8
     left = np.abs(mean - plain - correction / width)
     assert np.all(left < 4.5 * error + 4 * np.abs(correction) / width**2)

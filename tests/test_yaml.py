@@ -248,3 +248,12 @@ def test_the_term_in_one_over_n_is_not_a_number_at_the_transition() -> None:
         assert np.isnan(points["prediction_correction"]).all()
     task = EndpointTask(labels=((1.1 * critical) ** 0.5,)).make(4)
     assert np.isfinite(solve(task, network, 0.1)["kernel_correction"]).all()
+
+
+def test_the_term_in_one_over_n_is_left_out_where_it_needs_gigabytes() -> None:
+    task = EndpointTask(labels=(1.0, -1.0) * 11).make(3)
+    points = solve(task, Architecture(kind="rnn", steps=3), 0.1)
+    assert points.attrs["converged"]
+    assert np.isnan(points["kernel_correction"]).all()
+    assert points["prediction_correction"].shape == points["prediction"].shape[1:]
+    assert np.isnan(points["prediction_correction"]).all()

@@ -18,15 +18,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
+from weightsharing.errors import SolverError
 from weightsharing.model.axes import Array
 from weightsharing.theory.point import StationaryPoint
 from weightsharing.theory.problem import LinearProblem, full_matrix, noisy_readout
 from weightsharing.theory.symmetric import pack, packed_size, transpose, unpack
 
-# Up to this size, a Hessian is formed and diagonalised; a larger one is only applied to vectors.
-LARGEST_DIAGONALISED = 600
+# Up to the first size, a Hessian is formed and diagonalised; a larger one is only applied to vectors.
+# Where that does not converge, it is formed up to the second size: 64 directions, half a GB.
+LARGEST_DIAGONALISED, LARGEST_FORMED = 600, 2080
 
 
 def carry(problem: LinearProblem, kernel: Array) -> Array:
@@ -160,20 +162,38 @@ def whitened_norm(problem: LinearProblem, kernel: Array) -> float:
 
 
 def lowest_curvature(problem: LinearProblem, kernel: Array) -> tuple[float, Array]:
-    """Lowest eigenvalue of the whitened Hessian, and its direction as a change of G, (d, d)."""
+    """Lowest eigenvalue of the whitened Hessian, and its direction as a change of G, (d, d).
+
+    Raises SolverError if it is not found, which happens for more than 64 directions only.
+    """
     frame = np.linalg.cholesky(kernel)
     size = packed_size(problem.dimension)
-    if size <= LARGEST_DIAGONALISED:
-        values, vectors = linalg.eigh(
-            hessian(problem, kernel, frame), subset_by_index=(0, 0), driver="evr"
-        )
-    else:
-        local = expand(problem, kernel)
-        operator = LinearOperator(
-            (size, size), matvec=lambda z: local.curvature(frame, z), dtype=np.float64
-        )
-        values, vectors = eigsh(operator, k=1, which="SA", v0=np.ones(size))
+    found = None if size <= LARGEST_DIAGONALISED else _lowest_by_products(problem, kernel, frame)
+    if found is None:
+        if size > LARGEST_FORMED:
+            raise SolverError(
+                f"task: no lowest curvature of the action found in {problem.dimension} reachable "
+                "directions; use fewer steps or patterns"
+            )
+        whole = hessian(problem, kernel, frame)
+        found = linalg.eigh(whole, subset_by_index=(0, 0), driver="evr")
+    values, vectors = found
     return float(values[0]), frame @ unpack(vectors[:, 0]) @ frame.T
+
+
+def _lowest_by_products(
+    problem: LinearProblem, kernel: Array, frame: Array
+) -> tuple[Array, Array] | None:
+    """The lowest eigenvalue and its vector by products with the Hessian; None if they do not converge."""
+    local, size = expand(problem, kernel), packed_size(problem.dimension)
+    operator = LinearOperator(
+        (size, size), matvec=lambda z: local.curvature(frame, z), dtype=np.float64
+    )
+    try:
+        values, vectors = eigsh(operator, k=1, which="SA", v0=np.ones(size))
+    except ArpackNoConvergence:
+        return None
+    return values, vectors
 
 
 def stationary_point(

@@ -27,6 +27,8 @@ from weightsharing.theory.transition import LandauCurve, landau_curve
 LOG_END = -20.0
 # Of S'' with a unit diagonal. Beyond it the search finds lambda_c only up to its own tolerance.
 LARGEST_CONDITION = 1e10
+# The fluctuations of d directions have d^4 / 4 covariances: 34 MB at this size, several GB at 128.
+LARGEST_DIMENSION = 64
 
 
 def subleading_action(problem: LinearProblem, kernel: Array) -> float:
@@ -48,7 +50,8 @@ def _covariance(problem: LinearProblem, kernel: Array) -> Array:
     """S''^-1 in coordinates, (n, n). NaN where it diverges: the 1/N terms do not exist at lambda_c."""
     curvature = hessian(problem, kernel)
     scale = np.sqrt(np.abs(np.diag(curvature)))
-    if np.linalg.cond(curvature / np.outer(scale, scale)) > LARGEST_CONDITION:
+    values = np.abs(np.linalg.eigvalsh(curvature / np.outer(scale, scale)))
+    if values.max() > LARGEST_CONDITION * values.min():
         return np.full_like(curvature, np.nan)
     return np.asarray(np.linalg.inv(curvature))
 
@@ -57,25 +60,31 @@ def kernel_correction(problem: LinearProblem, kernel: Array) -> Array:
     """The coefficient D in <G> = G + D/N + O(1/N^2) at a minimum G of S, (d, d).
 
     D = -S''^-1 [ grad S_1 + 1/2 grad ln det S'' ]: the shift of the mode, and the skewness of the
-    fluctuations around it. NaN at a transition, where it diverges.
+    fluctuations around it. NaN at a transition, where it diverges, and for more than
+    ``LARGEST_DIMENSION`` directions.
     """
+    if problem.dimension > LARGEST_DIMENSION:
+        return np.full_like(kernel, np.nan)
     inverse = _covariance(problem, kernel)
     skewness = 0.5 * fluctuation_gradient(problem, kernel, inverse)
     drift = pack(subleading_gradient(problem, kernel) + skewness)
     return unpack(-inverse @ drift)
 
 
-def prediction_correction(problem: LinearProblem, kernel: Array) -> Array:
+def prediction_correction(problem: LinearProblem, kernel: Array, correction: Array) -> Array:
     """The coefficient of 1/N in the mean outputs at all times, (pattern, output_time).
+
+    correction: of ``kernel_correction``; the result is NaN if it is.
 
     Given the kernel the mean outputs are f(G) = v B G b with b = E^T R y (``problem.predict``).
     To order 1/N their mean over the law of G is f(G) + v B (1 - v G Rho) (D - v <X Rho X>) b / N, with
     Rho = E^T R E, D the ``kernel_correction``, and X a fluctuation of covariance S''^-1 (THEORY 10).
     """
     local = expand(problem, kernel)
-    inverse = _covariance(problem, kernel)
-    xx = unpack(np.moveaxis(unpack(inverse), 0, -1))
-    moved = kernel_correction(problem, kernel) - problem.v * _contract(xx, local.response)
+    if np.isnan(correction).any():
+        return outputs_of(problem, problem.basis @ correction @ local.pull)
+    xx = unpack(np.moveaxis(unpack(_covariance(problem, kernel)), 0, -1))
+    moved = correction - problem.v * _contract(xx, local.response)
     through = np.eye(problem.dimension) - problem.v * kernel @ local.response
     outputs = problem.v * problem.basis @ through @ moved @ local.pull
     return outputs_of(problem, outputs)

@@ -32,7 +32,8 @@ def solve(task: Task, architecture: Architecture, kappa: float) -> xr.Dataset:
 
     Axis ``point`` runs over the points. Variables: kernel H, prediction, action per neuron,
     gradient_norm, lowest_curvature, order_parameter. The linear theory adds the coefficients of 1/N
-    at the first point, kernel_correction and prediction_correction (THEORY 6, 10), and, with input
+    at the first point, kernel_correction and prediction_correction (THEORY 6, 10; NaN if there are more
+    than 64 directions), and, with input
     at t = 0 only, the eigenvalues that the activities give to W (THEORY 7). The nonlinear theory adds
     activation_kernel Phi, the standard errors of its quadrature, prediction_error that follows from
     them, and effective_fraction. Attributes:
@@ -56,7 +57,7 @@ def solve(task: Task, architecture: Architecture, kappa: float) -> xr.Dataset:
     lowest = points[0].kernel
     correction = kernel_correction(problem, lowest)
     dataset["kernel_correction"] = (KERNEL_AXES, full_kernel(problem, correction))
-    corrected = prediction_correction(problem, lowest)
+    corrected = prediction_correction(problem, lowest, correction)
     dataset["prediction_correction"] = (output_axes(corrected), corrected)
     if not task.inputs[:, 1:].any():
         kernels = dataset["kernel"].to_numpy()
