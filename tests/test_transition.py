@@ -292,6 +292,20 @@ def test_order_parameter_law_below_and_at_the_transition(ratio: float) -> None:
         assert abs(gaps[16]) < 0.45 * abs(gaps[8])
 
 
+def test_order_parameter_law_far_above_a_first_order_transition() -> None:
+    """Its mean against the expansion around the minimum, m + D/N: the difference is of order 1/N^2."""
+    problem = transition.endpoint_problem(4.0, rnn(8), KAPPA)
+    point = search.stationary_points(problem)[0]
+    m = coherence(problem, point.kernel)
+    correction = coherence(problem, finite_width.kernel_correction(problem, point.kernel))
+    gaps = [
+        finite_width.order_parameter_law(problem, width).mean - m - correction / width
+        for width in (512, 1024)
+    ]
+    assert abs(gaps[0]) < 0.1 * abs(correction) / 512
+    assert gaps[0] / gaps[1] == pytest.approx(4.0, rel=0.2)
+
+
 def law_of(density: Array, m: Array) -> OrderParameterLaw:
     """A law of this density, up to its size."""
     return OrderParameterLaw(m, density / np.trapezoid(density, m))
