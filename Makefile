@@ -20,6 +20,9 @@ PYTHONS := $(shell sed -n 's/.*Python :: \(3\..*\)".*/\1/p' pyproject.toml)
 PLATFORMS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu aarch64-apple-darwin
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
+UV = $(BIN)/uv pip install --python $(BIN)/python $(if $(CPU),--torch-backend cpu)
+# The line of a package in requirements.lock.
+pin = $(shell grep '^$(1)==' requirements.lock)
 INSTALLED := .venv/.installed
 # config.yaml is the preset "laptop".
 PRESET ?= laptop
@@ -74,7 +77,8 @@ check: $(INSTALLED)
 	$(BIN)/snakemake --lint
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
-	$(BIN)/check-jsonschema --builtin-schema vendor.pre-commit-config .pre-commit-config.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(BIN)/pre-commit validate-config
 
 # Includes posteriors, JAX and optax if they are installed: pip install -e .[benchmarks]
 bench: $(INSTALLED)
@@ -86,14 +90,14 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-# uv knows where PyTorch's small build is; pip would have to be told.
+# uv knows where PyTorch's small build is; pip would have to be told, but keeps a build that is there.
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; ok = "%d.%d" % sys.version_info[:2] in "$(PYTHONS)".split(); \
 		sys.exit(0 if ok else "Python must be one of $(PYTHONS): make PYTHON=python3.13 ...")'
 	$(PYTHON) -m venv .venv
-	$(if $(CPU),$(PIP) --quiet "$$(grep ^uv== requirements.lock)")
-	$(if $(CPU),$(BIN)/uv pip install --python $(BIN)/python --torch-backend cpu,$(PIP) --progress-bar off) \
-		-r requirements.lock
+	$(if $(CPU),$(PIP) --quiet $(call pin,uv))
+	$(if $(CPU),$(UV) --no-deps $(call pin,torch))
+	$(PIP) --progress-bar off -r requirements.lock
 	$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -118,8 +122,8 @@ lowest: $(INSTALLED)
 	rm -rf .cache/lowest
 	git clone --quiet . .cache/lowest
 	$(PYTHON) -m venv .cache/lowest/.venv
-	$(BIN)/uv pip install --python .cache/lowest/$(BIN)/python --resolution lowest-direct --editable .cache/lowest
-	cd .cache/lowest && $(BIN)/snakemake --configfile workflow/presets/smoke.yaml
+	cd .cache/lowest && ../../$(UV) --resolution lowest-direct --editable . && \
+		$(BIN)/snakemake --configfile workflow/presets/smoke.yaml
 
 clean:
 	rm -rf results logs benchmarks review site .cache figures/*.pdf figures/*.png figures/*.rst figures/*.txt .snakemake
