@@ -111,6 +111,7 @@ def test_bare_snakemake_says_what_to_install(tmp_path: Path) -> None:
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode != 0
-    (line,) = (line for line in done.stderr.splitlines() if "xarray" in line)
+    output = done.stdout + done.stderr
+    (line,) = (line for line in output.splitlines() if "xarray" in line)
     assert "install them first, by make" in line
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in output
