@@ -106,7 +106,7 @@ def test_bare_snakemake_says_what_to_install(tmp_path: Path) -> None:
     """Without a package that Snakemake does not bring."""
     for name in COPIED:
         (tmp_path / name).symlink_to(ROOT / name)
-    script = "import sys; sys.modules['xarray'] = None; from snakemake.cli import main; main(['-n'])"
+    script = "import sys; sys.modules['xarray'] = None; import snakemake.cli as c; c.main(['-n'])"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )
