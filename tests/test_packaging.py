@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -32,10 +33,11 @@ def lock() -> dict[str, Requirement]:
 
 
 def planned(*words: str) -> str:
-    """The commands of make."""
+    """The commands of make, whatever a make that runs these tests was given."""
     return subprocess.run(
-        ["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+        ["make", "--dry-run", *words], cwd=ROOT, env={"PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
 
 
 def test_conda_environment_has_the_ranges_of_pyproject() -> None:
