@@ -107,7 +107,7 @@ lock: $(INSTALLED)
 	$(BIN)/uv pip compile --quiet --universal --python-version $(firstword $(PYTHONS)) --fork-strategy fewest \
 		$(if $(UPGRADE),--upgrade) --extra development --extra slurm --no-annotate \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
-	sed '/^\(cuda\|nvidia\)-/d' requirements.lock > .venv/lock
+	sed -e '/^cuda-/d' -e '/^nvidia-/d' requirements.lock > .venv/lock
 	mv .venv/lock requirements.lock
 
 # Two packages have no wheel: one is of Python alone; the other has none for Python 3.14, and a C compiler builds it.
