@@ -9,14 +9,14 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-# A link to a file of the repository that is no page.
+# A link to a file of the repository that is no page: in README.md, and in the other pages.
+NO_PAGE = re.compile(r"\[([^]]+)\]\((?!https?:|#|docs/)[^)]+\)")
 OUTSIDE = re.compile(r"\[([^]]+)\]\((?!https?:|#)(\.\./(?!\w+\.md)[^)]+)\)")
 
 
 def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401
     """Add README.md as index.md, with its links as seen from docs/."""
-    text = (ROOT / "README.md").read_text()
-    text = re.sub(r"\]\((?!https?:|#|docs/)", "](../", text).replace("](docs/", "](")
+    text = NO_PAGE.sub(r"\1", (ROOT / "README.md").read_text()).replace("](docs/", "](")
     files.append(File.generated(config, "index.md", content=text))
     return files
 

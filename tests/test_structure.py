@@ -6,7 +6,6 @@ import ast
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,54 +207,6 @@ def test_the_code_hash_refuses_what_it_cannot_follow(package: Path) -> None:
     (package / "middle.py").write_text("from . import lowest\n")
     with pytest.raises(ValueError, match="absolute"):
         hashed("top")
-
-
-def requirements(extra: str | None = None) -> dict[str, str]:
-    """The lowest versions of what is needed always, or of an optional part."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    found = {}
-    lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
-    for line in lines:
-        name, bound = re.fullmatch(r"([A-Za-z0-9_-]+)(.*)", line).groups()  # type: ignore[union-attr]
-        found[name] = bound
-    return found if extra else {"python": project["requires-python"], **found}
-
-
-def test_conda_environment_has_the_ranges_of_pyproject() -> None:
-    conda_names = {
-        "torch": "pytorch", "snakemake": "snakemake-minimal", "matplotlib": "matplotlib-base",
-    }  # fmt: skip
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    found = {}
-    for line in environment:
-        name = re.match(r"[a-z0-9-]+", line)
-        assert name
-        found[name[0]] = line.removeprefix(name[0])
-    # snakemake --report needs pygments, which only the full conda package of snakemake brings.
-    assert found.pop("pygments", None)
-    assert found == {conda_names.get(name, name): bound for name, bound in requirements().items()}
-
-
-def test_lock_file_satisfies_pyproject() -> None:
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
-    # A marker, after a semicolon, says for which machines a line is.
-    lock = dict(line.partition(";")[0].split("==") for line in lines if line)
-    pinned = {name.lower().replace("_", "-"): version for name, version in lock.items()}
-    needed = requirements()
-    for extra in ("slurm", "development", "gpu"):
-        needed = needed | requirements(extra)
-    for name, bound in needed.items():
-        if name == "python":
-            continue
-        lowest = [int(n) for n in re.findall(r"\d+", bound.partition(";")[0])]
-        version = [int(n) for n in re.findall(r"\d+", pinned[name.lower()])[: len(lowest)]]
-        assert version >= lowest, name
-    assert lock["torch"] == "2.13.0"
-    # PyTorch for CUDA asks for this one on these machines, and for no other.
-    assert requirements("development")["triton"] == requirements("gpu")["triton"]
-    markers = dict(line.partition(";")[::2] for line in lines if ";" in line)
-    wanted = requirements("gpu")["triton"].partition(";")[2].replace("'", '"')
-    assert markers == {"triton==3.7.1": wanted}
 
 
 def profiles() -> dict[str, dict[str, Any]]:

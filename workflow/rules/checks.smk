@@ -10,9 +10,15 @@ ROOT = Path(os.path.relpath(workflow.basedir))
 SOURCE = ROOT / "src"
 sys.path.insert(0, str(SOURCE.resolve()))
 
-from weightsharing.config import read
-from weightsharing.errors import UserError
-from weightsharing.workplace import faults
+try:
+    from weightsharing.config import read
+    from weightsharing.errors import UserError
+    from weightsharing.workplace import faults
+except ModuleNotFoundError as error:
+    raise WorkflowError(
+        f"{error}: {sys.executable} reads the configuration with the packages of environment.yml; install "
+        "them first, by make, or by conda env create -f environment.yml && conda activate weightsharing"
+    )
 
 if FAULTS := faults(Path.cwd(), ("results", "logs", "benchmarks", "figures", ".snakemake")):
     raise WorkflowError("\n".join(FAULTS))

@@ -134,7 +134,7 @@ def order_parameter_law(problem: LinearProblem, width: int, points: int = 121) -
     largest = _end(problem, width)
     curve = landau_curve(problem, np.linspace(0.0, largest, points))
     density, m = np.exp(_log_density(problem, width, curve)), curve.order_parameter
-    return OrderParameterLaw(m, density / simpson(density, m))
+    return OrderParameterLaw(m, density / simpson(density, x=m))
 
 
 def _end(problem: LinearProblem, width: int) -> float:

@@ -23,7 +23,7 @@ class OrderParameterLaw:
     def moment(self, power: float) -> float:
         """<|m|^power>."""
         m = self.order_parameter
-        return float(simpson(m**power * self.density, m))
+        return float(simpson(m**power * self.density, x=m))
 
     @property
     def mean(self) -> float:
