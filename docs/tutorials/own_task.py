@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Your own task
 #
-# Six patterns of Gaussian inputs at all times drive the network. It is trained on targets at two of
-# four output times. Any arrays of these shapes are a task: inputs (pattern, time, feature), targets
-# (pattern, output time), NaN where there is no target.
+# Six patterns with Gaussian inputs at all four times drive the network. It is trained on targets at
+# two of the four output times. You can use any arrays of these shapes: inputs (pattern, time, feature),
+# targets (pattern, output time), with NaN where there is no target.
 
 # %%
 import numpy as np
@@ -16,8 +16,8 @@ targets[:, [1, 3]] = generator.normal(size=(6, 2))
 task = ws.Task(generator.normal(size=(6, 4, 3)), targets)
 
 # %% [markdown]
-# A bias is a constant feature: append a column of ones to the inputs. RNN and DNN have the same
-# theory but for the weights that they share.
+# For a bias, append a column of ones to the inputs. The theories of RNN and DNN differ only in that
+# the steps of an RNN share their weights.
 
 # %%
 kappa = 0.2
@@ -31,7 +31,7 @@ for network in (ws.rnn(steps=4, w=0.8), ws.dnn(steps=4, w=0.8)):
     )
 
 # %% [markdown]
-# Kernels with error bars, and outputs with targets:
+# Kernels and outputs of the last network of the loop, the DNN, with error bars and targets:
 
 # %%
 ws.plot.kernels(theory, draws)

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # The phase transition in five minutes
+# # The phase transition
 #
-# A linear RNN with one input at t = 0 and one label y at output time T learns in two ways. Below a
-# critical signal strength lambda = y^2, its kernel is that of a DNN. Above it, activities of
-# successive time steps align. The order parameter is m = H^(T-1,T-2).
+# A linear RNN has one input at t = 0 and one label y at output time T. The signal strength is
+# lambda = y^2. Below a critical value lambda_c, the kernel of the RNN is that of a DNN. Above it, the
+# activities of successive time steps become correlated. The order parameter is m = H^(T-1,T-2).
 
 # %%
 import numpy as np
@@ -16,7 +16,7 @@ critical = ws.critical_signal(network, kappa)
 print(f"lambda_c = {critical:.4f}")
 
 # %% [markdown]
-# Theory for infinite width, below and above. DNNs have no such phase.
+# The theory for infinite width, below and above lambda_c. For DNNs m is 0 everywhere.
 
 # %%
 for ratio in (0.8, 1.2, 2.0):
@@ -28,8 +28,9 @@ for ratio in (0.8, 1.2, 2.0):
     print(f"lambda = {ratio} lambda_c: m = {m[0]:.3f} (RNN), {m[1]:.3f} (DNN)")
 
 # %% [markdown]
-# Networks of finite width round the transition. The theory knows the law of |m| at N: p(m) is exp(-N
-# F(m)) with its 1/N terms. The exact sampler draws networks from the posterior at this N.
+# At finite width N the transition is smooth. The theory predicts the law of |m|: p(m) is proportional
+# to exp(-N F(m)) times a factor that does not depend on N (theory, section 6). F(m) is the lowest action
+# of a kernel with this m. The exact sampler draws networks from the posterior at this N.
 
 # %%
 width = 64
@@ -45,7 +46,7 @@ for ratio in (0.8, 2.0):
     assert abs(measured - law.mean) < 5 * error
 
 # %% [markdown]
-# F(m) has one minimum below lambda_c and two above.
+# F(m) has one minimum, m = 0, below lambda_c, and two above, at m and -m. We show m >= 0.
 
 # %%
 grid = np.linspace(0.0, 8.0, 41)

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Theory against trained networks
 #
-# Three ways to the same posterior: the kernel theory for N to infinity with its 1/N term, networks
+# We compare three ways to the same posterior: the theory for N to infinity with its 1/N term, networks
 # trained by underdamped Langevin dynamics, and the exact sampler, which integrates the weights out.
 
 # %%
@@ -17,19 +17,20 @@ for name, draws in (("trained", trained), ("exact", exact)):
     report = ws.compare(theory, draws)
     measured, error = float(report.endpoint_kernel), float(report.endpoint_kernel_standard_error)
     expected = float(report.kernel_finite_width[0, 0, -1, -1])
-    print(f"{name}: H at T = {measured:.3f} +- {error:.3f}, theory at N = 64: {expected:.3f}")
+    print(f"{name}: H^(T-1,T-1) is {measured:.3f} +- {error:.3f}, theory at N = 64: {expected:.3f}")
 
 # %% [markdown]
-# Nobody chose the step of the dynamics. A short trial measured the curvature of the energy; the draws
-# carry all settings. `method="sgld"` is the paper's sampler.
+# We did not give a step size: `ws.sample` chose it after a short trial run, which measured the
+# curvature of the energy. The result records all settings. `method="sgld"` would use the paper's
+# sampler.
 
 # %%
 print(trained.attrs["run"])
 
 # %% [markdown]
-# The weights of eight draws of each chain were kept. Training adds a matrix of low rank to W. The
-# participation ratio of its squared singular values, (sum s^2)^2 / sum s^4, counts the directions
-# that matter.
+# We kept the weights of eight draws of each chain. Training adds a matrix of low rank to W. The
+# participation ratio of the squared singular values of W, (sum s^2)^2 / sum s^4, estimates how many
+# directions contribute. It is N/2 for an untrained W.
 
 # %%
 singular = np.linalg.svd(trained.recurrent.to_numpy(), compute_uv=False)

@@ -28,11 +28,11 @@ QUANTITIES: dict[str, Entry] = {
     "supervised": Entry("whether a target is trained on: 1 or 0", NONE, "1"),
     # kernels
     "kernel": Entry(
-        "H_(pp')^(tt') = h_p^t . h_p'^t' / N of activities; in samples, draws are on both branches: "
-        "branch in the measures has their signs", ONE, "3",
+        "H_(pp')^(tt') = h_p^t . h_p'^t' / N of activities; in samples.nc draws may be on either branch: "
+        "branch in measures.nc has their signs", ONE, "3",
     ),
     "activation_kernel": Entry("Phi, the same of phi(h); H in linear networks", ONE, "9"),
-    "kernel_correction": Entry("coefficient D of 1/N in the mean kernel", ONE, "6"),
+    "kernel_correction": Entry("1/N term of the mean kernel, times N", ONE, "6"),
     "kernel_scale": Entry("<H, H_theory> / |H_theory|^2: 1 in theory", NONE, "3"),
     "kernel_relative_error": Entry("|H - H_theory| / |H_theory|, Frobenius norms", "O(1/N)", "3"),
     "temporal_kernel_relative_error": Entry(
@@ -43,11 +43,13 @@ QUANTITIES: dict[str, Entry] = {
     ),
     # scalars of the kernel
     "order_parameter": Entry(
-        "m = H^(T-1,T-2) along the last labels, of norm 1; |m| if W -> -W is a symmetry", ONE, "4, 5"
+        "m = H^(T-1,T-2) along the unit vector of the labels of the last supervised time; |m| if "
+        "W -> -W is a symmetry", ONE, "4, 5",
     ),
     "endpoint_kernel": Entry("H^(T-1,T-1) along the labels", ONE, "5"),
     "temporal_coherence": Entry(
-        "sum of the off-diagonal elements of H over time over that of the diagonal ones", ONE, "5"
+        "of the kernel over time: sum of the off-diagonal elements, divided by that of the diagonal ones",
+        ONE, "5",
     ),
     "binder_cumulant": Entry("1 - <m^4> / (3 <m^2>^2)", ONE, "4, 6"),
     "alignment": Entry("CKA of Phi with the theory, 1 - O(1/N)", NONE, "9"),
@@ -56,9 +58,9 @@ QUANTITIES: dict[str, Entry] = {
     # outputs
     "output": Entry("f_p^t; in measures its mean given the kernel of each draw", ONE, "1, 8"),
     "sampled_output": Entry("f_p^t with the noise of the readout", ONE, "8"),
-    "readout_residual": Entry("f less its mean given the kernel: 0 on average", "O(N^(-1/2))", "8"),
+    "readout_residual": Entry("f minus its mean given the kernel: 0 on average", "O(N^(-1/2))", "8"),
     "prediction": Entry("f_p^t in theory", ONE, "3"),
-    "prediction_correction": Entry("coefficient of 1/N in the mean outputs", ONE, "10"),
+    "prediction_correction": Entry("1/N term of the mean outputs, times N", ONE, "10"),
     "loss": Entry("1/2 sum over supervised outputs of (y - f)^2", ONE, "2"),
     "generalisation_error": Entry(
         "1/(2T) sum from t = 2 of (y - f)^2, of the mean output", ONE, "10"
@@ -74,16 +76,21 @@ QUANTITIES: dict[str, Entry] = {
     ),
     "largest_eigenvalue": Entry("that of largest modulus in each spectrum", ONE, "7"),
     "largest_modulus": Entry("mean of the largest modulus", ONE, "7"),
-    "noise_edge": Entry("radius beyond which pure noise has 0.01 eigenvalues in a run", ONE, "7"),
+    "noise_edge": Entry(
+        "radius beyond which 0.01 eigenvalues of pure noise are expected in all spectra of a run",
+        ONE, "7",
+    ),
     "outliers": Entry("eigenvalues beyond the edge of the noise in each spectrum", COUNT, "7"),
     "spectrum_draw": Entry("index of the draw whose spectrum is kept", NONE, "7"),
     # stationary points
-    "action": Entry("S per neuron, relative to untrained networks", ONE, "3"),
+    "action": Entry("S per unit: 0 for untrained networks without labels", ONE, "3"),
     "gradient_norm": Entry("residual of the saddle-point equations, whitened", NONE, "3"),
     "lowest_curvature": Entry("lowest eigenvalue of S'', whitened: positive at a minimum", NONE, "3"),
     "effective_fraction": Entry("effective fraction of the integration points", NONE, "9"),
     "nearest_point": Entry("stationary point nearest to the mean kernel of each chain", NONE, "10"),
-    "phases": Entry("minima of S less than ln(100)/N above the lowest", COUNT, "10"),
+    "phases": Entry(
+        "number of minima of S less than ln(100)/N above the lowest, which is included", COUNT, "10"
+    ),
     # scans over lambda
     "ordered_order_parameter": Entry("m along the ordered branch", ONE, "5"),
     "ordered_signal": Entry("lambda along the ordered branch", ONE, "5"),
@@ -92,7 +99,7 @@ QUANTITIES: dict[str, Entry] = {
     "landau_order_parameter": Entry("m of the Landau curves", ONE, "5"),
     "landau_action": Entry("F(m), the lowest S at fixed m", ONE, "5"),
     "signal": Entry("lambda, the sum of the squared supervised targets", ONE, "5"),
-    "finite_width_mean": Entry("<|m|> in theory at the width of the scan", ONE, "6"),
+    "finite_width_mean": Entry("<|m|> in theory at the width N of the figure, against lambda", ONE, "6"),
     "finite_width_deviation": Entry("standard deviation of |m| there", "O(N^(-1/2))", "6"),
     "law_order_parameter": Entry("|m| at which a law is tabulated", ONE, "6"),
     "law_density": Entry("density of |m|", "O(N^(1/2))", "6"),
@@ -122,7 +129,7 @@ ENDINGS: dict[str, tuple[str, str | None]] = {
     "_finite_width": ("theory at this N, with its 1/N term", None),
     "_draws": ("each draw", None),
     "_draw": ("the last draw of the first chain", None),
-    "_noise": ("what sampling noise adds on average", None),
+    "_noise": ("what sampling noise alone contributes to it on average", None),
     "_error": ("error of the quadrature", None),
 }
 
@@ -155,15 +162,16 @@ def page() -> str:
 _HEAD = """\
 # Data dictionary
 
-Every variable of `task.nc`, `theory.nc`, `samples.nc`, `measures.nc` and `transition.nc` has these
-words as attributes (`long_name`, `units`, `reference`). This page is generated from the same source, by
-`python -m weightsharing dictionary > docs/data.md`. Sections are those of [theory](theory.md). Units
-are the scaling with N, at fixed parameters.
+This page lists the variables of `task.nc`, `theory.nc`, `samples.nc`, `measures.nc` and
+`transition.nc`. The files have the same descriptions as attributes (`long_name`, `units`, `reference`).
+`python -m weightsharing dictionary > docs/data.md` makes the page. The last column is the section of
+[theory](theory.md). No variable has a physical unit: "Units" gives its scaling with N at fixed
+parameters, or what it counts.
 
-Everything else in a file is an attribute: its run (parameters as JSON), sampler, device, seconds,
-commit and versions, and whether its chains converged. Runs that differ only in their sampler share a
-theory: the attribute `theory` of `measures.nc` names the run whose `theory.nc` was compared. If a file
-holds a family of tasks, along the axis `set`, these attributes are variables.
+Everything else in a file is an attribute: its run (parameters as JSON), sampler, device, running time
+in seconds, commit, versions, and whether its chains converged. Runs that differ only in their sampler
+share a theory: the attribute `theory` of `measures.nc` names the run whose `theory.nc` was compared. If
+a file holds several tasks, along the axis `set`, attributes of each task are variables with this axis.
 
 | Variable | Content | Units | Section |
 |---|---|---|---|""".splitlines()
