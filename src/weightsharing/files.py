@@ -147,9 +147,12 @@ def write_dataset(
     }
     complete = described(dataset).assign_attrs(dataset.attrs | attributes)
     complete.attrs["layout"] = _layout(complete)
-    # In memory first: HDF5 crashes on a full disk.
-    stored = complete.to_netcdf(engine="h5netcdf")
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    # In memory first: HDF5 crashes on a full disk. From Python 3.13 on, the view of it must be released.
+    with (
+        complete.to_netcdf(engine="h5netcdf") as stored,
+        replacing(path) as temporary,
+        temporary.open("wb") as file,
+    ):
         file.write(stored)
         file.write(_NETCDF_SEAL + f"{_seal(stored, identity(content, record, code))}\n".encode())
 
