@@ -22,7 +22,7 @@ PRESET_FILE = $(if $(filter-out laptop,$(PRESET)),--configfile $(or $(wildcard w
 .PHONY: all docs explore review test test-faults test-fuzz test-mutations test-slurm check bench format lock clean FORCE
 
 all: $(INSTALLED)
-	$(BIN)/snakemake $(PRESET_FILE)
+	$(BIN)/snakemake all $(PRESET_FILE)
 
 figures/%: $(INSTALLED) FORCE
 	$(BIN)/snakemake $@ $(PRESET_FILE)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from snakemake.cli import get_argument_parser
+from yte import process_yaml  # type: ignore[import-untyped]
 
 import weightsharing
 from weightsharing import code
@@ -259,9 +260,9 @@ def test_lock_file_satisfies_pyproject() -> None:
 
 
 def profiles() -> dict[str, dict[str, Any]]:
-    """The profiles by name."""
+    """The profiles by name, as Snakemake reads them."""
     return {
-        path.parent.name: yaml.safe_load(path.read_text())
+        path.parent.name: process_yaml(path.read_text(), require_use_yte=True)
         for path in (ROOT / "profiles").glob("*/config.yaml")
     }
 
@@ -307,6 +308,26 @@ def test_readme_and_docs_name_files_that_exist() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_no_printed_command_gives_a_target_to_the_option_for_files() -> None:
+    """Snakemake reads every word after --configfile as another file, so targets come first."""
+    text = "\n".join(
+        path.read_text()
+        for pattern in (
+            "*.md",
+            "docs/**/*.md",
+            "Makefile",
+            "profiles/**/*.yaml",
+            "workflow/**/*.*",
+            "src/**/*.py",
+        )
+        for path in ROOT.glob(pattern)
+    ).replace("$(PRESET_FILE)", "--configfile preset.yaml")
+    commands = re.findall(r"snakemake (.*?--configfile.*?)(?:`|\n)", text)
+    assert len(commands) > 10
+    for command in commands:
+        assert not command.startswith("-") or re.search("--configfile .* -- ", command), command
 
 
 def test_the_website_has_all_pages() -> None:

@@ -51,7 +51,7 @@ def supports(posterior: Posterior, dynamics: Dynamics) -> bool:
     """Whether there is a compiled step for these dynamics and this activation."""
     name = posterior.architecture.activation
     known = name in CODES or ACTIVATIONS[name].scalar is not None
-    return known and dynamics.move is kinetic.move and not numba.config.DISABLE_JIT
+    return known and dynamics.move is kinetic.move and not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
 
 
 def pointers(activation: ActivationName) -> tuple[Any, Any]:
