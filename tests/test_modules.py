@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import textwrap
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,20 @@ def test_a_bad_configuration_of_a_module_is_a_line(tmp_path: Path) -> None:
     code, output = run_snakemake(tmp_path, "-n")
     assert code != 0
     assert "\nfig4.kapa: unknown key\n" in output
+    assert "Traceback" not in output
+
+
+def test_rules_without_the_package_are_refused_in_a_line(tmp_path: Path) -> None:
+    """As a module by its URL has them."""
+    serve = functools.partial(SimpleHTTPRequestHandler, directory=str(ROOT))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        (tmp_path / "Snakefile").write_text(f'include: "{address}/Snakefile"\n')
+        code, output = run_snakemake(tmp_path, "-n")
+        server.shutdown()
+    assert code != 0
+    assert f"{address}/workflow/rules: not a folder of this machine; clone the repository" in output
     assert "Traceback" not in output
 
 

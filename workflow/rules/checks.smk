@@ -6,13 +6,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 # This file's place, also if another workflow includes it or uses it as a module.
-HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
-if not HERE.is_dir():
+HERE = workflow.current_basedir.get_path_or_uri(secret_free=True)
+if not Path(HERE).is_dir():
     raise WorkflowError(
         f"{HERE}: not a folder of this machine; clone the repository and name its Snakefile by path"
     )
 # The library is used from the source tree: an edit needs no installation before the next run.
-ROOT = Path(os.path.relpath(HERE.parent.parent))
+ROOT = Path(os.path.relpath(Path(HERE).parent.parent))
 SOURCE = ROOT / "src"
 sys.path.insert(0, str(SOURCE.resolve()))
 
@@ -22,6 +22,7 @@ from weightsharing.workplace import faults, search_first, use_temporary_folder
 
 # Where a path of the rules lies: a module may have a prefix.
 PLACE = workflow.modifier.path_modifier.replace_prefix
+# Then the folder is that of another workflow, with a configuration of its own.
 IS_MODULE = not workflow.modifier.is_main_snakefile()
 FOLDERS = [*map(PLACE, ("results", "logs", "benchmarks", "figures")), ".snakemake"]
 if FAULTS := faults(Path.cwd(), FOLDERS):
@@ -29,7 +30,6 @@ if FAULTS := faults(Path.cwd(), FOLDERS):
 
 use_temporary_folder()
 
-# The folder of a module's user has their own configuration.
 CONFIG_FILE = Path("config.yaml")
 if IS_MODULE or not CONFIG_FILE.exists():
     CONFIG_FILE = ROOT / CONFIG_FILE
