@@ -257,7 +257,7 @@ def test_jobs_run_where_no_user_folder_can_be_written(copy: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert yaml.safe_load(target.read_text())["kappa"] == 0.1
     assert (copy / "figures/fig4.pdf").exists()
-    assert "rnn-depth4" not in done.stderr
+    assert "rule sample" not in done.stderr
 
 
 def test_a_number_on_the_command_line_plans_its_runs(built: Path) -> None:
