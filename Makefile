@@ -34,7 +34,7 @@ PRESET_FILE = $(if $(filter-out laptop,$(PRESET)),--configfile $(or $(wildcard w
 	lowest clean FORCE
 
 all: $(INSTALLED)
-	$(BIN)/snakemake $(PRESET_FILE)
+	$(BIN)/snakemake all $(PRESET_FILE)
 
 figures/%: $(INSTALLED) FORCE
 	$(BIN)/snakemake $@ $(PRESET_FILE)

@@ -10,7 +10,7 @@ min_version("9.0")
 include: "workflow/rules/checks.smk"
 
 
-configfile: "config.yaml"
+configfile: str(CONFIG_FILE)
 
 
 report: "workflow/report/workflow.rst"
@@ -31,3 +31,4 @@ rule all:
         [f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "rst")],
         rules.scorecard.output,
         rules.runs.output,
+    localrule: True

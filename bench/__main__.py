@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import xarray as xr
 
 from bench import efficiency, solvers, steps
 from bench.plot import draw
+from weightsharing.cli import guarded
 from weightsharing.figures.style import save
 from weightsharing.files import replacing
 from weightsharing.origin import VERSION, git_commit
@@ -69,4 +71,4 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

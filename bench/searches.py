@@ -7,8 +7,10 @@ nine angles.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+from weightsharing.cli import guarded
 from weightsharing.config import Config, load, runs
 from weightsharing.sampling.run import Run
 from weightsharing.theory import search
@@ -67,4 +69,4 @@ def known(reached: dict[float, frozenset[int]], correlations: tuple[float, ...])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

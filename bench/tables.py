@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from weightsharing.cli import guarded
 from weightsharing.config import load, runs
 from weightsharing.figures.fig2.claims import same_width
 from weightsharing.figures.fig3.cells import PANELS, cell
@@ -181,4 +183,4 @@ def diagnostics(results: Sequence[Result]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -11,6 +11,8 @@ from typing import Any
 
 # As in the commands, and before NumPy is loaded: a second thread only slows down matrices this small.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Of a notebook that runs the tests.
+os.environ.pop("MPLBACKEND", None)
 
 import numpy as np
 import pytest

@@ -156,6 +156,14 @@ def test_damaged_compiled_code_is_compiled_anew(
     assert len(caplog.records) == 1
 
 
+def test_pytorch_makes_the_steps_if_numba_does_not_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NUMBA_DISABLE_JIT=1, by which users debug functions of their own."""
+    target = problem("rnn", "linear", 1, 4)
+    assert compiled.supports(target, Dynamics(kinetic.move, 0.1, damping=0.1))
+    monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
+    assert not compiled.supports(target, Dynamics(kinetic.move, 0.1, damping=0.1))
+
+
 def test_other_errors_are_no_damage() -> None:
     def fail() -> None:
         raise ValueError("of the step itself")

@@ -163,6 +163,15 @@ BAD: list[tuple[str, Any, str]] = [
     ("figS1.trained", [DEFAULT["figS1"]["trained"][0]] * 2, "must differ"),
     ("figS1.exact", [DEFAULT["figS1"]["exact"][0]] * 2, "must differ"),
     ("fig4.kappa", datetime.date(2024, 1, 1), "2024-01-01"),
+    # texts that are no decimal numbers, or none that is allowed
+    *(
+        ("fig4.kappa", text, text)
+        for text in ("nan", "inf", " 1", "1_000", "0x10", "true", "1:30", "")
+    ),
+    ("fig4.kappa", "-1e-1", "greater than 0"),
+    ("fig4.kappa", "1e400", "finite"),
+    ("fig4.sampler.width", "64.5", "64.5"),
+    ("fig4.sampler.method", "1", "kinetic"),
 ]
 
 
@@ -226,6 +235,49 @@ def test_snakemake_refuses_a_bad_configuration_before_anything_runs(
     assert "Traceback" not in done.stderr
     # Only the log of Snakemake may appear.
     assert {path.name for path in tmp_path.iterdir()} <= {"bad.yaml", ".snakemake"}
+
+
+def as_text(value: Any) -> Any:
+    """A tree with each number as text."""
+    if isinstance(value, dict):
+        return {key: as_text(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_text(item) for item in value]
+    return repr(value) if type(value) in (int, float) else value
+
+
+def test_numbers_written_as_text_are_these_numbers() -> None:
+    """YAML 1.1 makes text of 1e-1, and Snakemake of nested numbers on its command line."""
+    studies = [
+        yaml.safe_load(path.read_text()) for path in (ROOT / "workflow/studies").glob("*.yaml")
+    ]
+    settings = DEFAULT
+    for study in studies:
+        settings = overlay(settings, study)
+    assert validate(as_text(settings)) == validate(settings)
+    assert validate(changed("fig4.kappa", "1E-1")).section("fig4").kappa == 0.1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("key", "value", "line"), [
+    ("task.signals", [], "task.signals: got []; tuple should have at least 1 item"),
+    ("task.signals", ["x"], 'task.signals.0: got "x"; input should be a valid number'),
+    ("task.kind", None, "task.kind: got null; must be one of 'endpoint', "),
+    ("sampler.method", 3, "sampler.method: got 3; must be one of 'sgld', "),
+    ("kind", [1], "kind: got [1]; must be one of 'run', 'transition'"),
+    ("sampler.width", "wide", 'sampler.width: got "wide"; input should be a valid integer'),
+    ("sampler.draws", 999, "sampler.draws: got 999, "),
+])  # fmt: skip
+def test_a_fault_of_a_run_names_the_key_as_it_is_written(
+    key: str, value: Any, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run: Any = json.loads(runs(laid_over())["fig4/rnn-depth4"].model_dump_json())
+    *path, last = key.split(".")
+    place = run
+    for name in path:
+        place = place[name]
+    place[last] = value
+    (said,) = lines_of_failure(capsys, "resolve", json.dumps(run), tmp_path / "run.yaml")
+    assert said.startswith(line)
 
 
 def test_several_faults_give_a_line_each(

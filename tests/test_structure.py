@@ -14,6 +14,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from snakemake.cli import get_argument_parser
+from yte import process_yaml  # type: ignore[import-untyped]
 
 import weightsharing
 from weightsharing import code
@@ -210,9 +211,9 @@ def test_the_code_hash_refuses_what_it_cannot_follow(package: Path) -> None:
 
 
 def profiles() -> dict[str, dict[str, Any]]:
-    """The profiles by name."""
+    """The profiles by name, as Snakemake reads them."""
     return {
-        path.parent.name: yaml.safe_load(path.read_text())
+        path.parent.name: process_yaml(path.read_text(), require_use_yte=True)
         for path in (ROOT / "profiles").glob("*/config.yaml")
     }
 
@@ -260,6 +261,26 @@ def test_readme_and_docs_name_files_that_exist() -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_no_printed_command_gives_a_target_to_the_option_for_files() -> None:
+    """Snakemake reads every word after --configfile as another file, so targets come first."""
+    text = "\n".join(
+        path.read_text()
+        for pattern in (
+            "*.md",
+            "docs/**/*.md",
+            "Makefile",
+            "profiles/**/*.yaml",
+            "workflow/**/*.*",
+            "src/**/*.py",
+        )
+        for path in ROOT.glob(pattern)
+    ).replace("$(PRESET_FILE)", "--configfile preset.yaml")
+    commands = re.findall(r"snakemake (.*?--configfile.*?)(?:`|\n)", text)
+    assert len(commands) > 10
+    for command in commands:
+        assert not command.startswith("-") or re.search("--configfile .* -- ", command), command
+
+
 def test_the_website_has_all_pages() -> None:
     def leaves(part: Any) -> Iterator[str]:
         if isinstance(part, str):
@@ -278,13 +299,13 @@ def test_the_website_has_all_pages() -> None:
 def test_every_fault_has_a_test_that_exists() -> None:
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     defined = set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
-    rows = [
-        line
-        for line in (ROOT / "docs/reliability.md").read_text().splitlines()
-        if line[:2] == "| " and line.count(" | ") == 4
-    ]
-    assert len(rows) > 10
-    for row in rows[1:]:
+    tables = re.findall(
+        r"^\|.*\| Test \|\n\|.*\n((?:\|.*\n)+)", (ROOT / "docs/reliability.md").read_text(), re.M
+    )
+    rows = [row for table in tables for row in table.splitlines()]
+    assert len(tables) == 2
+    assert len(rows) > 40
+    for row in rows:
         named = re.findall(r"`(test_\w+)`", row)
         assert named, row
         assert set(named) <= defined, row

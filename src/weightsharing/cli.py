@@ -179,7 +179,7 @@ def as_json(parameters: str) -> str:
     if parameters.lstrip()[:1] == "{" or not _mode(parameters):
         return parameters
     try:
-        return json.dumps(parse(Path(parameters).read_text()), default=str)
+        return json.dumps(parse(Path(parameters).read_text("utf-8")), default=str)
     except OSError as error:
         raise FileError(f"{parameters}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -424,10 +424,10 @@ def caption(options: Namespace) -> None:
     text = caption(chosen, config.section(chosen.name), config.seed, results, claims)
     belongs = f"preset {config.preset}, {identity('caption', config, code)}"
     with replacing(options.output) as temporary:
-        temporary.write_text(f"{text}\n.. {belongs}\n")
+        temporary.write_text(f"{text}\n.. {belongs}\n", "utf-8")
     if options.text is not None:
         with replacing(options.text) as temporary:
-            temporary.write_text(f"{plain(text)}\n% {belongs}\n")
+            temporary.write_text(f"{plain(text)}\n% {belongs}\n", "utf-8")
 
 
 @verb(
@@ -596,12 +596,54 @@ def refuse_repeated(options: Namespace) -> None:
             given.add(real)
 
 
+def guarded(execute: Callable[[], None]) -> int:
+    """Run a command. Returns 0, or 1 after printing one line for each fault, or 130 after Ctrl-C.
+
+    A reader of its output that has enough, such as `head`, is no fault.
+    """
+    try:
+        try:
+            execute()
+        except SystemExit:  # of argparse, which may have printed its help
+            _flush()
+            raise
+        _flush()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        # Files have errors of their own: this is the standard output.
+        if error.errno not in (errno.EPIPE, errno.ENOSPC) or error.filename is not None:
+            raise
+        # Python flushes once more at its end, and must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.EPIPE:
+            return 0
+        print(f"output: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns 0, or 1 after printing one line for each fault, or 130 after Ctrl-C."""
+    """Run one verb, as ``guarded`` does."""
     # A notebook sets it for its own process. Matplotlib refuses a backend that is not installed here.
     os.environ.pop("MPLBACKEND", None)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("weightsharing").setLevel(logging.INFO)
+    return guarded(lambda: _execute(words))
+
+
+def _execute(words: Sequence[str] | None) -> None:
+    if sys.flags.optimize > 1:
+        raise UserError("python -OO, PYTHONOPTIMIZE=2: ArviZ needs its docstrings; use -O at most")
     parser = argparse.ArgumentParser(
         prog="python -m weightsharing",
         description="Kernel theory and Langevin training of RNNs and DNNs.",
@@ -615,25 +657,5 @@ def main(words: Sequence[str] | None = None) -> int:
         for names, options in arguments:
             subparser.add_argument(*names, **options)
     chosen = parser.parse_args(words)
-    try:
-        refuse_repeated(chosen)
-        VERBS[chosen.verb].execute(chosen)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except OSError as error:
-        # Files have errors of their own: this is the standard output.
-        if error.errno not in (errno.EPIPE, errno.ENOSPC) or error.filename is not None:
-            raise
-        # Python flushes once more at its end, and must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if error.errno == errno.EPIPE:  # the reader of the output, such as `head`, has enough
-            return 0
-        print(f"output: {error.strerror}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
-    return 0
+    refuse_repeated(chosen)
+    VERBS[chosen.verb].execute(chosen)

@@ -80,7 +80,7 @@ def _text(target: str) -> str:
 @cache
 def _module(module: str) -> ast.Module:
     """The syntax tree of a module without docstrings: without statements that are a string alone."""
-    tree = ast.parse(path_of(module).read_text())
+    tree = ast.parse(path_of(module).read_text("utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and any(map(_is_text, body)):

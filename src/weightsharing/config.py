@@ -106,7 +106,7 @@ def read(path: Path) -> dict[str, Any]:
     Snakemake reads its configuration files itself, and less strictly: it also calls this function.
     """
     try:
-        content = parse(path.read_text())
+        content = parse(path.read_text("utf-8"))
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -128,7 +128,7 @@ def write_record(record: Record, path: Path, code: str = "") -> None:
     text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False)
     seal = _seal(text.encode(), identity("run", record, code))
     with replacing(path) as temporary:
-        temporary.write_text(f"{_YAML_SEAL}{seal}\n{text}")
+        temporary.write_text(f"{_YAML_SEAL}{seal}\n{text}", "utf-8")
 
 
 def write_dataset(
@@ -200,7 +200,7 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
     A file without a seal counts as written by hand.
     """
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
         first, _, rest = text.partition("\n")
         if first.startswith(_YAML_SEAL) and not _holds(
             first.removeprefix(_YAML_SEAL), rest.encode()

@@ -60,7 +60,7 @@ def progress(name: str) -> Callable[[int, int], None]:
             shown[0] = now
             rate = (done - first[0]) / max(now - started, 1e-9)
             # Of a short run only the end is seen.
-            speed = f", {rate:.0f}/s, {(total - done) / rate:.0f} s left" if rate > 0 else ""
+            speed = f", {rate:.3g}/s, {(total - done) / rate:.0f} s left" if rate > 0 else ""
             log.info("%s: step %d of %d%s", name, done, total, speed)
 
     return show

@@ -1,8 +1,9 @@
-"""Checks of the folder that the workflow runs in, before Snakemake fails there with a traceback."""
+"""The folder and environment of the workflow, checked before Snakemake fails there with a traceback."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,3 +27,14 @@ def faults(here: Path, written: Iterable[str]) -> list[str]:
         elif not os.access(folder, os.W_OK | os.X_OK):
             lines.append(f"{folder}: not writable, but the workflow writes to {name}/")
     return lines
+
+
+def search_first(variable: str, folder: str) -> None:
+    """Put a folder in front of those that a variable of the environment, such as PATH, lists."""
+    listed = os.environ.get(variable, "").split(os.pathsep)
+    os.environ[variable] = os.pathsep.join(dict.fromkeys([folder, *filter(None, listed)]))
+
+
+def use_temporary_folder() -> None:
+    """Make TMPDIR the folder that Python found usable: Snakemake's scheduler takes it unseen."""
+    os.environ["TMPDIR"] = tempfile.gettempdir()

@@ -10,6 +10,7 @@ from snakemake.settings.types import DeploymentMethod, RerunTrigger
 from weightsharing.code import code_hash
 from weightsharing.config import (
     figure_runs,
+    overlay,
     part,
     read,
     runs,
@@ -26,14 +27,14 @@ from weightsharing.sampling import algorithm
 from weightsharing.sampling.run import Run
 
 try:
-    # Snakemake has read these files itself, but takes the last of two equal keys.
-    for path in workflow.configfiles:
+    # Snakemake has read these files itself, but takes the last of two equal keys. Those of a module's
+    # user are not ours: what they give to the module is laid over our own.
+    for path in [] if IS_MODULE else workflow.configfiles:
         read(Path(path))
-    CONFIG = validate(config)
+    CONFIG = validate(overlay(SHIPPED, config) if IS_MODULE else config)
 except UserError as error:
     raise WorkflowError(f"bad configuration:\n{error}")
 
-BIN = str(Path(sys.executable).parent)
 RESULTS = f"results/{CONFIG.preset}"
 LOGS = f"logs/{CONFIG.preset}"
 BENCHMARKS = f"benchmarks/{CONFIG.preset}"
@@ -46,17 +47,14 @@ TRAINED = [name for name, run in RUNS.items() if isinstance(run, Run)]
 SCANS = [name for name in RUNS if name not in TRAINED]
 THEORY_OF = theory_runs(RUNS)
 
-# A failing command fails its job, also in front of a pipe. This prefix replaces that of Snakemake.
-STRICT = "set -euo pipefail; "
 
 # Rules call `python -m weightsharing`: the interpreter that runs Snakemake and the package of this
 # source tree. With --software-deployment-method conda, they call the interpreter of its environment.
-# Environment modules may supply packages by PYTHONPATH: it stays, behind the source tree.
-PATHS = f"PYTHONPATH={quote(str(SOURCE))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
-if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
-    shell.prefix(f"{STRICT}export {PATHS}; ")
-else:
-    shell.prefix(f"{STRICT}export {PATHS} PATH={quote(BIN)}:$PATH; ")
+# Environment modules may supply packages by PYTHONPATH: it stays, behind the source tree. A prefix of
+# `shell` would be that of all modules of a workflow, and any of them could replace it.
+search_first("PYTHONPATH", str(SOURCE))
+if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+    search_first("PATH", str(Path(sys.executable).parent))
 
 
 def code(*targets):
@@ -91,7 +89,7 @@ def belongs_to(content, files, record, *targets):
         targets_of = (target(wildcards) if callable(target) else target for target in targets)
         wanted = identity(content, record(wildcards), code(*targets_of))
         parts = slice(None if RerunTrigger.PARAMS in workflow.rerun_triggers else 1)
-        for file in (file.format(**wildcards) for file in files):
+        for file in (PLACE(file.format(**wildcards)) for file in files):
             if Path(file).exists() and (identity_of(Path(file)) or ())[parts] != wanted[parts]:
                 STALE.add(file)
                 workflow.dag.forcefiles.add(file)
@@ -150,7 +148,7 @@ def verdicts(figure):
             raise WorkflowError(
                 f"{min(STALE)}: of other parameters or code than the configuration's; run snakemake first"
             )
-        table, words = Path(f"{RESULTS}/scorecard.tsv"), "not judged"
+        table, words = Path(PLACE(f"{RESULTS}/scorecard.tsv")), "not judged"
         if table.exists():
             claims = read_table(table, ["figure", "verdict"])
             counts = claims.verdict[claims.figure == figure].value_counts().sort_index()

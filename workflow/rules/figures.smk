@@ -18,7 +18,7 @@ for name, figure in FIGURES.items():
             # Browsers show it inside the report, as they do not show a PDF.
             report(
                 f"figures/{name}.png",
-                caption=Path(f"figures/{name}.rst").resolve(),
+                caption=Path(PLACE(f"figures/{name}.rst")).resolve(),
                 category="Figures",
                 labels=verdicts(figure.number),
             ),

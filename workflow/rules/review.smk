@@ -2,13 +2,6 @@
 CLAIMS = [f"figures.{name}.claims" for name in FIGURES]
 
 
-localrules:
-    scorecard,
-    runs,
-    review,
-    archive,
-
-
 rule scorecard:
     input:
         results=results_of(FIGURE_RUNS),
@@ -23,6 +16,7 @@ rule scorecard:
         **page_and_table("scorecard", "every claim of the captions"),
     log:
         f"{LOGS}/scorecard.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -43,6 +37,7 @@ rule runs:
         **page_and_table("runs", "every run"),
     log:
         f"{LOGS}/runs.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -55,7 +50,7 @@ rule runs:
 
 rule review:
     input:
-        template=SOURCE / "weightsharing/review/page.html",
+        template=local(str(SOURCE / "weightsharing/review/page.html")),
         figures=[f"figures/{name}.png" for name in FIGURES],
         captions=[f"figures/{name}.rst" for name in FIGURES],
         results=results_of(FIGURE_RUNS),
@@ -70,6 +65,7 @@ rule review:
         f"review/{CONFIG.preset}.html",
     log:
         f"{LOGS}/review.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -84,7 +80,7 @@ rule review:
 # It depends on no configuration: the grid is in the code.
 rule explore:
     input:
-        script=SOURCE / "weightsharing/review/explore.js",
+        script=local(str(SOURCE / "weightsharing/review/explore.js")),
     output:
         "review/explore.html",
     log:
@@ -109,6 +105,7 @@ rule archive:
         f"review/{CONFIG.preset}.zip",
     log:
         f"{LOGS}/archive.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:

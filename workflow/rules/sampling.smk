@@ -20,7 +20,7 @@ rule sample:
         code=lambda wildcards: code("cli:sample", algorithm_of(wildcards)),
         # It is no output: Snakemake deletes outputs before a rerun, but a rerun resumes from this.
         # That of a finished chain stays until `measure` removes it.
-        checkpoint=f"{RESULTS}/checkpoints/{{run}}.npz",
+        checkpoint=PLACE(f"{RESULTS}/checkpoints/{{run}}.npz"),
         theory=lambda wildcards, input: option("--theory", input.theory),
     shell:
         # tee -i survives Ctrl-C and passes on at which step the chain was interrupted.
@@ -45,7 +45,7 @@ rule measure:
         "../../environment.yml"
     params:
         code=code("cli:measure"),
-        checkpoint=f"{RESULTS}/checkpoints/{{run}}.npz",
+        checkpoint=PLACE(f"{RESULTS}/checkpoints/{{run}}.npz"),
         theory=lambda wildcards, input: option("--theory", input.theory),
     shell:
         "python -m weightsharing measure {input.run:q} {input.task:q} {input.samples:q} {output:q}"

@@ -1,9 +1,3 @@
-localrules:
-    resolve,
-    resolve_scan,
-    all,
-
-
 rule resolve:
     input:
         belongs_to("run", [f"{RESULTS}/{{run}}/run.yaml"], run_of, "cli:resolve"),
@@ -14,6 +8,7 @@ rule resolve:
         task=f"{RESULTS}/{{run}}/task.nc",
     log:
         f"{LOGS}/{{run}}/resolve.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -32,6 +27,7 @@ rule resolve_scan:
         f"{RESULTS}/{{scan}}/run.yaml",
     log:
         f"{LOGS}/{{scan}}/resolve.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:

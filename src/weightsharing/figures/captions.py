@@ -51,7 +51,7 @@ def caption(
     jinja2.UndefinedError if the template names an unknown value.
     """
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    template = environment.from_string(figure.caption.read_text() + _CLAIMS)
+    template = environment.from_string(figure.caption.read_text("utf-8") + _CLAIMS)
     return template.render(
         section=section, seed=seed, results=results, claims=claims, convergence=convergence,
         figure=figure.module("claims"), table=partial(tabulate, tablefmt="rst", disable_numparse=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -27,9 +28,9 @@ def costs(folder: Path) -> pd.DataFrame:
 
 
 def _job(path: Path, folder: Path) -> pd.DataFrame:
-    """Costs of one job. Snakemake writes NA if a job ended before it looked; this counts as 0."""
+    """Costs of one job; NaN where Snakemake wrote NA, as the job ended before it looked."""
     try:
-        job = pd.read_csv(path, sep="\t")[_MEASURED].astype(float).fillna(0.0)
+        job = pd.read_csv(path, sep="\t")[_MEASURED].astype(float)
     except (ValueError, KeyError) as error:
         raise FileError(f"{path}: damaged, or not a benchmark of Snakemake") from error
     if len(job) != 1:
@@ -39,15 +40,21 @@ def _job(path: Path, folder: Path) -> pd.DataFrame:
 
 
 def table(jobs: pd.DataFrame) -> str:
-    """Sums of both times and the largest memory, for each figure and for all, in Markdown."""
+    """Sums of both times and the largest memory, for each figure and for all, in Markdown.
+
+    Jobs that were not measured, the shortest ones, count as 0 beside others.
+    """
     lines = [
         "| figure | jobs | seconds, one after the other | seconds of processor time | largest job |",
         "|---|---|---|---|---|",
     ]
     for name, group in [*jobs.groupby("figure"), ("all", jobs)]:
-        seconds, processor = group["s"].sum(), group["cpu_time"].sum()
+        seconds, processor = group["s"].sum(), group["cpu_time"].sum(min_count=1)
         memory = group["max_rss"].max()
-        lines.append(
-            f"| {name} | {len(group)} | {seconds:.0f} | {processor:.0f} | {memory:.0f} MiB |"
-        )
+        cells = [_words(seconds), _words(processor), _words(memory, " MiB")]
+        lines.append(f"| {name} | {len(group)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _words(value: float, unit: str = "") -> str:
+    return "not measured" if math.isnan(value) else f"{value:.0f}{unit}"

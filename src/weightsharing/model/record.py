@@ -104,9 +104,13 @@ def _key(location: Sequence[str | int]) -> str:
     """The place of a fault in the file, such as "fig4.sampler.width"."""
     before = ("", *location)
     parts = zip(before, location, strict=False)
-    # "exact" is a key as well as the name of a sampler.
-    named = [part for pair in parts if pair != ("sampler", "exact") for part in pair[1:]]
-    return ".".join(_shown(part) for part in named if part not in UNION_TAGS)
+    # "exact" is a key as well as the name of a sampler; "signals" is one of a task of this name.
+    named = [
+        part
+        for above, part in parts
+        if (above, part) != ("sampler", "exact") and (part not in UNION_TAGS or above == part)
+    ]
+    return ".".join(map(_shown, named))
 
 
 def _shown(part: str | int) -> str:
@@ -133,5 +137,6 @@ def _line(fault: Any, key: str) -> str:  # noqa: ANN401 - Pydantic's ErrorDetail
         tag = inner + said["discriminator"].strip("'")
         if kind == "union_tag_not_found":
             return f"{tag}: missing"
-        return f"{tag}: got {shortened(said['tag'])}; must be one of {said['expected_tags']}"
+        got = shortened(fault["input"][said["discriminator"].strip("'")])
+        return f"{tag}: got {got}; must be one of {said['expected_tags']}"
     return f"{outer}got {got}; {message[0].lower()}{message[1:]}"

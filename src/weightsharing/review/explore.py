@@ -156,7 +156,7 @@ def page(slices: Sequence[Slice]) -> str:
             "signal": signal, "choices": choices, "words": words, "mapper": mapper,
             "counts": [len(KAPPAS), len(WIDTHS_OF_NOISE)],
         },
-        code=SCRIPT.read_text(),
+        code=SCRIPT.read_text("utf-8"),
     )  # fmt: skip
     signal.js_on_change("value", picked)
     for choice in choices.values():

@@ -77,7 +77,7 @@ def page(
     figures = [_shown(name, content, captions[name], claims) for name, content in pictures.items()]
     template = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    ).from_string(TEMPLATE.read_text())
+    ).from_string(TEMPLATE.read_text("utf-8"))
     return template.render(
         preset=preset,
         seed=seed,

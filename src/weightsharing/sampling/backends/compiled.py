@@ -50,7 +50,8 @@ OTHER = len(CODES)
 def supports(posterior: Posterior, dynamics: Dynamics) -> bool:
     """Whether there is a compiled step for these dynamics and this activation."""
     name = posterior.architecture.activation
-    return dynamics.move is kinetic.move and (name in CODES or ACTIVATIONS[name].scalar is not None)
+    known = name in CODES or ACTIVATIONS[name].scalar is not None
+    return known and dynamics.move is kinetic.move and not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
 
 
 def pointers(activation: ActivationName) -> tuple[Any, Any]:
