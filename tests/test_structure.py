@@ -296,6 +296,19 @@ def test_the_website_has_all_pages() -> None:
     assert listed == {str(page.relative_to(docs)) for page in pages} | {"index.md"}
 
 
+def test_sections_that_docstrings_cite_exist() -> None:
+    """As in "THEORY 5, 10": the website links them."""
+    sections = set(re.findall(r"^## (\d+)\.", (ROOT / "docs/theory.md").read_text(), re.M))
+    cited = {
+        number
+        for path in SOURCE.rglob("*.py")
+        for numbers in re.findall(r"THEORY ((?:\d+)(?:, \d+)*)", path.read_text())
+        for number in numbers.split(", ")
+    }
+    assert len(cited) > 5
+    assert cited <= sections
+
+
 def test_every_fault_has_a_test_that_exists() -> None:
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     defined = set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
