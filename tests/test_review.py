@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import needs_chromium, scripted, titled
+from browser import framed, needs_chromium, scripted, titled
 
 from weightsharing.figures.tables import number
 from weightsharing.model.architecture import Architecture, Prior
@@ -73,16 +73,41 @@ def test_grid_is_that_of_the_theory(slices: list[explore.Slice]) -> None:
     assert one.action[0].argmin() == 0
 
 
-@needs_chromium
-def test_sliders_move_all_panels(
-    slices: list[explore.Slice], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Offline, in a browser: from the first picture to another signal strength and T."""
+@pytest.fixture
+def text(slices: list[explore.Slice], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The page of the small grid."""
     monkeypatch.setattr(explore, "STEPS", (3, 4))
     monkeypatch.setattr(explore, "KAPPAS", (0.1,))
     monkeypatch.setattr(explore, "WIDTHS_OF_NOISE", (0.5, 1.0))
     monkeypatch.setattr(explore, "RATIOS", (0.5, 1.0, 2.0))
-    text = explore.page(slices)
+    return explore.page(slices)
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1920, 1366, 420])
+def test_panels_of_the_page_with_sliders_are_whole(text: str, tmp_path: Path, width: int) -> None:
+    """Each is as wide as its canvas, which holds its frame; nothing is wider than the window."""
+    script = """
+    setTimeout(() => {
+      const panels = [...Bokeh.index.query(view => view.model.type === "Figure")].map(view => ({
+        ...view.el.getBoundingClientRect().toJSON(), frame: view.frame.bbox.right,
+        canvas: view.canvas_view.el.getBoundingClientRect().width}))
+      const sideways = document.documentElement.scrollWidth
+      parent.postMessage(JSON.stringify({panels, sideways}), "*")
+    }, 1500)
+    """
+    seen = titled(framed(scripted(text, script, tmp_path / "page.html"), width), tmp_path)
+    assert seen["sideways"] <= width
+    assert len(seen["panels"]) == 6
+    for panel in seen["panels"]:
+        assert panel["frame"] <= panel["canvas"] == panel["width"]
+        assert panel["left"] >= 0
+        assert panel["right"] <= width
+
+
+@needs_chromium
+def test_sliders_move_all_panels(text: str, slices: list[explore.Slice], tmp_path: Path) -> None:
+    """Offline, in a browser: from the first picture to another signal strength and T."""
     assert len(text) < 5e6
     script = """
     const seen = []

@@ -26,5 +26,5 @@ const pick = wanted => ({ratio: one.ratio.map((v, i) => one.stable[i] === wanted
 sources.stable.data = pick(true)
 sources.unstable.data = pick(false)
 sources.present.data = {ratio: [ratio], m: [lowest]}
-words.text = `<p style="font: 1rem system-ui">lambda = ${lambda.toPrecision(4)} = ${ratio} lambda_c, `
-  + `lambda_c = ${one.critical.toPrecision(4)}, m = ${lowest.toPrecision(3)}</p>`
+words.text = `<p style="font: 1rem system-ui">λ = ${lambda.toPrecision(4)} = ${ratio} λ_c, `
+  + `λ_c = ${one.critical.toPrecision(4)}, m = ${lowest.toPrecision(3)}</p>`

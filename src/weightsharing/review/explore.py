@@ -137,16 +137,16 @@ def page(slices: Sequence[Slice]) -> str:
         }.items()
     }  # fmt: skip
     plots, mapper = _plots(sources)
-    words_of_signal = f"signal strength, lambda / lambda_c from {RATIOS[0]:g} to {RATIOS[-1]:g}"
+    words_of_signal = f"signal strength, λ / λ_c from {RATIOS[0]:g} to {RATIOS[-1]:g}"
     signal = Slider(title=words_of_signal, start=0,
                     end=len(RATIOS) - 1, value=RATIOS.index(2.0), step=1, show_value=False,
                     name="signal")  # fmt: skip
     choices = {
         name: RadioButtonGroup(
-            labels=[f"{name} = {value:g}" for value in values], active=values.index(start), name=name
+            labels=[f"{letter} = {value:g}" for value in values], active=values.index(start), name=name
         )
-        for name, values, start in (
-            ("T", STEPS, 4), ("kappa", KAPPAS, 0.1), ("w", WIDTHS_OF_NOISE, 1.0)
+        for name, letter, values, start in (
+            ("T", "T", STEPS, 4), ("kappa", "κ", KAPPAS, 0.1), ("w", "w", WIDTHS_OF_NOISE, 1.0)
         )
     }  # fmt: skip
     words = Div(text="")
@@ -164,7 +164,7 @@ def page(slices: Sequence[Slice]) -> str:
     head = Div(text=HEAD)
     layout = column(
         head, row(*choices.values(), styles={"flex-wrap": "wrap"}), signal, words,
-        row(*plots, styles={"flex-wrap": "wrap"}), sizing_mode="stretch_width",
+        row(*plots, styles={"flex-wrap": "wrap", "max-width": "960px"}), sizing_mode="stretch_width",
     )  # fmt: skip
     # The first picture is picked when the page is ready.
     document = Document()
@@ -176,7 +176,7 @@ def page(slices: Sequence[Slice]) -> str:
 HEAD = """
 <h1 style="font: 1.4rem system-ui; margin: 0.5rem 0">Explore the theory</h1>
 <p style="font: 1rem/1.5 system-ui; max-width: 60rem">Linear RNN and DNN with one input at t = 0 and one
-target at t = T, y = lambda^(1/2), at infinite width (u = v = 1). Everything was solved beforehand; the
+target at t = T, y = λ<sup>1/2</sup>, at infinite width (u = v = 1). Everything was solved beforehand; the
 slider and the buttons pick from a grid. Kernels are H<sup>tt'</sup> of the hidden activities. F(m) is the
 action at fixed order parameter m = H<sup>T-1,T-2</sup>. Eigenvalues are those that the activities give
 to W; outside the disc of radius w<sup>1/2</sup>, which noise fills, they are outliers.</p>
@@ -207,7 +207,7 @@ def _plain(one: Slice) -> dict[str, Any]:
 def _plots(sources: dict[str, Any]) -> tuple[list[Any], Any]:
     """The panels, and the scale of the kernels."""
     size: dict[str, Any] = {
-        "frame_width": 220, "frame_height": 220, "toolbar_location": None, "tools": "",
+        "width": 300, "height": 300, "sizing_mode": "fixed", "toolbar_location": None, "tools": "",
     }  # fmt: skip
     mapper = LinearColorMapper(palette=RdBu11, low=-1.0, high=1.0)
 
@@ -243,7 +243,7 @@ def _plots(sources: dict[str, Any]) -> tuple[list[Any], Any]:
     landau = figure(title="F(m) - F(0) of the RNN", x_axis_label="m", y_axis_label="action", **size)
     landau.line("m", "action", source=sources["landau"], line_width=2, color=NETWORK_COLOURS["rnn"])
     landau.scatter("m", "action", source=sources["minimum"], size=9, color=PREDICTION)
-    order = figure(title="order parameter of the RNN", x_axis_label="lambda / lambda_c",
+    order = figure(title="order parameter of the RNN", x_axis_label="λ / λ_c",
                    y_axis_label="m", **size)  # fmt: skip
     order.line("ratio", "m", source=sources["stable"], line_width=2, color=NETWORK_COLOURS["rnn"])
     order.line("ratio", "m", source=sources["unstable"], line_width=2, line_dash="dotted",
