@@ -123,7 +123,7 @@ lowest: $(INSTALLED)
 	git clone --quiet . .cache/lowest
 	$(PYTHON) -m venv .cache/lowest/.venv
 	cd .cache/lowest && ../../$(UV) --resolution lowest-direct --editable . && \
-		$(BIN)/snakemake --configfile workflow/presets/smoke.yaml
+		$(BIN)/snakemake all --configfile workflow/presets/smoke.yaml
 
 clean:
 	rm -rf results logs benchmarks review site .cache figures/*.pdf figures/*.png figures/*.rst figures/*.txt .snakemake

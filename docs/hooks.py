@@ -17,6 +17,8 @@ OUTSIDE = re.compile(r"\[([^]]+)\]\((?!https?:|#)(\.\./(?!\w+\.md)[^)]+)\)")
 FORMULA = re.compile(
     r"^```math\n(?P<block>.*?)\n```$|^```.*?^```$|`[^`\n]+`|\$(?P<line>[^$\n]+)\$", re.M | re.S
 )
+# A name of a function whose argument has no bracket.
+NAME = re.compile(r"(<mi>(?:ln|det|tr|erf|exp)</mi>)(?!<mo|<mrow><mo|</)")
 # A formula in the page until Markdown is done with it, which would take _ and * for its own.
 KEPT = "formula-{}-of-this-page"
 SECTION = re.compile(r"THEORY ((?:\d+)(?:, \d+)*)")
@@ -37,7 +39,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         block, line = found["block"], found["line"]
         if block is None and line is None:
             return found[0]
-        page.formulas.append(convert(block or line, display="block" if block else "inline"))
+        formula = convert(block or line, display="block" if block else "inline")
+        page.formulas.append(NAME.sub(r"\1<mspace width='0.17em'/>", formula))
         return KEPT.format(len(page.formulas) - 1)
 
     return FORMULA.sub(keep, OUTSIDE.sub(r"\1", markdown))
