@@ -25,8 +25,8 @@ def footer(figure: Figure, preset: str, runs: Sequence[Result], *measures: str) 
     red = textwrap.wrap(f"not converged: {failed}", 150) if failed else []
     lines = [(f"{sizes(runs)}; preset {preset}", "0.35"), *((line, NOT_CONVERGED) for line in red)]
     height = 72.0 * figure.get_figheight()
-    for row, (line, colour) in enumerate(reversed(lines)):
-        place = (72.0 * EDGE + row * LINE) / height
+    for below, (line, colour) in zip(reversed(range(len(lines))), lines, strict=True):
+        place = (72.0 * EDGE + below * LINE) / height
         figure.text(0.99, place, line, ha="right", va="bottom", fontsize=SMALL, color=colour)
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
