@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import torch
 from conftest import draw, endpoint_run, kinetic_run
-from weight_steps import CPU, DEVICE, philox_deviates, problem, states
+from weight_steps import CPU, DEVICE, compiled_deviates, philox_deviates, problem, states
 
 from weightsharing.model.activations import ACTIVATIONS, ActivationName
 from weightsharing.model.architecture import Kind
 from weightsharing.model.network import Weights
 from weightsharing.sampling import backends, random
 from weightsharing.sampling.backends import compiled, fused, reference
+from weightsharing.sampling.backends.compiled import step
 from weightsharing.sampling.exact import ExactSettings
 from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.posterior import Posterior
@@ -95,10 +96,6 @@ def test_steps_are_those_of_pytorch(
     device = CPU if name in ON_CPU else DEVICE
     target = problem(kind, activation, patterns, steps, dtype, device, integrated)
     dynamics = DYNAMICS[method]
-    if name == "compiled" and method == "sgld":
-        with pytest.raises(ValueError, match=f"no compiled step .* activation {activation}"):
-            compiled.advance(target, dynamics, states(target, width)[1], lambda number: target)
-        return
     has_triton = name == "fused" and dtype is torch.float32
     if name == "fused without Triton and graphs":
         forbid_gpu(monkeypatch)
@@ -117,11 +114,12 @@ def test_steps_are_those_of_pytorch(
         weights, velocities = blocks(expected)
         noise = None
         if (number + 1) % dynamics.refresh == 0:
-            noise = (
-                philox_deviates(weights, key, number)
-                if has_triton
-                else blocks(normal(memory, (size,), same_streams))[0]
-            )
+            if has_triton:
+                noise = philox_deviates(weights, key, number)
+            elif name == "compiled":
+                noise = compiled_deviates(weights, same_streams)
+            else:
+                noise = blocks(normal(memory, (size,), same_streams))[0]
         dynamics.move(weights, velocities, noise, target_at(number), STEP_SIZE, dynamics.damping)
     assert memory.dtype == dtype
     tolerance = 1e-13 if dtype is torch.float64 else 3e-6
@@ -174,7 +172,7 @@ def test_what_is_not_finite_stays_so_in_its_chain(
 
 
 @pytest.mark.parametrize(("device", "method", "chosen"), [
-    ("cpu", "sgld", reference), ("cpu", "kinetic", compiled), ("cuda", "sgld", fused),
+    ("cpu", "sgld", compiled), ("cpu", "kinetic", compiled), ("cuda", "sgld", fused),
     ("cuda", "kinetic", fused),
 ])  # fmt: skip
 def test_device_and_dynamics_choose_the_backend(
@@ -201,6 +199,8 @@ def test_dynamics_of_a_new_sampler_are_stepped_by_its_own_folder(
 
     target, dynamics = problem("rnn"), Dynamics(decay, STEP_SIZE)
     memory, blocks = states(target, 5)
+    with pytest.raises(ValueError, match="no compiled step for these dynamics"):
+        compiled.advance(target, dynamics, blocks, lambda number: target)
     for advance in (backends.advance, partial(fused.advance, use_graphs=False)):
         moved = memory.clone()
         advance(target, dynamics, blocks, lambda number: target)(
@@ -218,14 +218,9 @@ def test_pytorch_steps_where_the_compiled_step_does_not_know_the_activation(
     )
     architecture = run.architecture.model_copy(update={"activation": "erf"})
     run = run.model_copy(update={"architecture": architecture})
-    compiled_draws = draw(run)
-    monkeypatch.delitem(compiled.CODES, "erf")
-    monkeypatch.setattr(compiled, "step", None)
-    for name, values in draw(run).data_vars.items():
-        torch.testing.assert_close(
-            torch.tensor(values.to_numpy()), torch.tensor(compiled_draws[name].to_numpy()),
-            rtol=1e-4, atol=1e-5,
-        )  # fmt: skip
+    monkeypatch.delitem(step.CODES, "erf")
+    monkeypatch.setattr(step, "step", None)
+    assert draw(run)["loss"].notnull().all()
 
 
 @pytest.mark.parametrize("method", RUNS)

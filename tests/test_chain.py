@@ -16,6 +16,7 @@ import pytest
 import torch
 import xarray as xr
 from conftest import KAPPA, PRIOR, ROOT, assert_z, draw, endpoint_run, exact_run, kinetic_run
+from numpy.typing import NDArray
 
 from weightsharing.cli import read_starts
 from weightsharing.code import targets_behind
@@ -25,15 +26,14 @@ from weightsharing.measures.branches import branch_signs
 from weightsharing.measures.estimate import Estimate, estimate
 from weightsharing.model.architecture import Kind
 from weightsharing.model.axes import Array
-from weightsharing.model.network import Weights
 from weightsharing.model.symmetry import order_parameter, reflect_kernel, reflection
 from weightsharing.model.task import Task
 from weightsharing.sampling import SAMPLERS, chain, checkpoint, dynamics, posterior, random
+from weightsharing.sampling.backends.compiled import step as compiled
 from weightsharing.sampling.batches import single
 from weightsharing.sampling.checkpoint import save_checkpoint
 from weightsharing.sampling.run import Device, Run
 from weightsharing.sampling.sgld import LangevinSettings
-from weightsharing.sampling.sgld import step as sgld
 from weightsharing.theory import finite_width, search
 from weightsharing.theory.problem import linear_problem
 from weightsharing.theory.solve import solve
@@ -226,7 +226,7 @@ def test_fingerprint_covers_the_code_of_its_sampler_alone(method: str) -> None:
         name.removeprefix("weightsharing.") for name in targets_behind(chain.__name__, module)
     }
     weights = {"langevin", "dynamics", "sgld.step", "kinetic.step", "backends.reference"}
-    weights |= {"backends.compiled", "backends.fused", "backends.fused.triton_steps"}
+    weights |= {"backends.compiled.step", "backends.fused", "backends.fused.triton_steps"}
     activities = {"exact.marginal", "exact.units", "exact.collective", "exact.adaptation"}
     covered, other = (activities, weights) if method == "exact" else (weights, activities)
     shared = {"chain", "posterior", "initial", "random", "batches", "run", f"{method}.sampler"}
@@ -258,13 +258,13 @@ def test_diverged_chain_is_stopped_with_the_step_and_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = endpoint_run(3.0)
-    step = sgld.step
+    step: Any = compiled.step
 
-    def broken(weights: Weights, *rest: object) -> None:
-        step(weights, *rest)  # type: ignore[arg-type]
-        weights.readout[1, 0] = float("nan")
+    def broken(memory: NDArray[np.floating], *rest: object) -> None:
+        step(memory, *rest)
+        memory[1, -1] = np.nan
 
-    monkeypatch.setattr(sgld, "step", broken)
+    monkeypatch.setattr(compiled, "step", broken)
     with pytest.raises(DivergenceError, match=r"chain 1 .* step 1: .* lower step_size"):
         draw(run)
 

@@ -12,12 +12,14 @@ import numba
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from weight_steps import CPU, problem, states
 
 from weightsharing.errors import ConfigError
 from weightsharing.model.activations import ACTIVATIONS, Activation, ActivationName
 from weightsharing.model.architecture import Kind
 from weightsharing.sampling.backends import compiled, reference
+from weightsharing.sampling.backends.compiled import jit, key_of, step
 from weightsharing.sampling.kinetic import step as kinetic
 from weightsharing.sampling.protocol import Dynamics
 from weightsharing.sampling.random import new_streams
@@ -27,12 +29,13 @@ from weightsharing.sampling.random import new_streams
 def test_gradient_of_any_rank(rank: int) -> None:
     """The sum of outer products takes four at a time and the rest one by one."""
     generator = np.random.default_rng(rank)
-    block, velocity, deviates = generator.standard_normal((3, 5, 7))
+    block, velocity = generator.standard_normal((2, 5, 7))
     left, right = generator.standard_normal((rank, 5)), generator.standard_normal((rank, 7))
     moved, moving = block.copy(), velocity.copy()
-    times = np.array([-0.1, 0.1, 0.05, 0.9])
-    flat = moved.reshape(-1), moving.reshape(-1), deviates.reshape(-1)
-    compiled.move(*flat, left, right, False, 0.3, 0.2, times)
+    times = np.array([-0.1, 0.1, 0.05, 0.05, 0.9])
+    generators = np.zeros((4, step.LANES), np.uint32)
+    flat = moved.reshape(-1), moving.reshape(-1)
+    step.move(*flat, True, generators, left, right, False, 0.3, 0.2, times)
     expected = velocity - 0.1 * (block + 0.3 * left.T @ right)
     np.testing.assert_allclose(moving, expected, rtol=0.0, atol=1e-14)
     np.testing.assert_allclose(moved, block + 0.1 * expected, rtol=0.0, atol=1e-14)
@@ -50,9 +53,103 @@ def test_nowhere_to_keep_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> No
         """Nothing."""
 
     monkeypatch.setattr(numba, "njit", nowhere)
-    compiled_function, options = compiled._compiled(function)
+    compiled_function, options = jit.compiled(function)
     assert compiled_function is function
     assert options["nogil"]
+
+
+def words_of(key: int, lane: int, count: int) -> list[int]:
+    """Words of a lane by SplitMix64 and xoshiro128++ as published, in Python's integers."""
+    long, low = 2**64 - 1, 2**32 - 1
+    state = []
+    for half in (1, 2):
+        word = (key + (2 * lane + half) * 0x9E3779B97F4A7C15) & long
+        word = ((word ^ word >> 30) * 0xBF58476D1CE4E5B9) & long
+        word = ((word ^ word >> 27) * 0x94D049BB133111EB) & long
+        word ^= word >> 31
+        state += [word & low, word >> 32]
+
+    def rotated(word: int, by: int) -> int:
+        return (word << by | word >> 32 - by) & low
+
+    a, b, c, d = state
+    words = []
+    for _ in range(count):
+        words.append((rotated((a + d) & low, 7) + a) & low)
+        shifted = b << 9 & low
+        c, d = c ^ a, d ^ b
+        b, a = b ^ c, a ^ d
+        c, d = c ^ shifted, rotated(d, 11)
+    return words
+
+
+def test_generator_is_that_of_its_authors() -> None:
+    """The first two words of SplitMix64 for the seed 1234567 are those of Rosetta Code's test."""
+    generators = np.empty((4, step.LANES), np.uint32)
+    step.seed(np.uint64(1234567), generators)
+    longs = generators[::2].astype(np.uint64) + (
+        generators[1::2].astype(np.uint64) << np.uint64(32)
+    )
+    assert longs[:, 0].tolist() == [6457827717110365317, 3203168211198807973]
+    step.seed(np.uint64(2**63 + 11), generators)
+    words = np.empty((5, step.LANES), np.uint32)
+    for drawn in words:
+        step.fill_words(generators, drawn)
+    for lane in (0, 1, step.LANES - 1):
+        assert words[:, lane].tolist() == words_of(2**63 + 11, lane, 5)
+
+
+def test_deviates_are_those_of_box_and_muller() -> None:
+    """Radius and angle of each pair in float64; extreme words too, such as 0."""
+    generators = np.empty((4, step.LANES), np.uint32)
+    step.seed(np.uint64(5), generators)
+    generators[:, 0] = 0  # draws the word 0 for ever
+    same, deviates = generators.copy(), np.empty(2 * step.LANES, np.float32)
+    words = np.empty((2, step.LANES), np.uint32)
+    for drawn in words:
+        step.fill_words(same, drawn)
+    step.fill_normal(generators, deviates)
+    first, second = words.astype(np.float64)
+    u = (np.floor(first / 2) + 0.5) / 2.0**31
+    np.testing.assert_allclose(
+        (deviates.reshape(2, -1).astype(np.float64) ** 2).sum(0),
+        -2.0 * np.log(u),
+        rtol=2e-6,
+        atol=3e-7,
+    )
+    angle = np.pi / 2 * (second % 2**30 / 2.0**30 - 0.5)
+    cosine = np.cos(angle) * np.where(second >= 2**31, 1.0, -1.0)
+    pair = np.array([cosine, np.sin(angle)])
+    exchanged = second % 2**31 >= 2**30
+    pair[:, exchanged] = pair[::-1, exchanged]
+    np.testing.assert_allclose(deviates.reshape(2, -1), np.sqrt(-2.0 * np.log(u)) * pair, atol=3e-6)
+
+
+def test_law_of_the_deviates() -> None:
+    """Moments, the law itself, and no correlation between neighbours, lanes, steps and chains.
+
+    Eleven z-scores and a Kolmogorov-Smirnov test, each wrong by chance once in 1e5.
+    """
+    count, steps = 2**16, 64
+    generators, drawn = np.empty((4, step.LANES), np.uint32), np.empty((steps, count), np.float32)
+    for key, deviates in enumerate(drawn):
+        step.seed(np.uint64(key_of(new_streams(key % 2, 1, CPU)[0]) + key), generators)
+        step.fill_normal(generators, deviates)
+    z = drawn.astype(np.float64)
+    assert stats.kstest(z.ravel(), "norm").pvalue > 1e-5
+    scores = [(z**power - mean) / np.sqrt(spread) for power, mean, spread in
+              ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96))]  # fmt: skip
+    scores += [
+        (np.abs(z) > 4.0) / np.sqrt(2 * stats.norm.sf(4.0)) - np.sqrt(2 * stats.norm.sf(4.0))
+    ]
+    for lag in (1, step.LANES, 2 * step.LANES):
+        scores.append(z[:, lag:] * z[:, :-lag])
+    scores.append(z[1:] * z[:-1])
+    squares = (z**2 - 1.0) / np.sqrt(2.0)
+    scores.append(squares[:, step.LANES :] * squares[:, : -step.LANES])
+    scores.append(squares[1:] * squares[:-1])
+    sums = np.array([values.sum() / np.sqrt(values.size) for values in scores])
+    assert np.abs(sums).max() < stats.norm.isf(0.5e-5), sums
 
 
 def gelu(h: float) -> float:
@@ -87,7 +184,8 @@ def test_activations_of_ones_own_are_compiled(
     architecture = target.architecture.model_copy(update={"activation": name})
     target = replace(target, architecture=architecture)
     monkeypatch.setitem(cast(dict[str, Activation], ACTIVATIONS), name, OWN[name])
-    dynamics = Dynamics(kinetic.move, 0.02, 0.05, 2, has_velocities=True)
+    # Without noise, which does not know the activation.
+    dynamics = Dynamics(kinetic.move, 0.02, 0.05, 100, has_velocities=True)
     assert compiled.supports(target, dynamics)
     memory, blocks = states(target, 11, chains=2, moving=True)
     expected = memory.clone()
@@ -140,12 +238,12 @@ def test_damaged_compiled_code_is_compiled_anew(
         assert specification.loader is not None
         module = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(module)
-        function = compiled._compiled(module.twice)
+        function = jit.compiled(module.twice)
         results = []
-        compiled.with_sound_cache(lambda: results.append(function(4.0)))
+        jit.with_sound_cache(lambda: results.append(function(4.0)))
         assert results == [8.0]
 
-    monkeypatch.setattr(compiled, "_COMPILED", [])
+    monkeypatch.setattr(jit, "_COMPILED", [])
     call()
     (path,) = tmp_path.rglob(f"*.{ending}")
     path.write_bytes(path.read_bytes()[:kept])
@@ -169,4 +267,4 @@ def test_other_errors_are_no_damage() -> None:
         raise ValueError("of the step itself")
 
     with pytest.raises(ValueError, match="of the step itself"):
-        compiled.with_sound_cache(fail)
+        jit.with_sound_cache(fail)

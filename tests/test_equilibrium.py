@@ -15,7 +15,6 @@ from weight_steps import CPU, problem, states
 from weightsharing.measures import equilibrium
 from weightsharing.measures.compare import compare
 from weightsharing.measures.estimate import (
-    LARGEST_RHAT,
     SMALLEST_EFFECTIVE_SIZE,
     estimate,
 )
@@ -23,8 +22,7 @@ from weightsharing.model.activations import ActivationName
 from weightsharing.model.architecture import Kind
 from weightsharing.model.network import Weights
 from weightsharing.sampling import langevin
-from weightsharing.sampling.backends import reference
-from weightsharing.sampling.random import Streams, fill_normal
+from weightsharing.sampling.backends.compiled import step as compiled
 from weightsharing.sampling.run import Run
 
 KINETIC: dict[str, Any] = {
@@ -109,18 +107,13 @@ def test_sgld_has_its_known_bias(noise: str, widening: float) -> None:
     assert not {"virial", "input_virial"} & set(str(measured.attrs["faults"]).split(", "))
 
 
-@pytest.mark.parametrize(
-    ("settings", "others"), [({"friction": 1e-4}, []), ({"refresh": 100_000}, ["loss"])], ids=str
-)
-def test_chains_of_one_conserved_energy_do_not_pass(
-    settings: dict[str, Any], others: list[str]
-) -> None:
+@pytest.mark.parametrize("settings", [{"friction": 1e-4}, {"refresh": 100_000}], ids=str)
+def test_chains_of_one_conserved_energy_do_not_pass(settings: dict[str, Any]) -> None:
     """They agree with each other: without the identities at most R-hat of the loss finds a fault."""
     run = changed(RIGHT["kinetic"], duration=640.0, draws=2000, **settings)
     measured = measures(run)
-    assert (measured.attrs["largest_rhat"] < LARGEST_RHAT) == (not others)
     assert measured.attrs["smallest_effective_size"] > SMALLEST_EFFECTIVE_SIZE
-    assert str(measured.attrs["faults"]).split(", ") == [*others, *NAMES]
+    assert set(str(measured.attrs["faults"]).split(", ")) - {"loss"} == set(NAMES)
     assert measured.attrs["converged"] == 0
     # m is a fourth of its value.
     assert measured["order_parameter"] < 0.4 * 3.8
@@ -139,12 +132,13 @@ def test_noise_that_is_too_small_does_not_pass(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By 5 %: temperatures are a tenth too small."""
+    compiled_step: Any = compiled.step
 
-    def weaker(memory: torch.Tensor, streams: Streams) -> None:
-        fill_normal(memory, streams)
-        memory.mul_(0.95)
+    def weaker(*rest: Any) -> None:
+        *others, spreads, times = rest
+        compiled_step(*others, 0.95 * spreads, times)
 
-    monkeypatch.setattr(reference, "fill_normal", weaker)
+    monkeypatch.setattr(compiled, "step", weaker)
     run = RIGHT["kinetic"]
     if method == "sgld":
         run = endpoint_run(0.5, step_size=2e-3, burn_in=5.0, duration=40.0, draws=500)

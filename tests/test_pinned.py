@@ -78,8 +78,12 @@ CASES = [
 ]
 
 
-def drawn(run: dict[str, Any], folder: Path) -> dict[str, NDArray[np.floating]]:
+def drawn(
+    run: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, NDArray[np.floating]]:
     """Kernels, outputs, losses and spectra of all draws, and kernels and actions of the theory."""
+    # These chains are too short for equilibrium, which their numbers do not need.
+    monkeypatch.setattr(kinetic, "LEAST_FORGOTTEN", 0.0)
     files = {name: folder / f"{name}.nc" for name in ("task", "theory", "samples")}
     parameters = str(folder / "run.yaml")
     commands = [
@@ -104,10 +108,8 @@ def drawn(run: dict[str, Any], folder: Path) -> dict[str, NDArray[np.floating]]:
 def test_draws_are_those_that_were_stored(
     run: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # These chains are too short for equilibrium, which their numbers do not need.
-    monkeypatch.setattr(kinetic, "LEAST_FORGOTTEN", 0.0)
     stored = json.loads(STORED.read_text())[run["id"]]
-    found = drawn(run, tmp_path)
+    found = drawn(run, tmp_path, monkeypatch)
     assert found.keys() == stored.keys()
     precision = "float64" if run["sampler"]["method"] == "exact" else "float32"
     for name, values in found.items():
@@ -123,10 +125,10 @@ def test_draws_are_those_that_were_stored(
 if __name__ == "__main__":
     stored = {}
     for run in CASES:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
             stored[run["id"]] = {
                 name: np.asarray(values, dtype=np.float64).round(12).tolist()
-                for name, values in drawn(run, Path(folder)).items()
+                for name, values in drawn(run, Path(folder), patch).items()
             }
     STORED.write_text(json.dumps(stored))
     sys.exit(0)

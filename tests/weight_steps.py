@@ -20,10 +20,12 @@ from weightsharing.model.network import Weights
 from weightsharing.model.task import Task
 from weightsharing.sampling import initial
 from weightsharing.sampling import posterior as posteriors
+from weightsharing.sampling.backends.compiled import key_of
+from weightsharing.sampling.backends.compiled import step as compiled
 from weightsharing.sampling.backends.fused import steps as fused
 from weightsharing.sampling.posterior import Posterior
 from weightsharing.sampling.protocol import Blocks
-from weightsharing.sampling.random import new_streams
+from weightsharing.sampling.random import Streams, new_streams
 
 ON_GPU = torch.cuda.is_available()
 if not ON_GPU:
@@ -127,3 +129,21 @@ def philox_deviates(like: Weights, key: Tensor, step: int) -> Weights:
         expected.append(torch.from_numpy(values).to(block).reshape(original.shape))
         first += block.shape[1]
     return Weights(*expected)
+
+
+def compiled_deviates(like: Weights, streams: Streams) -> Weights:
+    """The deviates that a compiled step must draw: some rows of a block at a time, chain by chain."""
+    drawn = Weights(*(torch.empty_like(block) for block in like))
+    generators = np.empty((4, compiled.LANES), np.uint32)
+    for chain, stream in enumerate(streams):
+        compiled.seed(np.uint64(key_of(stream)), generators)
+        for block in (*drawn.recurrent[chain], drawn.input[chain], drawn.readout[chain, None]):
+            rows, columns = block.shape
+            ahead = max(1, compiled.AHEAD // columns)
+            size = -(-ahead * columns // (2 * compiled.LANES)) * 2 * compiled.LANES
+            for first in range(0, rows, ahead):
+                deviates = np.empty(size, np.float32)
+                compiled.fill_normal(generators, deviates)
+                part = block[first : first + ahead]
+                part.copy_(torch.from_numpy(deviates[: part.numel()]).reshape(part.shape))
+    return drawn

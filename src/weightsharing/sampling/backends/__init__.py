@@ -1,7 +1,7 @@
 """Backends: who computes a step of the weights. All make the step that a sampler's folder defines.
 
     reference   PyTorch, on any device, for all dynamics
-    compiled    Numba, on a CPU, for underdamped dynamics of the activations that it knows
+    compiled    Numba, on a CPU, for SGLD and underdamped dynamics of the activations that it knows
     fused       Triton and CUDA graphs, on a GPU; PyTorch where these fail or do not know the dynamics
 
 Each has ``advance`` with the arguments below, and ``advance`` here chooses one. Nothing else knows of
