@@ -15,6 +15,7 @@ from weightsharing.model.activations import ActivationName
 from weightsharing.sampling.backends.compiled.jit import compiled
 
 Reals = NDArray[np.floating]
+Word = np.uint32
 Words = NDArray[np.uint32]
 Pointers = tuple[Callable[[float], float], Callable[[float], float]]
 
@@ -29,7 +30,7 @@ LANES = 256
 # Deviates that are drawn ahead of their use. They stay in the innermost cache of a core.
 AHEAD = 4096
 
-u32, i32, f32, u64 = np.uint32, np.int32, np.float32, np.uint64
+u32, i32, f32, u64 = Word, np.int32, np.float32, np.uint64
 
 
 @compiled
@@ -50,26 +51,21 @@ def seed(key: int, generators: Words) -> None:
 
 
 @compiled
-def rotated(word: np.uint32, by: int) -> np.uint32:
+def rotated(word: Word, by: int) -> Word:
     """The bits of a word of 32, rotated to the left."""
     return u32(u32(word << u32(by)) | u32(word >> u32(32 - by)))
 
 
 @compiled
-def fill_words(generators: Words, words: Words) -> None:
-    """One word of each lane, (lane,), by xoshiro128++.
+def next_word(a: Word, b: Word, c: Word, d: Word) -> tuple[Word, Word, Word, Word, Word]:
+    """A word of the generator xoshiro128++ and its next state.
 
     Citation: Blackman & Vigna, "Scrambled linear pseudorandom number generators", ACM Transactions on
     Mathematical Software 2021.
     """
-    for lane in range(LANES):
-        a, b = generators[0, lane], generators[1, lane]
-        c, d = generators[2, lane], generators[3, lane]
-        words[lane] = u32(rotated(u32(a + d), 7) + a)
-        shifted = u32(b << u32(9))
-        c, d = u32(c ^ a), u32(d ^ b)
-        generators[1, lane], generators[0, lane] = u32(b ^ c), u32(a ^ d)
-        generators[2, lane], generators[3, lane] = u32(c ^ shifted), rotated(d, 11)
+    word, shifted = u32(rotated(u32(a + d), 7) + a), u32(b << u32(9))
+    c, d = u32(c ^ a), u32(d ^ b)
+    return word, u32(a ^ d), u32(b ^ c), u32(c ^ shifted), rotated(d, 11)
 
 
 @compiled
@@ -79,15 +75,15 @@ def fill_normal(generators: Words, deviates: NDArray[np.float32]) -> None:
     Box and Muller's r (cos a, sin a), with r^2 = -2 ln u. The angle is drawn in the quadrant around 0.
     A random sign of its cosine and a random exchange of both spread it over the circle.
     """
-    first, second = np.empty(LANES, u32), np.empty(LANES, u32)
+    s0, s1, s2, s3 = generators[0], generators[1], generators[2], generators[3]
     for start in range(0, deviates.size, 2 * LANES):
-        fill_words(generators, first)
-        fill_words(generators, second)
         # Views: an index of a sum could be negative, which compiled code would have to test.
         ahead, behind = deviates[start : start + LANES], deviates[start + LANES : start + 2 * LANES]
         for lane in range(LANES):
+            first, a, b, c, d = next_word(s0[lane], s1[lane], s2[lane], s3[lane])
+            second, s0[lane], s1[lane], s2[lane], s3[lane] = next_word(a, b, c, d)
             # u in (0, 1] = m 2^e with m in [sqrt(1/2), sqrt(2)); ln m = 2 artanh((m - 1) / (m + 1)).
-            u = (f32(i32(first[lane] >> u32(1))) + f32(0.5)) * f32(2.0**-31)
+            u = (f32(i32(first >> u32(1))) + f32(0.5)) * f32(2.0**-31)
             bits = i32(f32(u).view(np.int32) - i32(0x3F3504F3))
             exponent = f32(bits >> i32(23))
             mantissa = i32((bits & i32(0x7FFFFF)) + i32(0x3F3504F3)).view(np.float32)
@@ -96,15 +92,14 @@ def fill_normal(generators: Words, deviates: NDArray[np.float32]) -> None:
             series = f32(1.0) + t * (f32(1 / 3) + t * (f32(1 / 5) + t * f32(1 / 7)))
             logarithm = f32(2.0) * s * series + exponent * f32(math.log(2.0))
             radius = np.sqrt(max(f32(-2.0) * logarithm, f32(0.0)))
-            word = second[lane]
-            angle = f32(i32(word & u32(0x3FFFFFFF)) - i32(0x20000000)) * f32(math.pi * 2.0**-31)
+            angle = f32(i32(second & u32(0x3FFFFFFF)) - i32(0x20000000)) * f32(math.pi * 2.0**-31)
             t = angle * angle
             sine = f32(1.0) - t * f32(1 / 20) * (f32(1.0) - t * f32(1 / 42))
             sine = radius * angle * (f32(1.0) - t * f32(1 / 6) * sine)
             cosine = f32(1.0) - t * f32(1 / 30) * (f32(1.0) - t * f32(1 / 56))
             cosine = f32(1.0) - t * f32(1 / 2) * (f32(1.0) - t * f32(1 / 12) * cosine)
-            cosine *= radius if word & u32(0x80000000) else -radius
-            exchanged = word & u32(0x40000000) != 0
+            cosine *= radius if second & u32(0x80000000) else -radius
+            exchanged = second & u32(0x40000000) != 0
             ahead[lane] = sine if exchanged else cosine
             behind[lane] = cosine if exchanged else sine
 
@@ -137,47 +132,60 @@ def slope(code: int, functions: Pointers, h: float, phi_h: float) -> float:
 def add_products(matrix: Reals, vectors: Reals, sums: Reals) -> None:
     """sums_p <- sums_p + M vectors_p, with sums (p, row) and vectors (p, column)."""
     count, fours = len(vectors), len(vectors) - len(vectors) % 4
-    for row in range(matrix.shape[0]):
-        line = matrix[row]
-        # Four at a time share each number that they read of the matrix.
+    rows, pairs = len(matrix), len(matrix) - len(matrix) % 2
+    # Two rows times four vectors: each number that is read serves several products.
+    for row in range(0, pairs, 2):
+        upper, lower = matrix[row], matrix[row + 1]
         for p in range(0, fours, 4):
             a, b, c, d = vectors[p], vectors[p + 1], vectors[p + 2], vectors[p + 3]
-            first, second = line[0] * a[0], line[0] * b[0]
-            third, fourth = line[0] * c[0], line[0] * d[0]
+            a0, b0, c0, d0 = upper[0] * a[0], upper[0] * b[0], upper[0] * c[0], upper[0] * d[0]
+            a1, b1, c1, d1 = lower[0] * a[0], lower[0] * b[0], lower[0] * c[0], lower[0] * d[0]
+            for column in range(1, upper.size):
+                a0 += upper[column] * a[column]
+                b0 += upper[column] * b[column]
+                c0 += upper[column] * c[column]
+                d0 += upper[column] * d[column]
+                a1 += lower[column] * a[column]
+                b1 += lower[column] * b[column]
+                c1 += lower[column] * c[column]
+                d1 += lower[column] * d[column]
+            above, below = sums[p : p + 4, row], sums[p : p + 4, row + 1]
+            above[0] += a0
+            above[1] += b0
+            above[2] += c0
+            above[3] += d0
+            below[0] += a1
+            below[1] += b1
+            below[2] += c1
+            below[3] += d1
+    for row in range(rows):
+        line = matrix[row]
+        for p in range(fours if row < pairs else 0, count):
+            vector = vectors[p]
+            total = line[0] * vector[0]
             for column in range(1, line.size):
-                first += line[column] * a[column]
-                second += line[column] * b[column]
-                third += line[column] * c[column]
-                fourth += line[column] * d[column]
-            sums[p, row] += first
-            sums[p + 1, row] += second
-            sums[p + 2, row] += third
-            sums[p + 3, row] += fourth
-        for p in range(fours, count):
-            a = vectors[p]
-            first = line[0] * a[0]
-            for column in range(1, line.size):
-                first += line[column] * a[column]
-            sums[p, row] += first
+                total += line[column] * vector[column]
+            sums[p, row] += total
 
 
 @compiled
 def add_transposed_products(matrix: Reals, vectors: Reals, sums: Reals) -> None:
     """sums_p <- sums_p + M^T vectors_p, both (p, column), for a matrix (row, column)."""
-    rows, columns = matrix.shape
-    fours = rows - rows % 4
+    fours = len(matrix) - len(matrix) % 4
     for row in range(0, fours, 4):
-        # Four rows at a time: the sums are read and written once for them.
+        # Four rows at a time: sums are read and written once for all of them.
         a, b, c, d = matrix[row], matrix[row + 1], matrix[row + 2], matrix[row + 3]
         for p in range(len(vectors)):
             total, v = sums[p], vectors[p, row : row + 4]
-            e, f, g, h = v[0], v[1], v[2], v[3]
-            for column in range(columns):
-                total[column] += e * a[column] + f * b[column] + g * c[column] + h * d[column]
-    for row in range(fours, rows):
+            v0, v1, v2, v3 = v[0], v[1], v[2], v[3]
+            for column in range(total.size):
+                total[column] += v0 * a[column] + v1 * b[column] + v2 * c[column] + v3 * d[column]
+    for row in range(fours, len(matrix)):
+        line = matrix[row]
         for p in range(len(vectors)):
-            for column in range(columns):
-                sums[p, column] += vectors[p, row] * matrix[row, column]
+            total, factor = sums[p], vectors[p, row]
+            for column in range(line.size):
+                total[column] += factor * line[column]
 
 
 @compiled
