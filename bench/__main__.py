@@ -33,7 +33,9 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, help="figure; its ending names the format")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: all")
     parser.add_argument("--widths", type=int, nargs="+", default=[512, 2048, 4096], help="of steps")
-    parser.add_argument("--width", type=int, default=2048, help="of effective samples")
+    parser.add_argument("--width", type=int, default=2048, help="of the samplers' steps")
+    parser.add_argument("--counted", type=int, default=128, help="width of effective samples")
+    parser.add_argument("--signals", type=float, nargs="+", default=[2.8, 5.0], help="of these")
     parser.add_argument("--patterns", type=int, nargs="+", default=[1, 4, 16], help="of solutions")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
@@ -61,7 +63,9 @@ def main(words: Sequence[str] | None = None) -> None:
     if "steps" in options.parts:
         measured = measured.merge(steps.measure(options.widths, device))
     if "efficiency" in options.parts:
-        measured = measured.merge(efficiency.measure(options.width))
+        measured = measured.merge(
+            efficiency.measure(options.width, options.counted, options.signals)
+        )
     if "theory" in options.parts:
         measured = measured.merge(solvers.measure(options.patterns))
     with replacing(options.output) as temporary:

@@ -1,13 +1,15 @@
 """Effective samples per second of the order parameter |m|, by each of the samplers.
 
-Figure 4's networks above the transition. The kernel's relaxation in the time of the dynamics does not
-depend on N (docs/theory.md, section 2). Hence effective samples are counted for each unit of time at a
-width that can be run for long, and a step is timed at the width asked for.
+Figure 4's networks above the transition. Effective samples are counted for each step at a width that can
+be run for long, by ten seeds; a step is timed at the width asked for. Far from the transition, the
+relaxation in the time of the dynamics does not depend on N (docs/theory.md, section 2).
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,59 +28,84 @@ from weightsharing.sampling.kinetic import KineticSettings
 from weightsharing.sampling.random import new_streams
 from weightsharing.sampling.run import Run
 from weightsharing.sampling.sgld import LangevinSettings
-from weightsharing.theory.finite_width import order_parameter_law
-from weightsharing.theory.problem import linear_problem
 
 log = logging.getLogger(__name__)
 
-STEPS, KAPPA, SIGNAL = 4, 0.1, 5.0
-CHAINS = 4
+STEPS, KAPPA = 4, 0.1
+CHAINS, SEEDS = 4, range(1, 11)
 
+_SHARED: dict[str, Any] = {"width": 128, "draws": 400, "chains": CHAINS, "start": "prior"}
+_SGLD: dict[str, Any] = _SHARED | {"method": "sgld", "precision": "float32"}
+_KINETIC: dict[str, Any] = _SHARED | {"method": "kinetic", "precision": "float32"}
+# Steps are as large as bias (Euler's) or stability allow. "sampled" and "integrated" are of the readout.
 SAMPLERS: dict[str, SamplerSettings] = {
-    "sgld": LangevinSettings(
-        method="sgld", width=128, step_size=5e-4, burn_in=10.0, duration=100.0, draws=1000,
-        chains=CHAINS, precision="float32", start="prior",
+    "SGLD, Euler, sampled": LangevinSettings(
+        **_SGLD, step_size=5e-4, burn_in=10.0, duration=20.0
     ),
-    "kinetic, readout sampled": KineticSettings(
-        method="kinetic", readout="sampled", width=128, step_size=0.03, friction=0.5, refresh=8,
-        burn_in=20.0, duration=600.0, draws=1000, chains=CHAINS, precision="float32", start="prior",
+    "SGLD, Euler, integrated": LangevinSettings(
+        **_SGLD, readout="integrated", step_size=5e-3, burn_in=10.0, duration=100.0
+    ),
+    "SGLD": LangevinSettings(
+        **_SGLD, noise="averaged", readout="integrated", step_size=0.04, burn_in=10.0,
+        ramp=5.0, duration=160.0,
+    ),
+    "kinetic, sampled": KineticSettings(
+        **_KINETIC, readout="sampled", step_size=0.04, friction=0.5, refresh=8, burn_in=20.0,
+        duration=160.0,
     ),
     "kinetic": KineticSettings(
-        method="kinetic", width=128, step_size=0.2, friction=0.12, refresh=4, burn_in=30.0,
-        ramp=10.0, duration=2000.0, draws=1000, chains=CHAINS, precision="float32", start="prior",
+        **_KINETIC, step_size=0.2, friction=0.12, refresh=4, burn_in=30.0, ramp=10.0,
+        duration=480.0,
     ),
-    "exact": ExactSettings(
-        method="exact", width=128, warm_up=100, thinning=2, leapfrog_steps=8, draws=1000,
-        chains=CHAINS, start="prior",
-    ),
+    "exact": ExactSettings(**_SHARED, method="exact", warm_up=100, thinning=2, leapfrog_steps=8),
 }  # fmt: skip
 
 
-def measure(width: int) -> xr.Dataset:
-    """Effective samples of |m| by each sampler, with steps at this width.
+def measure(width: int, counted: int, signals: Sequence[float]) -> xr.Dataset:
+    """Effective samples of |m| at the width ``counted`` by each sampler, with steps at ``width``.
 
-    effective_samples_per_step: by a step of all chains. sampler_step_seconds: of such a step.
-    sampler_bias: mean |m| minus the theory's at the width of the count, in standard errors.
+    signals: lambda. effective_samples_per_step: by a step of all chains. sampler_step_seconds: of such a
+    step, on PyTorch's number of threads. sampler_mean and its error: of |m|. sampler_bias: the mean minus
+    that of the exact sampler, in standard errors.
     """
+    step_seconds = {
+        name: _step_seconds(_run(settings.model_copy(update={"width": width}), signals[0]))
+        for name, settings in SAMPLERS.items()
+    }
 
-    def of_sampler(name: str) -> dict[str, float]:
-        run = _run(SAMPLERS[name])
-        (samples,) = sample(run, [run.tasks[0]])
-        order = estimate(np.abs(samples["kernel"].to_numpy()[:, :, 0, 0, -1, -2]))
-        problem = linear_problem(run.tasks[0], run.architecture, KAPPA)
-        law = order_parameter_law(problem, run.sampler.width)
-        per_step = float(order.effective_size) / (run.sampler.draw_every * run.sampler.draws)
-        step_seconds = _step_seconds(_run(run.sampler.model_copy(update={"width": width})))
+    def of_sampler(sampler: str, signal: float) -> dict[str, float]:
+        settings = SAMPLERS[sampler].model_copy(update={"width": counted})
+        orders = []
+        for seed in SEEDS:
+            run = _run(settings, signal, seed)
+            (samples,) = sample(run, [run.tasks[0]])
+            orders.append(np.abs(samples["kernel"].to_numpy()[:, :, 0, 0, -1, -2]))
+        order = estimate(np.concatenate(orders))
+        steps = settings.draw_every * settings.draws * len(SEEDS)
+        log.info(
+            "lambda = %g, %s: |m| = %.4f(%.4f), %.0f effective samples, R-hat %.3f",
+            signal, sampler, order.mean, order.standard_error, order.effective_size, order.rhat,
+        )  # fmt: skip
+        per_step = float(order.effective_size) / steps
         return {
-            "effective_samples_per_second": per_step / step_seconds,
+            "effective_samples_per_second": per_step / step_seconds[sampler],
             "effective_samples_per_step": per_step,
-            "sampler_step_seconds": step_seconds,
-            "sampler_bias": float((order.mean - law.mean) / order.standard_error),
+            "sampler_step_seconds": step_seconds[sampler],
+            "sampler_mean": float(order.mean),
+            "sampler_standard_error": float(order.standard_error),
         }
 
-    measured = table(of_sampler, sampler=list(SAMPLERS)).assign_coords(sampler_width=width)
+    measured = table(of_sampler, sampler=list(SAMPLERS), signal=list(signals))
+    measured = measured.assign_coords(sampler_width=width, counted_width=counted)
+    mean, error = measured["sampler_mean"], measured["sampler_standard_error"]
+    spread = np.hypot(error, error.sel(sampler="exact"))
+    measured["sampler_bias"] = (mean - mean.sel(sampler="exact")) / spread
     rates = measured["effective_samples_per_second"]
-    log.info("times SGLD:\n%s", (rates / rates.sel(sampler="sgld")).to_series().to_string())
+    for title, values in {
+        "effective samples per second, times Euler's": rates / rates.isel(sampler=0),
+        "bias of |m| in standard errors": measured["sampler_bias"],
+    }.items():
+        log.info("%s:\n%s", title, values.to_series().unstack().to_string(float_format="%.2f"))
     return measured
 
 
@@ -103,13 +130,13 @@ def _step_seconds(run: Run) -> float:
     return seconds(step, device, least=1.0)
 
 
-def _run(sampler: SamplerSettings) -> Run:
+def _run(sampler: SamplerSettings, signal: float, seed: int = 1) -> Run:
     return Run(
         id="bench/efficiency",
-        seed=1,
+        seed=seed,
         device="auto",
         architecture=Architecture(kind="rnn", steps=STEPS),
         kappa=KAPPA,
-        task=EndpointTask(labels=(SIGNAL**0.5,)),
+        task=EndpointTask(labels=(signal**0.5,)),
         sampler=sampler,
     )

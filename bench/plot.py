@@ -52,10 +52,12 @@ def _steps(axes: Axes, measured: xr.Dataset) -> None:
 
 def _efficiency(axes: Axes, measured: xr.Dataset) -> None:
     names = [SAMPLER_NAMES.get(str(name), str(name)) for name in measured["sampler"].to_numpy()]
-    axes.bar(np.arange(len(names)), measured["effective_samples_per_second"], color="0.6")
-    axes.set_xticks(np.arange(len(names)), names, fontsize=6, rotation=15)
+    first = measured.isel(signal=0)
+    axes.bar(np.arange(len(names)), first["effective_samples_per_second"], color="0.6")
+    axes.set_xticks(np.arange(len(names)), names, fontsize=5.5, rotation=30)
     axes.set(yscale="log", ylabel="effective samples of $|m|$ per second")
-    axes.set_title(f"$T = 4$, $N = {int(measured['sampler_width'])}$", fontsize=7)
+    title = rf"$T = 4$, $\lambda = {float(first['signal']):g}$, $N = {int(first['sampler_width'])}$"
+    axes.set_title(title, fontsize=7)
 
 
 def _theory(axes: Axes, measured: xr.Dataset) -> None:

@@ -15,7 +15,7 @@ from bench.__main__ import main
 from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.network import Weights
 from weightsharing.sampling import langevin, posterior
-from weightsharing.sampling.backends import fused
+from weightsharing.sampling.backends import fused, reference
 from weightsharing.sampling.backends.fused import self_check
 from weightsharing.theory.action import stationary_point
 from weightsharing.theory.minimiser import minimise
@@ -49,7 +49,7 @@ def test_rows_of_a_gpu_make_our_step(name: str, monkeypatch: pytest.MonkeyPatch)
     assert name not in steps.implementations(CPU)
     step = steps.ON_GPU[name]("dnn", 8, CPU)
     step()
-    other = steps.package_step("dnn", 8, CPU)
+    other = steps.package_step("dnn", 8, CPU, advance=reference.advance)
     other()
     ends = [inspect.getclosurevars(each).nonlocals["memory"] for each in (step, other)]
     torch.testing.assert_close(*ends)

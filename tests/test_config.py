@@ -80,7 +80,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("fig4.kappa", "small", '"small"'),
     ("fig4.kappa", None, "null"),
     ("fig4.sampler.step_size", None, "null"),
-    ("fig4.sampler.refresh", None, "null"),
+    ("fig5.trained.dnn.refresh", None, "null"),
     ("fig4.prior", 1.0, "1.0"),
     ("fig4.depths", 4, "4"),
     ("fig4.lambdas", "1, 2", '"1, 2"'),
@@ -105,7 +105,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("fig4.sampler.method", DELETED, "missing"),
     ("fig4.sampler.width", 0, "greater than or equal to 1"),
     ("fig4.sampler.step_size", 0.0, "greater than 0"),
-    ("fig4.sampler.friction", -1.0, "greater than 0"),
+    ("fig5.trained.dnn.friction", -1.0, "greater than 0"),
     ("fig4.sampler.burn_in", -1.0, "greater than or equal to 0"),
     ("fig4.sampler.chains", 1, "greater than or equal to 2"),
     ("fig4.sampler.precision", "float16", "float16"),
@@ -448,26 +448,16 @@ def test_preset_is_valid_named_after_its_file_and_changes_no_law(preset: Path) -
     assert laid_over(preset.stem).preset == preset.stem
 
 
-@pytest.mark.parametrize("below", [(), ("paper",)])
-def test_sgld_preset_trains_everything_by_sgld_at_the_same_widths(below: tuple[str, ...]) -> None:
-    before, after = (
-        {
-            run.id: (run.sampler.width, run.sampler.method)
-            for run in runs(config).values()
-            if isinstance(run, Run) and isinstance(run.sampler, DynamicsSettings)
-        }
-        for config in (laid_over(*below), laid_over(*below, "sgld"))
-    )
-    assert after == {name: (width, "sgld") for name, (width, _) in before.items()}
-
-
-@pytest.mark.parametrize("preset", ["paper", "paper-kinetic"])
-def test_paper_presets_have_the_widths_of_the_captions(preset: str) -> None:
-    paper = laid_over(preset)
+def test_paper_preset_has_the_widths_and_the_sampler_of_the_captions() -> None:
+    paper = laid_over("paper")
     sections: Any = {figure: paper.section(figure) for figure in FIGURES}
     assert max(sampler.width for sampler in sections["fig2"].trained) == 2048
-    assert sections["fig4"].sampler.width == 2048
-    assert {run.sampler.width for run in trained(paper, "fig3")} == {2048}
+    assert {run.sampler.width for name in ("fig3", "fig4") for run in trained(paper, name)} == {
+        2048
+    }
+    for figure in ("fig2", "fig3", "fig4", "fig5"):
+        methods = {run.sampler.method for run in trained(paper, figure)}
+        assert methods - {"exact"} == {"sgld"}
     assert sections["fig3"].steps == 8
     assert len(sections["fig3"].signs) == 4
     assert sections["fig4"].sampled_depth == 4
@@ -562,7 +552,7 @@ def test_supervised_times_are_output_times() -> None:
 
 def test_curvature_is_bounded_beforehand_where_it_is_known() -> None:
     """For a linear network on the endpoint task; other networks fail when they run."""
-    settings = changed("fig3.samplers.dnn_strong.step_size", 0.25)
+    settings = changed("fig3.samplers.dnn_strong.step_size", 0.03)
     validate(settings)
     settings["fig3"]["samplers"]["dnn_strong"]["readout"] = "sampled"
     settings["fig3"]["activation"] = "erf"
