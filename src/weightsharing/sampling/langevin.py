@@ -247,9 +247,9 @@ def virials(weights: Weights, posterior: Posterior) -> Virials:
 def kinetic_temperature(velocities: Weights, posterior: Posterior) -> Tensor:
     """The mean of V^2 / s^2 over the weights of each chain, (chain,); 1 in equilibrium."""
     variances = posterior.architecture.prior.variances(velocities.readout.shape[-1])
-    total = torch.zeros(
-        len(velocities.readout), dtype=torch.float64, device=velocities.readout.device
-    )
+    total = torch.zeros_like(velocities.readout[:, 0], dtype=torch.float64)
     for block, variance in zip(velocities, variances, strict=True):
-        total += block.square().flatten(1).sum(1, dtype=torch.float64) / variance
+        # Norms of rows need no memory of the size of the weights.
+        norms = torch.linalg.vector_norm(block, dim=-1).double()
+        total += norms.square().flatten(1).sum(1) / variance
     return total / sum(block[0].numel() for block in velocities)
