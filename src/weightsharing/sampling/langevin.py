@@ -251,5 +251,5 @@ def kinetic_temperature(velocities: Weights, posterior: Posterior) -> Tensor:
     for block, variance in zip(velocities, variances, strict=True):
         # Norms of rows need no memory of the size of the weights.
         norms = torch.linalg.vector_norm(block, dim=-1).double()
-        total += norms.square().flatten(1).sum(1) / variance
+        total += norms.square().reshape(len(norms), -1).sum(1) / variance
     return total / sum(block[0].numel() for block in velocities)
