@@ -15,6 +15,7 @@ identity in all directions that the labels do not act on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import linalg
@@ -26,9 +27,9 @@ from weightsharing.theory.point import StationaryPoint
 from weightsharing.theory.problem import LinearProblem, full_matrix, noisy_readout
 from weightsharing.theory.symmetric import pack, packed_size, transpose, unpack
 
-# Up to the first size, a Hessian is formed and diagonalised; a larger one is only applied to vectors.
-# Where that does not converge, it is formed up to the second size: 64 directions, half a GB.
-LARGEST_DIAGONALISED, LARGEST_FORMED = 600, 2080
+# Up to this size, that of 64 directions, a Hessian is formed (half a GB) and diagonalised. A larger one
+# is only applied to vectors.
+LARGEST_FORMED = 2080
 
 
 def carry(problem: LinearProblem, kernel: Array) -> Array:
@@ -166,34 +167,21 @@ def lowest_curvature(problem: LinearProblem, kernel: Array) -> tuple[float, Arra
 
     Raises SolverError if it is not found, which happens for more than 64 directions only.
     """
-    frame = np.linalg.cholesky(kernel)
-    size = packed_size(problem.dimension)
-    found = None if size <= LARGEST_DIAGONALISED else _lowest_by_products(problem, kernel, frame)
-    if found is None:
-        if size > LARGEST_FORMED:
-            raise SolverError(
-                f"task: no lowest curvature of the action found in {problem.dimension} reachable "
-                "directions; use fewer steps or patterns"
-            )
+    frame, size = np.linalg.cholesky(kernel), packed_size(problem.dimension)
+    if size <= LARGEST_FORMED:
         whole = hessian(problem, kernel, frame)
-        found = linalg.eigh(whole, subset_by_index=(0, 0), driver="evr")
-    values, vectors = found
-    return float(values[0]), frame @ unpack(vectors[:, 0]) @ frame.T
-
-
-def _lowest_by_products(
-    problem: LinearProblem, kernel: Array, frame: Array
-) -> tuple[Array, Array] | None:
-    """The lowest eigenvalue and its vector by products with the Hessian; None if they do not converge."""
-    local, size = expand(problem, kernel), packed_size(problem.dimension)
-    operator = LinearOperator(
-        (size, size), matvec=lambda z: local.curvature(frame, z), dtype=np.float64
-    )
+        values, vectors = linalg.eigh(whole, subset_by_index=(0, 0), driver="evr")
+        return float(values[0]), frame @ unpack(vectors[:, 0]) @ frame.T
+    curvature = partial(expand(problem, kernel).curvature, frame)
+    operator = LinearOperator((size, size), matvec=curvature, dtype=np.float64)
     try:
         values, vectors = eigsh(operator, k=1, which="SA", v0=np.ones(size))
-    except ArpackNoConvergence:
-        return None
-    return values, vectors
+    except ArpackNoConvergence as error:
+        raise SolverError(
+            f"task: no lowest curvature of the action found in {problem.dimension} reachable "
+            "directions; use fewer steps or patterns"
+        ) from error
+    return float(values[0]), frame @ unpack(vectors[:, 0]) @ frame.T
 
 
 def stationary_point(

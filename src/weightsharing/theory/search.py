@@ -38,7 +38,9 @@ SAME_IN_SEARCH, SAME_SOLUTION = 1e-2, 2e-3
 # Correlations and angles per time step of the coherent starts. Of 56 tasks like those of figure 5,
 # correlation 0.5 alone misses the lowest minimum of two, these of none (THEORY 3).
 CORRELATIONS, TURNS = (0.5, 0.8, 0.99), tuple(np.pi * np.arange(9) / 8.0)
-# The same for the nonlinear theory, whose descents take longer.
+# The same for searches whose descents take longer: of the nonlinear theory, and of the linear theory
+# with more reachable directions than this.
+MOST_WITH_ALL_STARTS = 32
 FEW_CORRELATIONS, FEW_TURNS = (0.5, 0.95), tuple(np.pi * np.arange(4) / 4.0)
 # Points of the nonlinear searches. Their solutions are then refined with all points.
 SEARCH_POINTS = 2**13
@@ -115,15 +117,20 @@ def search_linear(problem: LinearProblem, random_starts: int, seed: int) -> list
     kernels = [] if branch is None else [branch]
     kernels.append(branch_from_above(problem))
     starts = [prior_kernel(problem)]
-    starts += [coherent_start(problem, *turning) for turning in product(CORRELATIONS, TURNS)]
+    all_starts = problem.dimension <= MOST_WITH_ALL_STARTS
+    correlations, turns = (CORRELATIONS, TURNS) if all_starts else (FEW_CORRELATIONS, FEW_TURNS)
+    starts += [coherent_start(problem, *turning) for turning in product(correlations, turns)]
     starts += [random_start(problem, generator) for _ in range(random_starts)]
     kernels += [minimiser.minimise(problem, start) for start in starts]
-    for point in _judged(problem, kernels):
+    points = _judged(problem, kernels)
+    beside: list[Array] = []
+    for point in points:
         if not point.is_minimum:
             _, direction = lowest_curvature(problem, point.kernel)
             sides = [point.kernel + sign * direction for sign in (0.1, -0.1)]
-            kernels += [minimiser.minimise(problem, side) for side in sides]
-    return _judged(problem, kernels)
+            beside += [minimiser.minimise(problem, side) for side in sides]
+    points += _judged(problem, beside)
+    return by_action(distinct(points, lambda point: point.kernel, SAME_POINT))
 
 
 def disordered_branch(problem: LinearProblem, increments: int = 16) -> Array | None:
