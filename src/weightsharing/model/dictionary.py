@@ -28,8 +28,8 @@ QUANTITIES: dict[str, Entry] = {
     "supervised": Entry("whether a target is trained on: 1 or 0", NONE, "1"),
     # kernels
     "kernel": Entry(
-        "H_(pp')^(tt') = h_p^t . h_p'^t' / N of activities; in samples.nc draws may be on either branch: "
-        "branch in measures.nc has their signs", ONE, "3",
+        "H_(pp')^(tt') = h_p^t . h_p'^t' / N of activities; draws of samples.nc may be on either branch, "
+        "and the variable branch of measures.nc has their signs", ONE, "3",
     ),
     "activation_kernel": Entry("Phi, the same of phi(h); H in linear networks", ONE, "9"),
     "kernel_correction": Entry("1/N term of the mean kernel, times N", ONE, "6"),
