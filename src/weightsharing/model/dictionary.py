@@ -53,7 +53,10 @@ QUANTITIES: dict[str, Entry] = {
     ),
     "binder_cumulant": Entry("1 - <m^4> / (3 <m^2>^2)", ONE, "4, 6"),
     "alignment": Entry("CKA of Phi with the theory, 1 - O(1/N)", NONE, "9"),
-    "target_alignment": Entry("<Phi, Y> / (|Phi| |Y|) with the targets of all times", NONE, "10"),
+    "target_alignment": Entry(
+        "<Phi, Y> / (|Phi| |Y|), where Y = y y^T of the targets of all times, and 0 without a target",
+        NONE, "9",
+    ),
     "branch": Entry("sign with which W -> -W maps a draw to the branch m > 0", NONE, "4"),
     # outputs
     "output": Entry("f_p^t; in measures its mean given the kernel of each draw", ONE, "1, 8"),
