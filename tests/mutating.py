@@ -18,6 +18,7 @@ from unittest import mock
 import numpy as np
 import torch
 import xarray as xr
+from weight_steps import weaker_noise
 
 from weightsharing.config import load, runs
 from weightsharing.figures.claims import Claim
@@ -26,10 +27,8 @@ from weightsharing.figures.scorecard import scorecard
 from weightsharing.measures.compare import compare
 from weightsharing.model.activations import ACTIVATIONS, Activation
 from weightsharing.model.task import Task
-from weightsharing.sampling.backends import reference
 from weightsharing.sampling.chain import sample
 from weightsharing.sampling.initial import start_kernel
-from weightsharing.sampling.random import Streams, fill_normal
 from weightsharing.sampling.run import Run
 from weightsharing.theory.curves import scan
 from weightsharing.theory.scan import Transition
@@ -94,11 +93,6 @@ def _shifted_back(samples: xr.Dataset) -> xr.Dataset:
     return samples.assign(output=samples["output"].roll(output_time=1, roll_coords=False))
 
 
-def _quieter(memory: torch.Tensor, streams: Streams) -> None:
-    fill_normal(memory, streams)
-    memory.mul_(0.95)
-
-
 def _plain_erf() -> contextlib.AbstractContextManager[object]:
     plain = Activation(torch.erf, lambda h: 2.0 / np.sqrt(np.pi) * torch.exp(-(h**2)), odd=True)
     return mock.patch.dict(ACTIVATIONS, {"erf": plain})
@@ -129,7 +123,7 @@ MUTATIONS = {
     "noise": Mutation(
         "noise of the dynamics 5 % too small",
         lambda run: run.sampler.method != "exact",
-        patch=lambda: mock.patch.object(reference, "fill_normal", _quieter),
+        patch=lambda: weaker_noise(0.95),
     ),
     "labels": Mutation(
         "labels of one pattern flipped", lambda run: run.task.patterns > 1, task=_flipped

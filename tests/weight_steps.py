@@ -8,6 +8,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -147,3 +150,14 @@ def compiled_deviates(like: Weights, streams: Streams) -> Weights:
                 part = block[first : first + ahead]
                 part.copy_(torch.from_numpy(deviates[: part.numel()]).reshape(part.shape))
     return drawn
+
+
+def weaker_noise(factor: float) -> AbstractContextManager[object]:
+    """Compiled steps whose noise is too small by this factor, which makes the dynamics wrong."""
+    right: Any = compiled.step
+
+    def step(*rest: Any) -> None:
+        *others, spreads, times = rest
+        right(*others, factor * spreads, times)
+
+    return mock.patch.object(compiled, "step", step)
