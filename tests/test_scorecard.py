@@ -20,6 +20,7 @@ from weightsharing.figures.claims import Claim, Finding, Statement
 from weightsharing.figures.fig1 import claims as figure1
 from weightsharing.figures.fig2 import claims as figure2
 from weightsharing.figures.fig3 import claims as figure3
+from weightsharing.figures.fig3.cells import cell
 from weightsharing.figures.fig4 import claims as figure4
 from weightsharing.figures.fig5 import claims as figure5
 from weightsharing.figures.fig5.generalisation import (
@@ -511,7 +512,8 @@ WEAK, STRONG = 0.5, 2.0
 
 
 def endpoint(kind: Kind, size: float, sampler: SamplerSettings) -> Run:
-    name = f"fig3/{kind}-{size}-{sampler.method}"
+    strength = "weak" if size == WEAK else "strong"
+    name = f"fig3/{kind}-{strength}-{sampler.method}"
     return make_run(name, kind=kind, task=EndpointTask(labels=(size, -size)), sampler=sampler)
 
 
@@ -602,6 +604,13 @@ def cells(cell: str = "", **change: float) -> Results:
                 network(kind, size, KINETIC, **changed), network(kind, size, EXACT, **right)
             ]  # fmt: skip
     return Results(tuple(runs))
+
+
+def test_a_cell_that_was_not_measured_is_not_another_one() -> None:
+    """A table of unfinished results once showed the strong cells as weak ones too."""
+    strong = Results(tuple(run for run in cells().runs if "strong" in run.name))
+    assert cell(strong, "rnn", "weak", "exact") is None
+    assert cell(strong, "rnn", "strong", "exact") is not None
 
 
 def test_networks_that_obey_the_theory_pass_figure_3() -> None:
