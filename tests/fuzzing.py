@@ -283,7 +283,7 @@ PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))
 # The only numbers that may be negative.
 SIGNED = (("fig3", "signs"), ("figS1", "offsets"))
 # Settings that presets take back by null, as another sampler has none of them.
-OPTIONAL = ("friction", "refresh", "readout")
+OPTIONAL = ("friction", "refresh", "noise", "readout")
 
 
 def with_numbers(value: Tree, like: Tree) -> Tree:

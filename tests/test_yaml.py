@@ -144,7 +144,7 @@ def test_a_given_prior_names_all_its_variances(left: dict[str, float]) -> None:
 
 
 def test_a_preset_alone_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    for preset in ("smoke", "sgld"):
+    for preset in ("smoke", "paper"):
         (line,) = lines_of_failure(capsys, "check", ROOT / "workflow/presets" / f"{preset}.yaml")
         assert "name config.yaml first" in line
 
