@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pymanopt
@@ -22,7 +23,9 @@ from conftest import (
 from pymanopt.manifolds import SymmetricPositiveDefinite
 from pymanopt.optimizers import ConjugateGradient
 from scipy import optimize
+from scipy.sparse.linalg import eigsh
 
+from weightsharing.errors import SolverError
 from weightsharing.model.activations import ActivationName
 from weightsharing.model.architecture import Architecture, Kind
 from weightsharing.model.axes import Array, kernel_axes, kernel_matrix
@@ -203,6 +206,28 @@ def test_minimum_matches_general_purpose_optimisers(
 
 
 # --- limits and symmetries --------------------------------------------------------------------
+
+
+def test_large_problems_are_solved_as_small_ones_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer starts, and curvatures by products with a Hessian that is not formed: the same points."""
+    problem = endpoint("rnn", 6, [2.0])
+    known = search.search_linear(problem, 4, 0)
+    monkeypatch.setattr(search, "MOST_WITH_ALL_STARTS", 0)
+    monkeypatch.setattr(action, "LARGEST_FORMED", 0)
+    found = search.search_linear(problem, 4, 0)
+    for name in ("action", "lowest_curvature"):
+        expected = [getattr(point, name) for point in known]
+        assert [getattr(point, name) for point in found] == pytest.approx(expected, abs=1e-8)
+
+
+def test_a_curvature_that_is_not_found_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = endpoint("rnn", 6, [2.0])
+    monkeypatch.setattr(action, "LARGEST_FORMED", 0)
+    monkeypatch.setattr(action, "eigsh", partial(eigsh, maxiter=1, ncv=3))
+    with pytest.raises(
+        SolverError, match=r"^task: no lowest curvature .* in 6 reachable directions"
+    ):
+        action.lowest_curvature(problem, action.prior_kernel(problem))
 
 
 @KINDS
