@@ -683,9 +683,9 @@ def commands_of_the_pages() -> list[str]:
 @pytest.mark.parametrize("line", commands_of_the_pages())
 def test_a_printed_command_is_understood(built: Path, line: str, tmp_path: Path) -> None:
     """As printed, of the smoke preset; Snakemake and make only plan."""
-    words = line.replace("results/laptop", f"{built}/results/smoke").replace(
-        "benchmarks/laptop", f"{built}/benchmarks/smoke"
-    )
+    words = re.sub(r"(results|benchmarks)/(laptop|paper)", rf"{built}/\1/smoke", line)
+    # That preset is the configuration of this folder.
+    words = words.replace("config.yaml workflow/presets/paper.yaml", "config.yaml")
     folder = built
     if words.startswith("snakemake"):
         if "profiles/slurm" in words:  # another machine: tests/slurm
